@@ -1,0 +1,46 @@
+# The commands of the house. `make up` and `make test` are all a new user needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: up down reset test check unit lint types imports generate bench venv system clean
+
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Kybern needs Python 3.11 or later, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing Kybern into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@mkdir -p bin && ln -sf ../$(BIN)/kybern bin/kybern && ln -sf ../$(BIN)/kubectl bin/kubectl
+	@touch $@
+
+venv: $(VENV)/.ready
+
+system: venv
+	@$(BIN)/python -m kybern.cli.system
+
+up: system
+	@$(BIN)/kybern up --demo
+
+down: venv
+	@$(BIN)/kybern down
+
+reset: venv
+	@$(BIN)/kybern reset
+
+test: system
+	@bash tools/test.sh
+
+check: venv
+	@bash tools/check.sh
+
+unit: venv
+	@$(BIN)/python -m pytest tests/unit tests/conformance -n 2
+
+bench: system
+	@$(BIN)/python -m bench
+
+generate: venv
+	@$(BIN)/python tools/generate_api.py $(or $(DISCOVERY),../shared/reference/discovery)
+
+clean:
+	@rm -rf $(VENV) .cache build src/*.egg-info

@@ -1,0 +1,103 @@
+"""JSON bytes to Structs and back: the one door between the wire and typed objects.
+
+Fed by the API server's handlers and by client/rest. `decode` is strict, `decode_pruned` forgives unknown
+fields and nulls and says which it dropped.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+import typing
+from typing import Any, TypeVar
+
+import msgspec
+
+from kybern.api import scalars
+
+T = TypeVar("T")
+
+
+def _encode_scalar(value: Any) -> Any:
+    if isinstance(value, str):  # Quantity, Time, MicroTime
+        return str.__str__(value)
+    raise TypeError(f"cannot encode {type(value).__name__}")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_encode_scalar)
+encode = _encoder.encode
+"""The compact JSON of a Struct, dict or list."""
+
+
+@functools.cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind, dec_hook=scalars.convert_scalar)
+
+
+def decode(kind: type[T], data: bytes) -> T:
+    """Strictly typed. Raises msgspec.DecodeError (not JSON) or msgspec.ValidationError (wrong shape)."""
+    return typing.cast("T", _decoder(typing.cast("typing.Hashable", kind)).decode(data))
+
+
+def decode_pruned(kind: type[T], data: bytes) -> tuple[T, list[str]]:
+    """Like `decode`, but explicit nulls count as absent and unknown fields are dropped.
+
+    Returns the object and the paths of dropped fields (`spec.containers[0].foo`), in document order.
+    """
+    try:
+        return decode(kind, data), []
+    except msgspec.ValidationError:
+        return from_json(kind, msgspec.json.decode(data))
+
+
+def from_json(kind: type[T], value: Any) -> tuple[T, list[str]]:
+    """`decode_pruned` for JSON that is decoded already."""
+    unknown: list[str] = []
+    pruned = prune(kind, value, "", unknown)
+    return msgspec.convert(pruned, kind, dec_hook=scalars.convert_scalar), unknown
+
+
+def to_json(obj: Any) -> Any:
+    """The object as dicts, lists and scalars."""
+    return msgspec.to_builtins(obj, enc_hook=_encode_scalar)
+
+
+def clone(obj: T) -> T:
+    """A deep copy of a Struct (encode and decode: faster than copy.deepcopy)."""
+    return decode(type(obj), encode(obj))
+
+
+@functools.cache
+def fields_of(kind: type) -> dict[str, Any]:
+    """Wire name -> type of each field of a Struct."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {f.encode_name: hints[f.name] for f in msgspec.structs.fields(kind)}
+
+
+def prune(kind: Any, value: Any, path: str, unknown: list[str]) -> Any:
+    """A copy of decoded JSON without nulls and without fields that `kind` lacks."""
+    origin = typing.get_origin(kind)
+    if origin is typing.Annotated:
+        return value
+    if origin in (types.UnionType, typing.Union):
+        structured = [a for a in typing.get_args(kind) if isinstance(a, type) and issubclass(a, msgspec.Struct)]
+        containers = [a for a in typing.get_args(kind) if typing.get_origin(a) in (list, dict)]
+        chosen = (structured or containers or [None])[0]
+        return value if chosen is None else prune(chosen, value, path, unknown)
+    if origin is list and isinstance(value, list):
+        item = typing.get_args(kind)[0]
+        return [prune(item, v, f"{path}[{i}]", unknown) for i, v in enumerate(value) if v is not None]
+    if origin is dict and isinstance(value, dict):
+        item = typing.get_args(kind)[1]
+        return {k: prune(item, v, f"{path}.{k}" if path else k, unknown) for k, v in value.items() if v is not None}
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
+        known = fields_of(kind)
+        kept = {}
+        for name, inner in value.items():
+            where = f"{path}.{name}" if path else name
+            if name not in known:
+                unknown.append(where)
+            elif inner is not None:
+                kept[name] = prune(known[name], inner, where, unknown)
+        return kept
+    return value

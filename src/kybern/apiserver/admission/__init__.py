@@ -1,0 +1,48 @@
+"""Admission: what may still change or refuse a write after authorization. One plugin a file.
+
+Called by handlers between decoding and registry. Mutating plugins run first, in order, then validating ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from kybern.api.resource import Resource
+from kybern.apiserver.request import User
+
+Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
+
+
+@dataclass(slots=True)
+class Attributes:
+    """One write under admission. `object` may be changed in place by mutating plugins."""
+
+    operation: Operation
+    resource: Resource
+    subresource: str
+    namespace: str
+    name: str
+    object: Any | None  # None on DELETE; a Struct, or a dict for custom resources
+    old: Any | None  # None on CREATE
+    user: User
+    dry_run: bool = False
+    options: Any = None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def group_resource(self) -> str:
+        return self.resource.group_resource
+
+
+class Plugin(Protocol):
+    """`admit` may change `a.object`; `validate` may only refuse. Both raise ApiError; both may be async."""
+
+    name: str
+
+    def handles(self, a: Attributes) -> bool: ...
+
+    def admit(self, a: Attributes) -> Awaitable[None] | None: ...
+
+    def validate(self, a: Attributes) -> Awaitable[None] | None: ...

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Every test: the checks first, then the ones that drive a real cluster.
+set -eu
+cd "$(dirname "$0")/.."
+bash tools/check.sh
+.venv/bin/python -m pytest tests/scenarios tests/e2e || { code=$?; [ $code -eq 5 ] || exit $code; }
