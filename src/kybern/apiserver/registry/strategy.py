@@ -1,0 +1,158 @@
+"""What is special about a kind when it is written: the generic rules, to be overridden a resource at a time.
+
+Asked by registry/resource_store, in this order:
+create: `prepare_create` -> defaults -> admission -> `validate_create` -> `allocate` -> store (`release` if that fails);
+update: `prepare_update` -> defaults -> admission -> `validate_update` -> `allocate` -> store;
+status: `prepare_status_update` -> `validate_status_update` -> store; delete: `graceful_seconds`, then `after_delete`.
+Special ones live in strategies/<resource>.py and are listed in strategies/__init__.py as
+`STRATEGIES: dict[group_resource, Callable[[Context], Strategy]]`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kybern.api import codec
+from kybern.api.resource import Resource
+from kybern.apiserver.request import Reader, User, Writer
+from kybern.machinery import defaults, validation
+from kybern.machinery.clock import Clock
+from kybern.machinery.status import FieldError
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a strategy may use."""
+
+    reader: Reader
+    writer: Writer
+    clock: Clock
+    rng: random.Random
+    service_cidr: str = "10.96.0.0/12"
+    node_port_range: tuple[int, int] = (30000, 32767)
+
+
+# Kinds whose spec changes bump metadata.generation (group_resource). Pods do as well since 1.34.
+GENERATION_KINDS = frozenset(
+    {
+        "pods", "replicationcontrollers", "deployments.apps", "replicasets.apps", "statefulsets.apps",
+        "daemonsets.apps", "jobs.batch", "cronjobs.batch", "ingresses.networking.k8s.io",
+        "networkpolicies.networking.k8s.io", "poddisruptionbudgets.policy", "resourceclaims.resource.k8s.io",
+        "customresourcedefinitions.apiextensions.k8s.io", "flowschemas.flowcontrol.apiserver.k8s.io",
+        "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
+        "validatingwebhookconfigurations.admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+        "validatingadmissionpolicies.admissionregistration.k8s.io",
+        "mutatingadmissionpolicies.admissionregistration.k8s.io",
+        "priorityclasses.scheduling.k8s.io", "csidrivers.storage.k8s.io",
+        "horizontalpodautoscalers.autoscaling", "runtimeclasses.node.k8s.io",
+    }
+)  # fmt: skip
+
+
+class Strategy:
+    """The generic rules of every kind with metadata, and spec and status where it has them."""
+
+    # Names may come without rule of their own; PUT to a missing name creates (leases, endpoints do upstream).
+    create_on_update = False
+    # DELETE answers with the last state of the object instead of a Status.
+    returns_deleted = False
+    # Unconditional update (no resourceVersion in the body) is allowed.
+    unconditional_update = True
+
+    def __init__(self, context: Context, resource: Resource) -> None:
+        self.context = context
+        self.resource = resource
+
+    def prepare_create(self, obj: Any, user: User) -> None:
+        """Reset what a client may not set: status, generation."""
+        if hasattr(obj, "status") and self._has_status():
+            obj.status = type(obj)().status
+        if self.resource.group_resource in GENERATION_KINDS:
+            obj.metadata.generation = 1
+
+    def prepare_update(self, obj: Any, old: Any) -> None:
+        """Keep status and generation from `old`; bump the generation when the spec changes."""
+        if hasattr(obj, "status") and self._has_status():
+            obj.status = old.status
+        obj.metadata.generation = old.metadata.generation
+        self._bump_generation(obj, old)
+
+    def prepare_status_update(self, obj: Any, old: Any) -> None:
+        """Keep everything but status (and metadata that status writers may touch: none)."""
+        status = obj.status
+        metadata = obj.metadata
+        for field in obj.__struct_fields__:
+            if field not in ("status", "metadata"):
+                setattr(obj, field, getattr(old, field))
+        obj.status = status
+        # Labels, annotations, finalizers and owners of a status write count, as upstream; the rest is the server's.
+        metadata.generation = old.metadata.generation
+
+    def apply_defaults(self, obj: Any) -> None:
+        defaults.apply(obj)
+
+    def validate_create(self, obj: Any) -> list[FieldError]:
+        return validation.validate_create(obj)
+
+    def validate_update(self, obj: Any, old: Any) -> list[FieldError]:
+        return validation.validate_update(obj, old)
+
+    def validate_status_update(self, obj: Any, old: Any) -> list[FieldError]:
+        return validation.validate_status_update(obj, old)
+
+    async def allocate(self, obj: Any, old: Any | None) -> Callable[[], None] | None:
+        """Take what the object needs from a shared pool (cluster IPs, node ports), writing it into `obj`.
+
+        Returns how to give it back should the write fail. Raises ApiError.
+        """
+        return None
+
+    def after_delete(self, obj: Any) -> None:
+        """The object is gone from the store: give back what `allocate` took."""
+
+    def graceful_seconds(self, obj: Any, asked: int | None) -> int:
+        """How long a deleted object may stay: 0 removes it at once (pods override this)."""
+        return 0
+
+    def warnings_on_create(self, obj: Any) -> list[str]:
+        return []
+
+    def selectable_fields(self, obj: Any) -> dict[str, str]:
+        """Fields that field selectors may name, with this object's values."""
+        fields = {"metadata.name": obj.metadata.name}
+        if self.resource.namespaced:
+            fields["metadata.namespace"] = obj.metadata.namespace
+        return fields
+
+    @property
+    def selectable(self) -> frozenset[str]:
+        """The names `selectable_fields` knows; any other is answered 400."""
+        return frozenset(self.selectable_fields(self._empty()))
+
+    def _empty(self) -> Any:
+        from kybern.machinery import scheme
+
+        struct = scheme.struct_of(self.resource.api_version, self.resource.kind)
+        assert struct is not None, self.resource
+        return struct()
+
+    def _has_status(self) -> bool:
+        return any(s.name == "status" for s in self.resource.subresources)
+
+    def _bump_generation(self, obj: Any, old: Any) -> None:
+        """Upstream compares everything but metadata and status."""
+        if self.resource.group_resource not in GENERATION_KINDS:
+            return
+        for field in obj.__struct_fields__:
+            if field not in ("metadata", "status") and getattr(obj, field) != getattr(old, field):
+                obj.metadata.generation = (old.metadata.generation or 0) + 1
+                return
+
+
+def clone(obj: Any) -> Any:
+    """A private copy of a shared object."""
+    return codec.clone(obj)
