@@ -118,6 +118,13 @@ class Strategy:
         """How long a deleted object may stay: 0 removes it at once (pods override this)."""
         return 0
 
+    def begin_deletion(self, obj: Any) -> None:
+        """`obj` (a private copy) has just got its deletionTimestamp: namespaces turn Terminating here."""
+
+    def may_go(self, obj: Any) -> bool:
+        """Nothing holds a deleted object back any more (namespaces add spec.finalizers)."""
+        return not obj.metadata.finalizers
+
     def warnings_on_create(self, obj: Any) -> list[str]:
         return []
 

@@ -1,0 +1,271 @@
+"""Bytes to objects: the typed door of every write.
+
+Called by the write handlers. Every fault of the client's bytes ends here as an ApiError 400 or 415; unknown and
+duplicate fields are refused, told as warnings or ignored, as the request's fieldValidation says.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+import msgspec
+import orjson
+
+from kybern.api import codec
+from kybern.api.meta_v1 import DeleteOptions
+from kybern.apiserver.request import Request
+from kybern.machinery import manifest
+from kybern.machinery.status import ApiError, FieldError, not_supported
+
+T = TypeVar("T")
+
+_JSON = "application/json"
+_YAML = "application/yaml"
+ACCEPTED = (_JSON, _YAML)
+# Deeper JSON than any Kubernetes object; Python's own limit must never decide.
+MAX_DEPTH = 500
+
+
+def media_type(request: Request) -> str:
+    """The Content-Type without parameters, lower-case; JSON where none is given."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() or _JSON
+
+
+def field_validation(request: Request) -> str:
+    """Ignore, Warn or Strict. Raises ApiError 422 for anything else."""
+    value = request.flag("fieldValidation") or "Warn"
+    if value not in ("Ignore", "Warn", "Strict"):
+        raise _bad_option("CreateOptions", not_supported("fieldValidation", value, ("", "Ignore", "Strict", "Warn")))
+    return value
+
+
+def is_dry_run(request: Request) -> bool:
+    """Whether `dryRun=All`. Raises ApiError 422 for other values."""
+    values = request.query.get("dryRun")
+    if not values:
+        return False
+    for value in values:
+        if value != "All":
+            raise _bad_option("CreateOptions", not_supported("dryRun", value, ("All",)))
+    return True
+
+
+def _bad_option(kind: str, error: FieldError) -> ApiError:
+    return ApiError.invalid("meta.k8s.io", kind, "", [error])
+
+
+def decode(request: Request, struct: type[T], api_version: str, kind: str) -> T:
+    """The body as `struct`, which must be of this kind where it names one. Raises ApiError."""
+    media = media_type(request)
+    if media not in ACCEPTED:
+        raise ApiError.unsupported_media_type(ACCEPTED)
+    if not request.body:
+        raise ApiError.bad_request("the body of the request was empty")
+    strictness = field_validation(request)
+    faults: list[str] = []
+    if media == _YAML:
+        obj = _from_value(read_yaml(request.body, faults), struct, faults)
+    else:
+        obj = _from_json(request.body, struct, faults, strictness)
+    told_version = getattr(obj, "apiVersion", api_version)
+    told_kind = getattr(obj, "kind", kind)
+    check_kind(told_version, told_kind, api_version, kind)
+    apply_strictness(request, strictness, faults)
+    return obj
+
+
+def check_kind(told_version: str, told_kind: str, api_version: str, kind: str) -> None:
+    """The body's own words about what it is. Raises ApiError 400."""
+    if told_version and told_version != api_version:
+        raise ApiError.bad_request(
+            f"the API version in the data ({told_version}) does not match the expected API version ({api_version})"
+        )
+    if told_kind and told_kind != kind:
+        raise ApiError.bad_request(f"the kind in the data ({told_kind}) does not match the expected kind ({kind})")
+
+
+def apply_strictness(request: Request, strictness: str, faults: list[str]) -> None:
+    """Refuse or warn of unknown and duplicate fields."""
+    if not faults or strictness == "Ignore":
+        return
+    if strictness == "Strict":
+        raise ApiError.bad_request("strict decoding error: " + ", ".join(faults))
+    request.warnings.extend(faults)
+
+
+def _from_json(data: bytes, struct: type[T], faults: list[str], strictness: str) -> T:
+    try:
+        obj = codec.decode(struct, data)
+    except msgspec.ValidationError:
+        # Unknown fields or explicit nulls (both are legal), or a real fault: look closer.
+        obj = _from_value(read_json(data, faults), struct, faults)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise _not_json(error) from None
+    else:
+        if strictness != "Ignore" and _may_repeat_keys(data):
+            read_json(data, faults)
+    return obj
+
+
+def _may_repeat_keys(data: bytes) -> bool:
+    """Whether a key may occur twice: the same JSON without repeats has another length.
+
+    Other spellings of strings and numbers differ in length too, so this only says "look closer".
+    """
+    return len(msgspec.json.format(data, indent=-1)) != len(orjson.dumps(orjson.loads(data)))
+
+
+def read_json(data: bytes, faults: list[str] | None = None) -> Any:
+    """Untyped JSON; keys that occur twice are told in `faults`. Raises ApiError 400."""
+    try:
+        value = msgspec.json.decode(data)
+        check_depth(value)
+        if faults is not None and _may_repeat_keys(data):
+            _find_duplicates(data, faults)
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error) from None
+    return value
+
+
+def read_yaml(data: bytes, faults: list[str] | None = None) -> Any:
+    """Untyped YAML as JSON. Raises ApiError 400."""
+    duplicates: list[str] = []
+    try:
+        value = manifest.parse_yaml(data, duplicates)
+    except manifest.ManifestError as error:
+        raise ApiError.bad_request(str(error)) from None
+    if faults is not None:
+        faults.extend(f'duplicate field "{name}"' for name in duplicates)
+    return value
+
+
+def check_depth(value: Any) -> None:
+    """Raises ValueError for JSON nested deeper than `MAX_DEPTH`."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        following: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                following.extend(item.values())
+            elif isinstance(item, list):
+                following.extend(item)
+        if not following:
+            return
+        level = following
+    raise ValueError("exceeded max depth")
+
+
+def _find_duplicates(data: bytes, faults: list[str]) -> None:
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for name, value in items:
+            if name in result:
+                faults.append(f'duplicate field "{name}"')
+            result[name] = value
+        return result
+
+    json.loads(data, object_pairs_hook=pairs)
+
+
+def _from_value(value: Any, struct: type[T], faults: list[str]) -> T:
+    if not isinstance(value, dict):
+        raise ApiError.bad_request(
+            f"json: cannot unmarshal {_go_name(value)} into Go value of type v1.{struct.__name__}"
+        )
+    try:
+        check_depth(value)
+        obj, unknown = codec.from_json(struct, value)
+    except (msgspec.ValidationError, RecursionError, ValueError) as error:
+        raise ApiError.bad_request(
+            f"{struct.__name__} in version cannot be handled as a {struct.__name__}: {error}"
+        ) from None
+    faults.extend(f'unknown field "{path}"' for path in unknown)
+    return obj
+
+
+def _go_name(value: Any) -> str:
+    names = {str: "string", list: "array", bool: "bool", int: "number", float: "number", type(None): "null"}
+    return names.get(type(value), "value")
+
+
+def _not_json(error: Exception) -> ApiError:
+    return ApiError.bad_request(f"the object provided is not valid JSON: {error or 'exceeded max depth'}")
+
+
+def delete_options(request: Request) -> DeleteOptions:
+    """From the body where there is one, and from the query. Raises ApiError."""
+    options = DeleteOptions()
+    if request.body.strip():
+        media = media_type(request)
+        if media not in ACCEPTED:
+            raise ApiError.unsupported_media_type(ACCEPTED)
+        value = read_yaml(request.body) if media == _YAML else read_json(request.body)
+        if not isinstance(value, dict):
+            raise ApiError.bad_request("the body of a delete must be DeleteOptions")
+        kind = value.get("kind")
+        if kind not in (None, "", "DeleteOptions"):
+            raise ApiError.bad_request(
+                f"the kind in the data ({kind}) does not match the expected kind (DeleteOptions)"
+            )
+        # Clients send it in the apiVersion of the resource's own group.
+        options = _from_value({k: v for k, v in value.items() if k not in ("kind", "apiVersion")}, DeleteOptions, [])
+    if request.flag("gracePeriodSeconds"):
+        options.gracePeriodSeconds = integer(request, "gracePeriodSeconds")
+    if request.flag("propagationPolicy"):
+        options.propagationPolicy = request.flag("propagationPolicy")
+    if request.flag("orphanDependents"):
+        options.orphanDependents = boolean(request, "orphanDependents")
+    if request.query.get("dryRun"):
+        options.dryRun = request.query["dryRun"]
+    _check_delete_options(options)
+    return options
+
+
+def _check_delete_options(options: DeleteOptions) -> None:
+    policies = ("Background", "Foreground", "Orphan")
+    if options.propagationPolicy is not None and options.propagationPolicy not in policies:
+        raise _bad_option(
+            "DeleteOptions",
+            not_supported(
+                "propagationPolicy", options.propagationPolicy, ("Background", "Foreground", "Orphan", "nil")
+            ),
+        )
+    if options.propagationPolicy is not None and options.orphanDependents is not None:
+        raise _bad_option(
+            "DeleteOptions",
+            FieldError(
+                "FieldValueInvalid",
+                "propagationPolicy",
+                f'Invalid value: "{options.propagationPolicy}": orphanDependents and deletionPropagation cannot be both set',
+            ),
+        )
+    if any(value != "All" for value in options.dryRun):
+        raise _bad_option("DeleteOptions", not_supported("dryRun", options.dryRun[0], ("All",)))
+    if (options.gracePeriodSeconds or 0) < 0:
+        # Upstream treats negative grace periods as the shortest that is not immediate.
+        options.gracePeriodSeconds = 1
+
+
+def integer(request: Request, name: str) -> int:
+    """A whole number of the query, 0 where absent. Raises ApiError 400."""
+    text = request.flag(name)
+    if not text:
+        return 0
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
+        raise ApiError.bad_request(f'invalid value "{text}" for parameter {name}: not a whole number')
+    return int(text)
+
+
+def boolean(request: Request, name: str) -> bool:
+    """`true`, `1`, or just the name; as Go's ParseBool. Raises ApiError 400."""
+    values = request.query.get(name)
+    if not values:
+        return False
+    text = values[0]
+    if text in ("", "1", "t", "T", "true", "TRUE", "True"):
+        return True
+    if text in ("0", "f", "F", "false", "FALSE", "False"):
+        return False
+    raise ApiError.bad_request(f'invalid value "{text}" for parameter {name}: not a boolean')

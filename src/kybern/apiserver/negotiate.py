@@ -1,0 +1,88 @@
+"""Which form of an answer a client accepts: JSON or YAML; the object itself, a Table, or its metadata only.
+
+Asked by handlers with the Accept header. Raises ApiError 406 where nothing fits.
+Source: "Alternate representations of resources" and RFC 9110, section 12.5.1.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Literal
+
+from kybern.machinery.status import ApiError
+
+Encoding = Literal["json", "yaml"]
+Shape = Literal["", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"]
+
+_JSON = "application/json"
+_YAML = "application/yaml"
+ACCEPTED = (_JSON, _YAML)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The chosen form. `shape` "" is the object as it is."""
+
+    encoding: Encoding = "json"
+    shape: Shape = ""
+    shape_version: str = ""  # v1 or v1beta1 of meta.k8s.io
+
+    @property
+    def content_type(self) -> str:
+        return _JSON if self.encoding == "json" else _YAML
+
+
+PLAIN = Accepted()
+
+
+@functools.lru_cache(maxsize=1024)
+def choose(accept: str, streams: bool = False) -> Accepted:
+    """The first of the client's wishes that can be had, by weight and then by order. `streams`: for a watch."""
+    wishes = [w for w in (_parse(part) for part in accept.split(",")) if w is not None]
+    if not wishes and not accept.strip():
+        return PLAIN
+    for _, media, parameters in sorted(wishes, key=lambda w: -w[0]):
+        found = _offer(media, parameters, streams)
+        if found is not None:
+            return found
+    raise ApiError.not_acceptable(ACCEPTED)
+
+
+def _parse(part: str) -> tuple[float, str, dict[str, str]] | None:
+    media, *rest = (p.strip() for p in part.split(";"))
+    if not media:
+        return None
+    parameters = {}
+    for piece in rest:
+        name, _, value = piece.partition("=")
+        parameters[name.strip().lower()] = value.strip().strip('"')
+    try:
+        weight = float(parameters.pop("q", "1"))
+    except ValueError:
+        weight = 0.0
+    return (weight, media.lower(), parameters) if weight > 0 else None
+
+
+def _offer(media: str, parameters: dict[str, str], streams: bool) -> Accepted | None:
+    if media in ("*/*", "application/*"):
+        encoding: Encoding = "json"
+    elif media == _JSON:
+        encoding = "json"
+    elif media == _YAML and not streams:
+        encoding = "yaml"
+    else:
+        return None
+    wanted = parameters.get("as", "")
+    if not wanted:
+        return Accepted(encoding)
+    version = parameters.get("v", "")
+    if parameters.get("g") != "meta.k8s.io" or version not in ("v1", "v1beta1"):
+        return None
+    if wanted == "Table":
+        return Accepted(encoding, "Table", version)
+    if wanted == "PartialObjectMetadata":
+        return Accepted(encoding, "PartialObjectMetadata", version)
+    if wanted == "PartialObjectMetadataList":
+        return Accepted(encoding, "PartialObjectMetadataList", version)
+    return None

@@ -1,0 +1,99 @@
+"""The server's share of ObjectMeta: what it sets on create, keeps on update and marks on delete.
+
+Called by registry/resource_store, pure but for the clock and dice handed in.
+"""
+
+from __future__ import annotations
+
+import datetime
+import random
+import uuid
+from typing import Any
+
+from kybern.api import scalars
+from kybern.api.meta_v1 import ObjectMeta
+from kybern.api.resource import Resource
+from kybern.machinery import names
+from kybern.machinery.status import ApiError
+
+ORPHAN = "orphan"
+FOREGROUND = "foregroundDeletion"
+
+
+def fill_on_create(metadata: ObjectMeta, now: datetime.datetime, rng: random.Random) -> None:
+    """Name from generateName, uid, creation time; nothing that only the server may say survives."""
+    if not metadata.name and metadata.generateName:
+        metadata.name = names.generate(metadata.generateName, rng)
+    metadata.uid = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+    metadata.creationTimestamp = scalars.render_time(now)
+    metadata.resourceVersion = ""
+    metadata.selfLink = None
+    metadata.generation = None
+    metadata.deletionTimestamp = None
+    metadata.deletionGracePeriodSeconds = None
+    metadata.managedFields = []
+
+
+def check_namespace(resource: Resource, metadata: ObjectMeta, namespace: str) -> None:
+    """The body's namespace must be the path's; it is filled in where absent. Raises ApiError 400."""
+    if not resource.namespaced:
+        if metadata.namespace:
+            raise ApiError.bad_request("namespace may not be set on a cluster-scoped object")
+        return
+    if not metadata.namespace:
+        metadata.namespace = namespace
+    elif metadata.namespace != namespace:
+        raise ApiError.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+
+
+def check_name(metadata: ObjectMeta, name: str) -> None:
+    """The body's name must be the path's. Raises ApiError 400."""
+    if not metadata.name:
+        metadata.name = name
+    elif metadata.name != name:
+        raise ApiError.bad_request(
+            f"the name of the object ({metadata.name}) does not match the name on the URL ({name})"
+        )
+
+
+def keep_on_update(metadata: ObjectMeta, old: ObjectMeta) -> None:
+    """What an update can't change, taken from the old object. The uid is checked by the caller."""
+    metadata.uid = old.uid
+    metadata.creationTimestamp = old.creationTimestamp
+    metadata.generateName = metadata.generateName or old.generateName
+    metadata.deletionTimestamp = old.deletionTimestamp
+    metadata.deletionGracePeriodSeconds = old.deletionGracePeriodSeconds
+    metadata.selfLink = None
+    metadata.managedFields = list(old.managedFields)
+    metadata.resourceVersion = ""
+
+
+def finalizers_after(obj: Any, propagation: str | None, orphan_dependents: bool | None) -> list[str]:
+    """The finalizers a delete leaves, by its propagation policy (None: what the object says already)."""
+    kept = [f for f in obj.metadata.finalizers if f not in (ORPHAN, FOREGROUND)]
+    if orphan_dependents is not None:
+        return [*kept, ORPHAN] if orphan_dependents else kept
+    if propagation == "Orphan":
+        return [*kept, ORPHAN]
+    if propagation == "Foreground":
+        return [*kept, FOREGROUND]
+    if propagation == "Background":
+        return kept
+    return list(obj.metadata.finalizers)
+
+
+def mark_deleted(metadata: ObjectMeta, now: datetime.datetime, grace_seconds: int) -> None:
+    """Set deletionTimestamp and grace; a later delete may only shorten them."""
+    when = now + datetime.timedelta(seconds=grace_seconds)
+    if metadata.deletionTimestamp is not None:
+        current = metadata.deletionGracePeriodSeconds or 0
+        if grace_seconds >= current:
+            return
+        began = scalars.parse_time(metadata.deletionTimestamp) - datetime.timedelta(seconds=current)
+        when = max(began + datetime.timedelta(seconds=grace_seconds), began)
+    metadata.deletionTimestamp = scalars.render_time(when)
+    metadata.deletionGracePeriodSeconds = grace_seconds
+    if metadata.generation:
+        metadata.generation += 1

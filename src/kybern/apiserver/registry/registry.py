@@ -1,0 +1,166 @@
+"""Every resource that is served, by group, version and plural. Built once by apiserver/server.
+
+`Served` ties a resource of one version to the store of the version that is kept; `Objects` is the server's own
+window on them (request.Reader and request.Writer).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from kybern.api import codec
+from kybern.api.meta_v1 import DeleteOptions
+from kybern.api.resource import Resource
+from kybern.apiserver.registry import keys, strategies
+from kybern.apiserver.registry.resource_store import Admit, ResourceStore, Write
+from kybern.apiserver.registry.strategy import Context, Strategy
+from kybern.apiserver.request import User
+from kybern.apiserver.watch_cache.feed import Feed
+from kybern.machinery import conversion, scheme
+from kybern.machinery.clock import Clock
+
+# Resources that are questions, not objects: nothing of them is stored.
+VIRTUAL = frozenset(
+    {
+        "bindings", "componentstatuses", "tokenreviews.authentication.k8s.io",
+        "selfsubjectreviews.authentication.k8s.io", "localsubjectaccessreviews.authorization.k8s.io",
+        "selfsubjectaccessreviews.authorization.k8s.io", "selfsubjectrulesreviews.authorization.k8s.io",
+        "subjectaccessreviews.authorization.k8s.io",
+    }
+)  # fmt: skip
+
+# The server's own name in audit and admission.
+SERVER = User("system:apiserver", groups=("system:masters",))
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A resource as one version shows it."""
+
+    resource: Resource
+    struct: type[Any]
+    store: ResourceStore
+
+    @property
+    def is_stored_version(self) -> bool:
+        return self.resource.api_version == self.store.resource.api_version
+
+    def to_stored(self, obj: Any) -> Any:
+        """An object of this version as one of the stored version."""
+        if self.is_stored_version:
+            return obj
+        return self._convert(codec.to_json(obj), self.resource, self.store.resource, self.store.struct)
+
+    def from_stored(self, data: bytes) -> Any:
+        """Stored-version bytes as an object of this version."""
+        obj, _ = codec.decode_pruned(self.store.struct, data)
+        if self.is_stored_version:
+            return obj
+        return self._convert(codec.to_json(obj), self.store.resource, self.resource, self.struct)
+
+    def bytes_from_stored(self, data: bytes) -> bytes:
+        return data if self.is_stored_version else codec.encode(self.from_stored(data))
+
+    def _convert(self, value: Any, source: Resource, target: Resource, struct: type[Any]) -> Any:
+        converted = conversion.convert(value, source.kind, source.api_version, target.api_version)
+        return codec.from_json(struct, converted)[0]
+
+
+class Objects:
+    """request.Reader and request.Writer over the stores."""
+
+    def __init__(self) -> None:
+        self.stores: dict[str, ResourceStore] = {}
+
+    def get(self, resource: str, namespace: str, name: str) -> Any | None:
+        store = self.stores.get(resource)
+        entry = store.cache.get(namespace, name) if store is not None else None
+        return entry.object if entry is not None else None
+
+    def list(self, resource: str, namespace: str | None = None) -> list[Any]:
+        store = self.stores.get(resource)
+        return [entry.object for entry in store.cache.entries(namespace)] if store is not None else []
+
+    def version(self, resource: str) -> int:
+        store = self.stores.get(resource)
+        return store.cache.changed_at if store is not None else 0
+
+    async def create(self, resource: str, obj: Any) -> Any:
+        store = self.stores[resource]
+        data = await store.create(obj, obj.metadata.namespace, Write(SERVER, admit=False))
+        return codec.decode(store.struct, data)
+
+    async def update(self, resource: str, obj: Any) -> Any:
+        store = self.stores[resource]
+        # Status and spec at once: the server's own writes are whole.
+        write = Write(SERVER, subresource="whole", admit=False)
+        data, _ = await store.update(obj.metadata.namespace, obj.metadata.name, lambda _: obj, write)
+        return codec.decode(store.struct, data)
+
+    async def delete(self, resource: str, namespace: str, name: str) -> None:
+        await self.stores[resource].delete(
+            namespace, name, DeleteOptions(gracePeriodSeconds=0), Write(SERVER, admit=False)
+        )
+
+
+class Registry:
+    """All resources. `by_path` is the look-up of every request."""
+
+    def __init__(self, objects: Objects) -> None:
+        self.objects = objects
+        self.by_path: dict[tuple[str, str, str], Served] = {}
+
+    def get(self, group: str, version: str, plural: str) -> Served | None:
+        return self.by_path.get((group, version, plural))
+
+    def served(self) -> Iterable[Served]:
+        return self.by_path.values()
+
+
+def _stored_version(versions: list[Resource]) -> Resource:
+    """The most stable version of a resource (v1 before v1beta2 before v1alpha1); core events before the newer group."""
+
+    def rank(resource: Resource) -> tuple[int, int]:
+        version = resource.version
+        stability = 2 if "alpha" in version else 1 if "beta" in version else 0
+        number = int("".join(c for c in version.split("alpha")[0].split("beta")[0] if c.isdigit()) or 0)
+        return stability, -number
+
+    return min(versions, key=rank)
+
+
+def build(
+    feed: Feed,
+    admit: Admit,
+    clock: Clock,
+    rng: random.Random,
+    is_enabled: Callable[[str, str], bool],
+    service_cidr: str,
+    node_port_range: tuple[int, int],
+) -> Registry:
+    """Make a store for every enabled built-in resource."""
+    objects = Objects()
+    registry = Registry(objects)
+    context = Context(objects, objects, clock, rng, service_cidr, node_port_range)
+    families: dict[str, list[Resource]] = {}
+    for resource in scheme.RESOURCES:
+        if is_enabled(resource.group, resource.version) and resource.group_resource not in VIRTUAL:
+            # Events of both groups are one resource.
+            family = "events" if resource.plural == "events" else resource.group_resource
+            families.setdefault(family, []).append(resource)
+    for family, versions in families.items():
+        stored = next((r for r in versions if family == "events" and not r.group), None) or _stored_version(versions)
+        struct = scheme.struct_of(stored.api_version, stored.kind)
+        assert struct is not None, stored
+        make = strategies.STRATEGIES.get(stored.group_resource)
+        strategy = make(context, stored) if make is not None else Strategy(context, stored)
+        store = ResourceStore(stored, strategy, keys.prefix_of(stored), struct, feed, admit, clock, rng)
+        objects.stores[family] = store
+        for resource in versions:
+            own = scheme.struct_of(resource.api_version, resource.kind)
+            assert own is not None, resource
+            registry.by_path[(resource.group, resource.version, resource.plural)] = Served(resource, own, store)
+    return registry

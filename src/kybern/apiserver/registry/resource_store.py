@@ -1,0 +1,348 @@
+"""Write one resource: the rules of create, update and delete, over the store with optimistic concurrency.
+
+Called by handlers with decoded objects, writes storage, waits for watch_cache. Returns bytes as clients get them.
+Promise: what is returned was durable before, and is what every later read shows.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kybern.api import codec
+from kybern.api.meta_v1 import DeleteOptions
+from kybern.api.resource import Resource
+from kybern.apiserver.admission import Attributes, Operation
+from kybern.apiserver.registry import keys, metadata
+from kybern.apiserver.registry.strategy import Strategy
+from kybern.apiserver.request import User
+from kybern.apiserver.watch_cache.cache import ResourceCache
+from kybern.apiserver.watch_cache.entry import Entry, splice
+from kybern.apiserver.watch_cache.feed import Feed
+from kybern.machinery.clock import Clock
+from kybern.machinery.status import ApiError, FieldError
+from kybern.storage import interface as storage
+
+# generateName collides once in 27**5; more than a few in a row means that the name's space is full.
+_NAME_TRIES = 8
+# An unconditional update that loses this many races in a row is answered with a conflict.
+_UPDATE_TRIES = 16
+
+Admit = Callable[[Attributes], Awaitable[None] | None]
+
+
+@dataclass(slots=True)
+class Write:
+    """Who writes and how: what all verbs share."""
+
+    user: User
+    dry_run: bool = False
+    subresource: str = ""
+    warnings: list[str] = field(default_factory=list)
+    options: Any = None
+    admit: bool = True  # False: the server's own writes
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What a delete did: the object's last bytes, and whether it is gone."""
+
+    data: bytes
+    gone: bool
+    uid: str
+
+
+class ResourceStore:
+    """One resource in the store and in memory."""
+
+    def __init__(
+        self,
+        resource: Resource,
+        strategy: Strategy,
+        prefix: str,
+        struct: type[Any],
+        feed: Feed,
+        admit: Admit,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self.resource = resource
+        self.strategy = strategy
+        self.prefix = prefix
+        self.struct = struct
+        self.cache = ResourceCache(resource, prefix, struct, self._index_bytes)
+        self.hub = feed.add(self.cache)
+        self._feed = feed
+        self._store = feed.store
+        self._admit = admit
+        self._clock = clock
+        self._rng = rng
+
+    # -- reads ---------------------------------------------------------------------------------------------------
+
+    def entry(self, namespace: str, name: str) -> Entry:
+        """Raises ApiError 404."""
+        found = self.cache.get(namespace, name)
+        if found is None:
+            raise ApiError.not_found(self.resource.group, self.resource.plural, name)
+        return found
+
+    # -- create --------------------------------------------------------------------------------------------------
+
+    async def create(self, obj: Any, namespace: str, write: Write) -> bytes:
+        """Store a new object; returns its bytes. Raises ApiError."""
+        metadata.check_namespace(self.resource, obj.metadata, namespace)
+        if obj.metadata.resourceVersion:
+            raise ApiError.bad_request("resourceVersion should not be set on objects to be created")
+        generated = not obj.metadata.name and bool(obj.metadata.generateName)
+        for attempt in range(_NAME_TRIES):
+            if generated:
+                obj.metadata.name = ""
+            try:
+                return await self._create_once(obj, namespace, write)
+            except ApiError as error:
+                if not (generated and error.is_already_exists) or attempt == _NAME_TRIES - 1:
+                    raise
+        raise AssertionError("the loop returns or raises")
+
+    async def _create_once(self, obj: Any, namespace: str, write: Write) -> bytes:
+        metadata.fill_on_create(obj.metadata, self._clock.now(), self._rng)
+        self.strategy.prepare_create(obj, write.user)
+        self.strategy.apply_defaults(obj)
+        await self._run_admission("CREATE", obj, None, namespace, write)
+        self._refuse(self.strategy.validate_create(obj), obj.metadata.name)
+        write.warnings.extend(self.strategy.warnings_on_create(obj))
+        name = obj.metadata.name
+        if self.cache.get(namespace, name) is not None:
+            raise ApiError.already_exists(self.resource.group, self.resource.plural, name)
+        give_back = await self.strategy.allocate(obj, None)
+        try:
+            value = self._encode(obj)
+            if write.dry_run:
+                if give_back is not None:
+                    give_back()
+                return value
+            record = await self._stored(self._store.create(keys.key_of(self.prefix, namespace, name), value))
+        except BaseException as error:
+            if give_back is not None:
+                give_back()
+            if isinstance(error, storage.KeyExists):
+                raise ApiError.already_exists(self.resource.group, self.resource.plural, name) from None
+            raise
+        await self._feed.wait_until(record.mod_revision)
+        return splice(value, record.mod_revision)[0]
+
+    # -- update --------------------------------------------------------------------------------------------------
+
+    async def update(
+        self, namespace: str, name: str, change: Callable[[Entry], Any], write: Write, *, create_missing: Any = None
+    ) -> tuple[bytes, bool]:
+        """Store `change(current)`; returns (bytes, whether it was created).
+
+        `change` gets the current entry and returns a private new object; it runs again when the write lost a race and
+        the new object carries no resourceVersion. `create_missing` is the object to create where there is none.
+        """
+        expected = self.cache.get(namespace, name)
+        for _ in range(_UPDATE_TRIES):
+            if expected is None:
+                if create_missing is not None and self.strategy.create_on_update:
+                    return await self.create(create_missing, namespace, write), True
+                raise ApiError.not_found(self.resource.group, self.resource.plural, name)
+            obj = change(expected)
+            asked = obj.metadata.resourceVersion
+            if asked and asked != str(expected.revision):
+                raise ApiError.stale(self.resource.group, self.resource.plural, name)
+            data = await self._update_once(expected, obj, write)
+            if data is not None:
+                return data, False
+            expected = self.cache.get(namespace, name)
+            if asked and expected is not None:
+                raise ApiError.stale(self.resource.group, self.resource.plural, name)
+        raise ApiError.stale(self.resource.group, self.resource.plural, name)
+
+    async def _update_once(self, current: Entry, obj: Any, write: Write) -> bytes | None:
+        """The new bytes, or None where another write came first."""
+        old = current.object
+        name = current.name
+        if obj.metadata.uid and obj.metadata.uid != old.metadata.uid:
+            why = (
+                f"Precondition failed: UID in precondition: {obj.metadata.uid}, UID in object meta: {old.metadata.uid}"
+            )
+            raise ApiError.conflict(self.resource.group, self.resource.plural, name, why)
+        metadata.check_name(obj.metadata, name)
+        metadata.check_namespace(self.resource, obj.metadata, current.namespace)
+        metadata.keep_on_update(obj.metadata, old.metadata)
+        errors = self._prepare_update(obj, old, write)
+        self.strategy.apply_defaults(obj)
+        await self._run_admission("UPDATE", obj, old, current.namespace, write)
+        self._refuse(errors(obj, old), name)
+        give_back = None
+        if not write.subresource:
+            give_back = await self.strategy.allocate(obj, old)
+        try:
+            value = self._encode(obj)
+            data: bytes | None = splice(value, current.revision)[0]
+            if data == current.data:
+                pass  # nothing changed: nothing is written
+            elif write.dry_run:
+                if give_back is not None:
+                    give_back()
+            elif self._is_finished(obj):
+                data = await self._remove(current, obj)
+            else:
+                data = await self._replace(current, value)
+        except BaseException:
+            if give_back is not None:
+                give_back()
+            raise
+        if data is None and give_back is not None:
+            give_back()
+        return data
+
+    def _prepare_update(self, obj: Any, old: Any, write: Write) -> Callable[[Any, Any], list[FieldError]]:
+        """Apply the rules of the (sub)resource; returns the validation that goes with them."""
+        if write.subresource == "status":
+            self.strategy.prepare_status_update(obj, old)
+            return self.strategy.validate_status_update
+        if write.subresource:
+            return getattr(self.strategy, f"validate_{write.subresource}_update", _nothing_wrong)
+        self.strategy.prepare_update(obj, old)
+        return self.strategy.validate_update
+
+    async def _replace(self, current: Entry, value: bytes) -> bytes | None:
+        try:
+            record = await self._stored(self._store.update(current.key, value, current.revision))
+        except storage.RevisionMismatch as error:
+            await self._feed.wait_until(error.record.mod_revision)
+            return None
+        except storage.KeyMissing:
+            await self._feed.wait_until(self._store.revision)
+            return None
+        await self._feed.wait_until(record.mod_revision)
+        return splice(value, record.mod_revision)[0]
+
+    async def _remove(self, current: Entry, obj: Any) -> bytes | None:
+        try:
+            record = await self._stored(self._store.delete(current.key, current.revision))
+        except storage.RevisionMismatch as error:
+            await self._feed.wait_until(error.record.mod_revision)
+            return None
+        except storage.KeyMissing:
+            await self._feed.wait_until(self._store.revision)
+            return None
+        await self._feed.wait_until(record.mod_revision)
+        self.strategy.after_delete(obj)
+        return splice(self._encode(obj), record.mod_revision)[0]
+
+    # -- delete --------------------------------------------------------------------------------------------------
+
+    async def delete(self, namespace: str, name: str, options: DeleteOptions, write: Write) -> Deleted:
+        """Begin or finish the removal of an object, by its grace period and finalizers. Raises ApiError."""
+        for _ in range(_UPDATE_TRIES):
+            current = self.entry(namespace, name)
+            self._check_preconditions(current, options)
+            await self._run_admission("DELETE", None, current.object, namespace, write)
+            done = await self._delete_once(current, options, write)
+            if done is not None:
+                return done
+        raise ApiError.stale(self.resource.group, self.resource.plural, name)
+
+    async def _delete_once(self, current: Entry, options: DeleteOptions, write: Write) -> Deleted | None:
+        obj = current.decode()
+        obj.metadata.resourceVersion = ""
+        uid = obj.metadata.uid
+        grace = self.strategy.graceful_seconds(obj, options.gracePeriodSeconds)
+        obj.metadata.finalizers = metadata.finalizers_after(obj, options.propagationPolicy, options.orphanDependents)
+        already = obj.metadata.deletionTimestamp is not None
+        if grace == 0 and self.strategy.may_go(obj):
+            if write.dry_run:
+                return Deleted(current.data, True, uid)
+            data = await self._remove(current, obj)
+            return None if data is None else Deleted(data, True, uid)
+        metadata.mark_deleted(obj.metadata, self._clock.now(), grace)
+        if not already:
+            self.strategy.begin_deletion(obj)
+        value = self._encode(obj)
+        if write.dry_run or splice(value, current.revision)[0] == current.data:
+            return Deleted(current.data, False, uid)
+        data = await self._replace(current, value)
+        return None if data is None else Deleted(data, False, uid)
+
+    def _check_preconditions(self, current: Entry, options: DeleteOptions) -> None:
+        wanted = options.preconditions
+        if wanted is None:
+            return
+        uid = current.object.metadata.uid
+        why = ""
+        if wanted.uid is not None and wanted.uid != uid:
+            why = f"Precondition failed: UID in precondition: {wanted.uid}, UID in object meta: {uid}"
+        elif wanted.resourceVersion is not None and wanted.resourceVersion != str(current.revision):
+            why = (
+                f"Precondition failed: ResourceVersion in precondition: {wanted.resourceVersion}, "
+                f"ResourceVersion in object meta: {current.revision}"
+            )
+        if why:
+            raise ApiError.conflict(self.resource.group, self.resource.plural, current.name, why)
+
+    def _is_finished(self, obj: Any) -> bool:
+        """A deleted object whose last finalizer has just gone and that has no time left to wait for."""
+        meta = obj.metadata
+        return (
+            meta.deletionTimestamp is not None
+            and (meta.deletionGracePeriodSeconds or 0) == 0
+            and self.strategy.may_go(obj)
+        )
+
+    # -- shared --------------------------------------------------------------------------------------------------
+
+    async def _run_admission(self, operation: Operation, obj: Any, old: Any, namespace: str, write: Write) -> None:
+        if not write.admit:
+            return
+        name = (obj or old).metadata.name
+        attributes = Attributes(
+            operation=operation,
+            resource=self.resource,
+            subresource=write.subresource,
+            namespace=namespace,
+            name=name,
+            object=obj,
+            old=old,
+            user=write.user,
+            dry_run=write.dry_run,
+            options=write.options,
+            warnings=write.warnings,
+        )
+        waiting = self._admit(attributes)
+        if waiting is not None:
+            await waiting
+
+    def _refuse(self, errors: list[FieldError], name: str) -> None:
+        if errors:
+            raise ApiError.invalid(self.resource.group, self.resource.kind, name, errors)
+
+    def _encode(self, obj: Any) -> bytes:
+        """The value for the store, with what selectors need kept aside for the cache."""
+        obj.metadata.resourceVersion = ""
+        value = codec.encode(obj)
+        self._remember(value, obj)
+        return value
+
+    def _remember(self, value: bytes, obj: Any) -> None:
+        self.cache.prepare(value, obj.metadata.labels, self.strategy.selectable_fields(obj))
+
+    def _index_bytes(self, value: bytes) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """Labels and fields of a value that this process did not write."""
+        obj, _ = codec.decode_pruned(self.struct, value)
+        return obj.metadata.labels, self.strategy.selectable_fields(obj)
+
+    async def _stored(self, writing: Awaitable[storage.Record]) -> storage.Record:
+        try:
+            return await writing
+        except storage.StoreUnavailable as error:
+            raise ApiError.unavailable(f"the store takes no writes: {error}") from error
+
+
+def _nothing_wrong(_obj: Any, _old: Any) -> list[FieldError]:
+    return []

@@ -1,0 +1,136 @@
+"""The objects of one resource and its recent events. Written by feed only, in order of revision.
+
+Reads are dictionary look-ups and joins of bytes. Everything here is synchronous: what is read in one turn of the
+loop is one consistent state, which is how a watch starts without a gap.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sortedcontainers import SortedDict
+
+from kybern.api.resource import Resource
+from kybern.apiserver.watch_cache.entry import Entry
+from kybern.storage.interface import Change, Record, Revision
+
+EVENTS_KEPT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change of one object. `entry` None: deleted; `previous` None: created."""
+
+    revision: Revision
+    entry: Entry | None
+    previous: Entry | None
+
+
+class ResourceCache:
+    """Current state by key, by namespace, and the last `EVENTS_KEPT` events."""
+
+    def __init__(self, resource: Resource, prefix: str, struct: type[Any] | None, index: Any) -> None:
+        self.resource = resource
+        self.prefix = prefix  # of its keys in the store, ends with "/"
+        self.struct = struct
+        self._index = index
+        self._entries: SortedDict = SortedDict()  # key -> Entry
+        self._namespaces: dict[str, SortedDict] = {}  # namespace -> name -> Entry
+        self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self._prepared: dict[bytes, tuple[Mapping[str, str], Mapping[str, str]]] = {}
+        # Every event after this revision is in `_events`.
+        self.complete_since = Revision(0)
+        self.changed_at = Revision(0)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, namespace: str, name: str) -> Entry | None:
+        names = self._namespaces.get(namespace)
+        return names.get(name) if names is not None else None
+
+    def entries(self, namespace: str | None = None) -> Iterable[Entry]:
+        """In order of keys; all namespaces with None."""
+        if namespace is None:
+            values: Iterable[Entry] = self._entries.values()
+            return values
+        names = self._namespaces.get(namespace)
+        return names.values() if names is not None else ()
+
+    def count(self, namespace: str | None = None) -> int:
+        if namespace is None:
+            return len(self._entries)
+        return len(self._namespaces.get(namespace, ()))
+
+    def page(self, prefix: str, after: str) -> Iterable[Entry]:
+        """Entries with keys under `prefix` and greater than `after`, in order."""
+        for key in self._entries.irange(minimum=after or prefix, inclusive=(not after, True)):
+            if not key.startswith(prefix):
+                return
+            yield self._entries[key]
+
+    def events_after(self, revision: Revision) -> Sequence[Event] | None:
+        """What happened after `revision`, or None where that is no longer known here."""
+        if revision < self.complete_since:
+            return None
+        events: list[Event] = []
+        for event in reversed(self._events):
+            if event.revision <= revision:
+                break
+            events.append(event)
+        events.reverse()
+        return events
+
+    def prepare(self, value: bytes, labels: Mapping[str, str], fields: Mapping[str, str]) -> None:
+        """A local write is about to store `value`: keep what was taken out of it, to spare decoding it again."""
+        if len(self._prepared) > EVENTS_KEPT:
+            self._prepared.clear()  # writes that failed left theirs behind
+        self._prepared[value] = (labels, fields)
+
+    def entry_of(self, record: Record) -> Entry:
+        """The entry of a stored record."""
+        rest = record.key[len(self.prefix) :]
+        namespace, name = rest.split("/", 1) if self.resource.namespaced else ("", rest)
+        indexed = self._prepared.pop(record.value, None) or self._index(record.value)
+        return Entry(record.key, namespace, name, record.value, record.mod_revision, *indexed, self.struct)
+
+    def load(self, record: Record) -> None:
+        """Take a record of the first listing."""
+        self._put(self.entry_of(record))
+        self.changed_at = max(self.changed_at, record.mod_revision)
+
+    def apply(self, change: Change) -> Event:
+        """Take one change; returns it as an event."""
+        previous: Entry | None = self._entries.get(change.key)
+        entry: Entry | None = None
+        if change.record is not None:
+            entry = self.entry_of(change.record)
+            self._put(entry)
+        elif previous is not None:
+            del self._entries[change.key]
+            names = self._namespaces[previous.namespace]
+            del names[previous.name]
+            if not names:
+                del self._namespaces[previous.namespace]
+        if len(self._events) == EVENTS_KEPT:
+            self.complete_since = self._events[0].revision
+        event = Event(change.revision, entry, previous)
+        self._events.append(event)
+        self.changed_at = change.revision
+        return event
+
+    def event_of(self, change: Change) -> Event:
+        """A past change as an event, without taking it: for watches that start before the events kept here."""
+        entry = self.entry_of(change.record) if change.record is not None else None
+        previous = self.entry_of(change.previous) if change.previous is not None else None
+        return Event(change.revision, entry, previous)
+
+    def _put(self, entry: Entry) -> None:
+        self._entries[entry.key] = entry
+        names = self._namespaces.get(entry.namespace)
+        if names is None:
+            names = self._namespaces[entry.namespace] = SortedDict()
+        names[entry.name] = entry

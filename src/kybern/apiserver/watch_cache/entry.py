@@ -1,0 +1,78 @@
+"""One object as bytes, ready to be sent, with what selectors need taken out once.
+
+Made by feed (from the store) out of what registry prepared; read by handlers and hub. Immutable but for the
+decoded object, which is filled in when somebody first asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kybern.api import codec
+from kybern.storage.interface import Revision
+
+_METADATA = b'"metadata":{'
+_VERSION = b'"resourceVersion":"'
+
+
+def splice(value: bytes, revision: int) -> tuple[bytes, int]:
+    """A stored value with its resourceVersion put in, and where the digits start.
+
+    The version is not part of what is stored (the store assigns it on commit), so it is put in front of the other
+    metadata. Stored values open with kind, apiVersion and metadata, so the first match is the object's own.
+    """
+    at = value.index(_METADATA) + len(_METADATA)
+    comma = b"" if value[at : at + 1] == b"}" else b","
+    return b'%s%s%d"%s%s' % (value[:at], _VERSION, revision, comma, value[at:]), at + len(_VERSION)
+
+
+class Entry:
+    """One object at one revision."""
+
+    __slots__ = ("_digits", "_object", "data", "fields", "key", "labels", "name", "namespace", "revision", "struct")
+
+    def __init__(
+        self,
+        key: str,
+        namespace: str,
+        name: str,
+        value: bytes,
+        revision: Revision,
+        labels: Mapping[str, str],
+        fields: Mapping[str, str],
+        struct: type[Any] | None,
+    ) -> None:
+        self.key = key
+        self.namespace = namespace
+        self.name = name
+        self.revision = revision
+        self.data, self._digits = splice(value, revision)
+        self.labels = labels
+        self.fields = fields
+        self.struct = struct  # None: a custom resource, decoded to a dict
+        self._object: Any = None
+
+    @property
+    def object(self) -> Any:
+        """The decoded object, shared: never change it."""
+        if self._object is None:
+            self._object = self.decode()
+        return self._object
+
+    def decode(self) -> Any:
+        """A private copy."""
+        if self.struct is None:
+            import msgspec
+
+            return msgspec.json.decode(self.data)
+        return codec.decode(self.struct, self.data)
+
+    def data_at(self, revision: int) -> bytes:
+        """The bytes with another resourceVersion: how a deleted object is told."""
+        end = self._digits + len(str(self.revision))
+        return b"%s%d%s" % (self.data[: self._digits], revision, self.data[end:])
+
+
+# (labels, selectable fields) of a stored value; see registry.resource_store.
+Indexer = Callable[[Any], tuple[Mapping[str, str], Mapping[str, str]]]

@@ -1,0 +1,93 @@
+"""Follow the store: one watch over all keys, spread over the caches and hubs in order of revision.
+
+Fed by storage, writes watch_cache/cache and hub. Promises: `revision` never goes back; when `wait_until(r)` has
+returned, every cache holds all changes up to r, and their events were handed to the watchers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Iterable
+
+from kybern.apiserver.watch_cache.cache import ResourceCache
+from kybern.apiserver.watch_cache.hub import Hub
+from kybern.storage.interface import Change, Revision, Store
+
+ROOT = "/registry/"
+
+
+class Feed:
+    """All caches of the server, by the first part of their keys."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.revision = Revision(0)
+        self._caches: dict[str, tuple[ResourceCache, Hub]] = {}
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+        self.synced = False
+
+    def add(self, cache: ResourceCache) -> Hub:
+        """Keep `cache` up to date. Before `load`."""
+        hub = Hub()
+        self._caches[cache.prefix] = (cache, hub)
+        return hub
+
+    def caches(self) -> Iterable[tuple[ResourceCache, Hub]]:
+        return self._caches.values()
+
+    async def load(self) -> None:
+        """Read the store's present state into the caches."""
+        page = await self.store.list(ROOT)
+        for record in page.records:
+            found = self._find(record.key)
+            if found is not None:
+                found[0].load(record)
+        self.revision = page.revision
+        for cache, _ in self._caches.values():
+            cache.complete_since = page.revision
+        self.synced = True
+
+    async def run(self) -> None:
+        """Follow the store from where `load` ended, until cancelled."""
+        watch = self.store.watch(ROOT, self.revision)
+        try:
+            async for batch in watch:
+                for change in batch:
+                    self._apply(change)
+                self._wake()
+        finally:
+            await watch.close()
+
+    async def wait_until(self, revision: int) -> None:
+        """Return once everything up to `revision` is in the caches."""
+        if self.revision >= revision:
+            return
+        future = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (revision, next(self._order), future))
+        await future
+
+    def bookmark_all(self) -> None:
+        for _, hub in self._caches.values():
+            hub.bookmark(self.revision)
+
+    def _apply(self, change: Change) -> None:
+        self.revision = change.revision
+        found = self._find(change.key)
+        if found is not None:
+            cache, hub = found
+            hub.publish(cache.apply(change))
+
+    def _wake(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self.revision:
+            future = heapq.heappop(self._waiting)[2]
+            if not future.done():
+                future.set_result(None)
+
+    def _find(self, key: str) -> tuple[ResourceCache, Hub] | None:
+        """Prefixes have one part (pods/) or two (services/specs/, <group>/<custom resource>/)."""
+        end = key.find("/", len(ROOT)) + 1
+        found = self._caches.get(key[:end])
+        return found if found is not None else self._caches.get(key[: key.find("/", end) + 1])

@@ -1,0 +1,200 @@
+"""Fan events out to watchers. Fed by feed, written to sinks of handlers/watch.
+
+Watchers who asked for the same thing (namespace, selectors, form) share a `Scope`: an event is matched once a
+scope and framed once a form, however many follow. A watcher too far behind is cut off, never waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from kybern.apiserver.request import Sink
+from kybern.apiserver.watch_cache.cache import Event
+from kybern.apiserver.watch_cache.entry import Entry
+from kybern.machinery import fields, labels
+
+# A watcher that has not read this much is cut off; it resumes from its last resourceVersion.
+MAX_BEHIND = 8 << 20
+
+
+class Form(Protocol):
+    """How objects are told: as they are, as metadata only, as rows of a table."""
+
+    key: str
+
+    def frame(self, kind: str, entry: Entry, revision: int) -> bytes:
+        """One watch event as a framed chunk. `kind`: ADDED, MODIFIED, DELETED."""
+        ...
+
+    def bookmark(self, revision: int, annotations: Mapping[str, str]) -> bytes:
+        """A framed BOOKMARK event."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which objects somebody wants. `namespace` None: all."""
+
+    namespace: str | None
+    label_selector: labels.Selector | None  # None: any
+    field_selector: fields.FieldSelector | None
+    key: str  # equal for equal selections
+
+    def matches(self, entry: Entry) -> bool:
+        if self.namespace is not None and entry.namespace != self.namespace:
+            return False
+        if self.field_selector is not None and not self.field_selector.matches(entry.fields):
+            return False
+        return self.label_selector is None or self.label_selector.matches(entry.labels)
+
+    @property
+    def trigger(self) -> tuple[str, str] | None:
+        """(field, value) that every match must have, for the index of scopes."""
+        if self.field_selector is not None:
+            for field, operator, value in self.field_selector.requirements:
+                if operator == "=" and field in ("metadata.name", "spec.nodeName"):
+                    return field, value
+        return None
+
+    def told_as(self, event: Event) -> tuple[str, Entry] | None:
+        """What a watcher of this selection is told of an event, if anything."""
+        before = event.previous is not None and self.matches(event.previous)
+        now = event.entry is not None and self.matches(event.entry)
+        if now:
+            assert event.entry is not None
+            return ("MODIFIED" if before else "ADDED"), event.entry
+        if before:
+            assert event.previous is not None
+            return "DELETED", event.previous
+        return None
+
+
+class Scope:
+    """Watchers of one selection in one form."""
+
+    __slots__ = ("form", "selection", "watchers")
+
+    def __init__(self, selection: Selection, form: Form) -> None:
+        self.selection = selection
+        self.form = form
+        self.watchers: set[Watcher] = set()
+
+
+class Watcher:
+    """One client's watch, from the moment it is up to date."""
+
+    __slots__ = ("bookmarks", "on_gone", "scope", "sink")
+
+    def __init__(self, sink: Sink, scope: Scope, bookmarks: bool, on_gone: Callable[[], None]) -> None:
+        self.sink = sink
+        self.scope = scope
+        self.bookmarks = bookmarks
+        self.on_gone = on_gone
+
+
+class Hub:
+    """The watchers of one resource."""
+
+    def __init__(self) -> None:
+        self._scopes: dict[tuple[str, str], Scope] = {}
+        self._general: dict[str | None, list[Scope]] = {}  # namespace -> scopes
+        self._triggered: dict[tuple[str, str], list[Scope]] = {}
+        self.watchers = 0
+        self.events_sent = 0
+
+    def subscribe(
+        self, selection: Selection, form: Form, sink: Sink, bookmarks: bool, on_gone: Callable[[], None]
+    ) -> Watcher:
+        """Deliver every later event of `selection` to `sink`, until `unsubscribe`."""
+        key = (selection.key, form.key)
+        scope = self._scopes.get(key)
+        if scope is None:
+            scope = self._scopes[key] = Scope(selection, form)
+            self._bucket(scope).append(scope)
+        watcher = Watcher(sink, scope, bookmarks, on_gone)
+        scope.watchers.add(watcher)
+        self.watchers += 1
+        return watcher
+
+    def unsubscribe(self, watcher: Watcher) -> None:
+        scope = watcher.scope
+        if watcher not in scope.watchers:
+            return
+        scope.watchers.discard(watcher)
+        self.watchers -= 1
+        if not scope.watchers:
+            del self._scopes[(scope.selection.key, scope.form.key)]
+            self._bucket(scope).remove(scope)
+            self._forget_empty(scope)
+
+    def publish(self, event: Event) -> None:
+        """Tell everybody concerned."""
+        if not self._scopes:
+            return
+        frames: dict[tuple[str, str], bytes] = {}
+        for scope in self._concerned(event):
+            told = scope.selection.told_as(event)
+            if told is None:
+                continue
+            kind, entry = told
+            frame = frames.get((kind, scope.form.key))
+            if frame is None:
+                frame = frames[(kind, scope.form.key)] = scope.form.frame(kind, entry, event.revision)
+            for watcher in list(scope.watchers):
+                self._send(watcher, frame)
+
+    def bookmark(self, revision: int) -> None:
+        """Tell every watcher that wants it how far it has come."""
+        for scope in list(self._scopes.values()):
+            frame = scope.form.bookmark(revision, {})
+            for watcher in list(scope.watchers):
+                if watcher.bookmarks:
+                    self._send(watcher, frame)
+
+    def end_all(self) -> None:
+        """The server stops: every watch ends."""
+        for scope in list(self._scopes.values()):
+            for watcher in list(scope.watchers):
+                watcher.on_gone()
+
+    def _send(self, watcher: Watcher, frame: bytes) -> None:
+        sink = watcher.sink
+        if sink.buffered > MAX_BEHIND:
+            self.unsubscribe(watcher)
+            watcher.on_gone()
+            sink.abort()
+            return
+        sink.write_framed(frame)
+        self.events_sent += 1
+
+    def _concerned(self, event: Event) -> list[Scope]:
+        found = list(self._general.get(None, ()))
+        either = event.entry or event.previous
+        if either is not None:
+            found += self._general.get(either.namespace, ())
+        if self._triggered:
+            pairs = {
+                (field, entry.fields.get(field, ""))
+                for entry in (event.entry, event.previous)
+                if entry is not None
+                for field in ("metadata.name", "spec.nodeName")
+            }
+            for pair in pairs:
+                found += self._triggered.get(pair, ())
+        return found
+
+    def _bucket(self, scope: Scope) -> list[Scope]:
+        trigger = scope.selection.trigger
+        if trigger is not None:
+            return self._triggered.setdefault(trigger, [])
+        return self._general.setdefault(scope.selection.namespace, [])
+
+    def _forget_empty(self, scope: Scope) -> None:
+        if not self._bucket(scope):
+            trigger = scope.selection.trigger
+            if trigger is not None:
+                del self._triggered[trigger]
+            else:
+                del self._general[scope.selection.namespace]

@@ -1,0 +1,161 @@
+"""YAML to JSON values, as sigs.k8s.io/yaml reads it: YAML 1.1 booleans, no dates, string keys. Pure.
+
+Used by the API server for YAML bodies, by the kubelet for static pods, by the command line for files.
+Raises ManifestError for anything else than YAML that JSON can say; never expands aliases without bound.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+# How many nodes a document may have once its aliases are expanded (a 3 MiB body has fewer than this).
+MAX_NODES = 1_500_000
+MAX_DEPTH = 500
+
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
+_OCTAL = re.compile(r"[-+]?0o?[0-7_]+")
+_HEX = re.compile(r"[-+]?0x[0-9a-fA-F_]+")
+_FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9_]+)(?:[eE][-+]?[0-9]+)?")
+_BOOLEANS = {
+    **dict.fromkeys(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"), True),
+    **dict.fromkeys(("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"), False),
+}
+_NULLS = frozenset(("", "~", "null", "Null", "NULL"))
+
+
+class ManifestError(ValueError):
+    """The text is not YAML, or says what JSON can't."""
+
+
+class _Loader(yaml.CSafeLoader):
+    """Composes nodes only; values are resolved below."""
+
+
+def parse_yaml(text: bytes | str, duplicates: list[str] | None = None) -> Any:
+    """The JSON value of one document. Keys that occur twice are added to `duplicates` (the last one wins)."""
+    values = list(_documents(text, duplicates))
+    if not values:
+        return None
+    if len(values) > 1:
+        raise ManifestError("expected one YAML document, found more")
+    return values[0]
+
+
+def parse_yaml_documents(text: bytes | str) -> list[Any]:
+    """Every non-empty document of a stream."""
+    return [value for value in _documents(text, None) if value is not None]
+
+
+def _documents(text: bytes | str, duplicates: list[str] | None) -> Iterator[Any]:
+    try:
+        loader = _Loader(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ManifestError(f"error converting YAML to JSON: {_one_line(error)}") from None
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            yield _Reader(duplicates).value(node, 0, "")
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ManifestError(f"error converting YAML to JSON: {_one_line(error)}") from None
+    finally:
+        loader.dispose()
+
+
+def _one_line(error: Exception) -> str:
+    return "yaml: " + " ".join(str(error).split())
+
+
+class _Reader:
+    """Nodes to values, counting what aliases expand to."""
+
+    def __init__(self, duplicates: list[str] | None) -> None:
+        self._nodes = 0
+        self._duplicates = duplicates
+
+    def value(self, node: yaml.Node, depth: int, path: str) -> Any:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise ManifestError("error converting YAML to JSON: yaml: document contains excessive aliasing")
+        if depth > MAX_DEPTH:
+            raise ManifestError("error converting YAML to JSON: yaml: exceeded max depth")
+        if isinstance(node, yaml.ScalarNode):
+            return _scalar(node)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, depth + 1, f"{path}[{i}]") for i, item in enumerate(node.value)]
+        return self._mapping(node, depth, path)
+
+    def _mapping(self, node: yaml.Node, depth: int, path: str) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ManifestError("error converting YAML to JSON: yaml: keys must be scalars")
+            if key_node.tag == "tag:yaml.org,2002:merge" or (key_node.value == "<<" and key_node.style is None):
+                merged.update(self._merged(value_node, depth, path))
+                continue
+            key = _key(key_node)
+            where = f"{path}.{key}" if path else key
+            if key in result and self._duplicates is not None:
+                self._duplicates.append(where)
+            result[key] = self.value(value_node, depth + 1, where)
+        return {**merged, **result} if merged else result
+
+    def _merged(self, node: yaml.Node, depth: int, path: str) -> dict[str, Any]:
+        parts = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        merged: dict[str, Any] = {}
+        for part in reversed(parts):
+            value = self.value(part, depth + 1, path)
+            if not isinstance(value, dict):
+                raise ManifestError("error converting YAML to JSON: yaml: map merge requires map or sequence of maps")
+            merged.update(value)
+        return merged
+
+
+def _key(node: yaml.ScalarNode) -> str:
+    value = _scalar(node)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "null"
+    if isinstance(value, float):
+        return repr(value)
+    return str(value)
+
+
+def _scalar(node: yaml.ScalarNode) -> Any:
+    text: str = node.value
+    tag: str = node.tag
+    if tag == "tag:yaml.org,2002:binary" or tag == "tag:yaml.org,2002:str" or node.style in ("'", '"', "|", ">"):
+        return text
+    if tag.startswith("!"):
+        raise ManifestError(f"error converting YAML to JSON: yaml: unknown tag {tag}")
+    if text in _NULLS:
+        return None
+    if text in _BOOLEANS:
+        return _BOOLEANS[text]
+    return _number(text)
+
+
+def _number(text: str) -> Any:
+    if len(text) > 400 or text[0] not in "+-.0123456789":
+        return text
+    plain = text.replace("_", "")
+    if _INTEGER.fullmatch(text):
+        return int(plain) if len(plain) <= 40 else float(plain)
+    if _HEX.fullmatch(text):
+        return int(plain, 16)
+    if _OCTAL.fullmatch(text):
+        return int(plain.replace("o", ""), 8)
+    if text.lower().lstrip("+-") in (".inf", ".nan"):
+        raise ManifestError(f"error converting YAML to JSON: json: unsupported value: {text}")
+    if _FLOAT.fullmatch(text) and any(c.isdigit() for c in text):
+        value = float(plain)
+        if not math.isfinite(value):
+            raise ManifestError(f"error converting YAML to JSON: json: unsupported value: {text}")
+        return int(value) if value.is_integer() and abs(value) < 2**53 and "e" not in text.lower() else value
+    return text
