@@ -96,7 +96,9 @@ class StoreUnavailable(StoreError):
 class Watch(Protocol):
     """An open watch: an async iterator over batches of changes (never empty); close it when done.
 
-    A batch is what was committed together, so that a reader can keep up with group commits.
+    A batch is all that waits for the reader, so that one can keep up with group commits. The iteration ends
+    when the watch is closed. It raises StoreUnavailable when the store is, and Compacted when the reader was so
+    slow that compaction overtook it: list anew.
     """
 
     def __aiter__(self) -> AsyncIterator[Sequence[Change]]: ...
@@ -105,7 +107,11 @@ class Watch(Protocol):
 
 
 class Store(Protocol):
-    """See the module's docstring for the promises. All methods may be called from one event loop only."""
+    """See the module's docstring for the promises. All methods may be called from one event loop only.
+
+    Every write raises StoreUnavailable when it cannot be made durable, everything does after `close`. A write
+    whose caller is cancelled may still happen.
+    """
 
     @property
     def revision(self) -> Revision:
@@ -117,7 +123,9 @@ class Store(Protocol):
         """The oldest revision that can still be read or watched from."""
         ...
 
-    async def get(self, key: str, revision: Revision | None = None) -> Record | None: ...
+    async def get(self, key: str, revision: Revision | None = None) -> Record | None:
+        """`revision` None means now. Raises Compacted, FutureRevision."""
+        ...
 
     async def list(self, prefix: str, *, limit: int = 0, after: str = "", revision: Revision | None = None) -> Page:
         """Records with `prefix` and keys greater than `after`, at most `limit` (0: all).
@@ -146,7 +154,10 @@ class Store(Protocol):
         ...
 
     async def compact(self, revision: Revision) -> None:
-        """Forget history before `revision`; current values stay. Running watches go on."""
+        """Forget history before `revision`; what is readable at `revision` stays. Running watches go on.
+
+        Does nothing when that is forgotten already. Raises FutureRevision, StoreUnavailable.
+        """
         ...
 
     async def close(self) -> None:
