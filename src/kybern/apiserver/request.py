@@ -1,15 +1,34 @@
 """The nouns of the API server: a request on its way through the pipeline, and what answers it.
 
-Made by wire/http1, filled by pipeline steps, read by handlers, authenticate, authorize and admission.
+The HTTP nouns are those of wire/message, shared with the kubelet's server. Made by wire/http1, filled by
+pipeline steps, read by handlers, authenticate, authorize and admission.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from kybern.api.resource import Resource
+from kybern.wire import message
+from kybern.wire.message import Answer, RawStream, Response, Sink, StreamResponse, UpgradeResponse
+
+__all__ = [
+    "ANONYMOUS",
+    "Answer",
+    "Application",
+    "RawStream",
+    "Reader",
+    "Request",
+    "RequestInfo",
+    "Response",
+    "Sink",
+    "StreamResponse",
+    "UpgradeResponse",
+    "User",
+    "Writer",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,106 +61,20 @@ class RequestInfo:
     resource: Resource | None = None  # None: no such resource (or not a resource request)
 
 
-@dataclass(slots=True)
-class Request:
-    """One HTTP request. Header names are lower-case."""
+_UNKNOWN = RequestInfo("", "")
 
-    method: str
-    path: str  # percent-decoded, without query
-    target: str  # as sent
-    query: dict[str, list[str]]
-    headers: dict[str, str]  # repeated fields joined by ", "
-    body: bytes = b""
-    peer: str = ""  # address of the client
-    certificates: tuple[bytes, ...] = ()  # DER of the verified client chain, leaf first
-    # filled by the pipeline
+
+@dataclass(slots=True)
+class Request(message.Request):
+    """One HTTP request, and what the pipeline found out about it. Header names are lower-case."""
+
     user: User = ANONYMOUS
-    info: RequestInfo = field(default_factory=lambda: RequestInfo("", ""))
+    info: RequestInfo = _UNKNOWN
     warnings: list[str] = field(default_factory=list)  # become `Warning: 299 - "..."` headers
     audit_id: str = ""
 
-    def flag(self, name: str) -> str:
-        """The first value of a query parameter, or ""."""
-        values = self.query.get(name)
-        return values[0] if values else ""
 
-
-@dataclass(slots=True)
-class Response:
-    """A whole answer. `body` parts are joined (and never copied before that)."""
-
-    status: int = 200
-    body: bytes = b""
-    content_type: str = "application/json"
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-class Sink(Protocol):
-    """Where a streamed answer goes: one HTTP/1.1 chunked body."""
-
-    def write(self, data: bytes) -> None:
-        """Send one chunk now; never blocks."""
-        ...
-
-    def write_framed(self, data: bytes) -> None:
-        """Send bytes that hold whole chunks already (wire.http1.frame_chunk), shared by many sinks."""
-        ...
-
-    @property
-    def buffered(self) -> int:
-        """Bytes written and not yet taken by the kernel: how far this client is behind."""
-        ...
-
-    async def drain(self) -> None:
-        """Wait until `buffered` is below the high-water mark."""
-        ...
-
-    @property
-    def closed(self) -> bool: ...
-
-    async def wait_closed(self) -> None:
-        """Return when the client has gone away."""
-        ...
-
-    def abort(self) -> None:
-        """Cut the connection (a client too slow to follow)."""
-        ...
-
-
-@dataclass(slots=True)
-class StreamResponse:
-    """Headers at once, then a chunked body written by `run` until it returns or the client goes."""
-
-    run: Callable[[Sink], Awaitable[None]]
-    status: int = 200
-    content_type: str = "application/json"
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-class RawStream(Protocol):
-    """A connection after `101 Switching Protocols` (or a hijacked one): plain bytes both ways."""
-
-    async def read(self) -> bytes:
-        """Some bytes; b"" at the end."""
-        ...
-
-    async def write(self, data: bytes) -> None: ...
-
-    def close(self) -> None: ...
-
-
-@dataclass(slots=True)
-class UpgradeResponse:
-    """`101` with these headers, after which `run` owns the connection."""
-
-    run: Callable[[RawStream], Awaitable[None]]
-    protocol: str  # value of the Upgrade header: "websocket", "SPDY/3.1"
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-Answer = Response | StreamResponse | UpgradeResponse
-# A handler answers at once where it can (reads from memory): no task is started for those.
-Application = Callable[[Request], Answer | Awaitable[Answer]]
+Application = message.Application[Request]
 
 
 class Reader(Protocol):

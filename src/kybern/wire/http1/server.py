@@ -1,0 +1,132 @@
+"""The HTTP/1.1 server: a listening socket, its connections, and their deadlines.
+
+Started by process/apiserver and process/kubelet with an application; hands each client to connection.
+Promise: everything is bounded (sizes, times, what is read ahead), and `close` lets requests under way finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import Generic
+
+from kybern.machinery.clock import Clock
+from kybern.wire.http1 import answer
+from kybern.wire.http1.connection import Connection
+from kybern.wire.message import Application, R
+
+_SWEEP = 1.0  # seconds between looks at the deadlines
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes, times in seconds. The numbers are kube-apiserver's where it has them."""
+
+    body: int = 3 * 1024 * 1024
+    header_bytes: int = 1 << 20
+    header_fields: int = 1000
+    header_timeout: float = 32.0
+    body_timeout: float = 60.0
+    idle_timeout: float = 90.0
+    handshake_timeout: float = 10.0
+    linger: float = 2.0  # how long a refused client may go on sending
+    connections: int = 20_000
+
+
+class Server(Generic[R]):
+    """A running server. `close` it before the TaskGroup it lives in ends."""
+
+    def __init__(
+        self, application: Application[R], request_type: type[R], tasks: asyncio.TaskGroup, clock: Clock, limits: Limits
+    ) -> None:
+        self.application = application
+        self.request_type = request_type
+        self.tasks = tasks
+        self.limits = limits
+        self.connections: set[Connection] = set()
+        self.date = answer.render_date(clock.now())  # rendered once a sweep, not once an answer
+        self.is_closing = False
+        self._clock = clock
+        self._listener: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        return tuple(self._listener.sockets) if self._listener else ()
+
+    @property
+    def port(self) -> int:
+        """Where it listens (for port 0)."""
+        return int(self.sockets[0].getsockname()[1])
+
+    async def start(self, listener: socket.socket, ssl_context: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(
+            lambda: Connection(self, loop),
+            sock=listener,
+            ssl=ssl_context,
+            ssl_handshake_timeout=self.limits.handshake_timeout if ssl_context else None,
+            ssl_shutdown_timeout=5.0 if ssl_context else None,
+            backlog=1024,
+        )
+        self._sweeper = self.tasks.create_task(self._sweep(), name="http1 sweep")
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._clock.sleep(_SWEEP)
+            self.date = answer.render_date(self._clock.now())
+            self.expire(loop.time())
+
+    def expire(self, now: float) -> None:
+        """End every connection whose deadline is before `now` (loop time)."""
+        for connection in [c for c in self.connections if c.deadline < now]:
+            connection.expire()
+
+    async def close(self, grace: float = 10.0) -> None:
+        """Stop accepting, let requests finish for `grace` seconds (streams end at once), then cut."""
+        self.is_closing = True
+        if self._listener is not None:
+            self._listener.close()
+        for connection in list(self.connections):
+            connection.shut_down()
+        waited = 0.0
+        while self.connections and waited < grace:
+            await self._clock.sleep(0.05)
+            waited += 0.05
+        for connection in list(self.connections):
+            connection.abort()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+
+async def serve(
+    application: Application[R],
+    *,
+    request_type: type[R],
+    tasks: asyncio.TaskGroup,
+    clock: Clock,
+    host: str = "",
+    port: int = 0,
+    sock: socket.socket | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    limits: Limits | None = None,
+) -> Server[R]:
+    """Listen on `host` and `port` (or on `sock`) and answer with `application`, which gets `request_type`s.
+
+    `host` "" means all addresses, IPv6 and IPv4. Tasks of requests are started in `tasks`. Raises OSError when the
+    address cannot be had.
+    """
+    server = Server(application, request_type, tasks, clock, limits or Limits())
+    await server.start(sock or listen(host, port), ssl_context)
+    return server
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound TCP socket. "" and "::" take IPv4 too, where the kernel has IPv6."""
+    if host in ("", "::") and socket.has_dualstack_ipv6():
+        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host or "0.0.0.0", port), family=family, backlog=1024)
