@@ -237,7 +237,8 @@ def _check_delete_options(options: DeleteOptions) -> None:
             FieldError(
                 "FieldValueInvalid",
                 "propagationPolicy",
-                f'Invalid value: "{options.propagationPolicy}": orphanDependents and deletionPropagation cannot be both set',
+                f'Invalid value: "{options.propagationPolicy}": '
+                "orphanDependents and deletionPropagation cannot be both set",
             ),
         )
     if any(value != "All" for value in options.dryRun):

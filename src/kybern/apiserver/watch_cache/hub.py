@@ -6,7 +6,7 @@ scope and framed once a form, however many follow. A watcher too far behind is c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -85,13 +85,12 @@ class Scope:
 class Watcher:
     """One client's watch, from the moment it is up to date."""
 
-    __slots__ = ("bookmarks", "on_gone", "scope", "sink")
+    __slots__ = ("bookmarks", "scope", "sink")
 
-    def __init__(self, sink: Sink, scope: Scope, bookmarks: bool, on_gone: Callable[[], None]) -> None:
+    def __init__(self, sink: Sink, scope: Scope, bookmarks: bool) -> None:
         self.sink = sink
         self.scope = scope
         self.bookmarks = bookmarks
-        self.on_gone = on_gone
 
 
 class Hub:
@@ -104,16 +103,14 @@ class Hub:
         self.watchers = 0
         self.events_sent = 0
 
-    def subscribe(
-        self, selection: Selection, form: Form, sink: Sink, bookmarks: bool, on_gone: Callable[[], None]
-    ) -> Watcher:
+    def subscribe(self, selection: Selection, form: Form, sink: Sink, bookmarks: bool) -> Watcher:
         """Deliver every later event of `selection` to `sink`, until `unsubscribe`."""
         key = (selection.key, form.key)
         scope = self._scopes.get(key)
         if scope is None:
             scope = self._scopes[key] = Scope(selection, form)
             self._bucket(scope).append(scope)
-        watcher = Watcher(sink, scope, bookmarks, on_gone)
+        watcher = Watcher(sink, scope, bookmarks)
         scope.watchers.add(watcher)
         self.watchers += 1
         return watcher
@@ -153,17 +150,10 @@ class Hub:
                 if watcher.bookmarks:
                     self._send(watcher, frame)
 
-    def end_all(self) -> None:
-        """The server stops: every watch ends."""
-        for scope in list(self._scopes.values()):
-            for watcher in list(scope.watchers):
-                watcher.on_gone()
-
     def _send(self, watcher: Watcher, frame: bytes) -> None:
         sink = watcher.sink
         if sink.buffered > MAX_BEHIND:
             self.unsubscribe(watcher)
-            watcher.on_gone()
             sink.abort()
             return
         sink.write_framed(frame)

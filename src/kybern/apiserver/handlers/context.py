@@ -1,0 +1,27 @@
+"""What handlers work with: built once by apiserver/server, passed to every handler."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from kybern.apiserver.admission import Attributes
+from kybern.apiserver.handlers.forms import Forms
+from kybern.apiserver.registry.registry import Registry
+from kybern.apiserver.watch_cache.feed import Feed
+from kybern.machinery.clock import Clock
+
+
+@dataclass(slots=True)
+class Handlers:
+    """The server as its handlers see it."""
+
+    registry: Registry
+    feed: Feed
+    clock: Clock
+    rng: random.Random
+    admit: Callable[[Attributes], Awaitable[None] | None]
+    forms: Forms = field(default_factory=Forms)
+    extensions: dict[str, Any] = field(default_factory=dict)  # what single subresources need, by their name

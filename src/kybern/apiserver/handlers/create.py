@@ -1,0 +1,33 @@
+"""POST to a collection: decode, admit, validate, store, answer 201."""
+
+from __future__ import annotations
+
+from kybern.apiserver import negotiate
+from kybern.apiserver.handlers import body, forms
+from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.registry.registry import Served
+from kybern.apiserver.registry.resource_store import Write
+from kybern.apiserver.request import Request, Response
+from kybern.machinery.status import ApiError
+
+
+async def create(handlers: Handlers, request: Request, served: Served) -> Response:
+    """The new object as stored. Raises ApiError."""
+    accepted = negotiate.choose(request.headers.get("accept", ""))
+    resource, info = served.resource, request.info
+    obj = body.decode(request, served.struct, resource.api_version, resource.kind)
+    if resource.namespaced and not info.namespace:
+        raise ApiError.method_not_allowed(resource.group, resource.plural, "create")
+    write = Write(request.user, body.is_dry_run(request), warnings=request.warnings)
+    data = await served.store.create(served.to_stored(obj), info.namespace, write)
+    return answer(handlers, request, served, data, accepted, 201)
+
+
+def answer(
+    handlers: Handlers, request: Request, served: Served, data: bytes, accepted: negotiate.Accepted, status: int
+) -> Response:
+    """A write's answer: the object in the form that the client accepts."""
+    if accepted is negotiate.PLAIN and served.is_stored_version:
+        return Response(status=status, body=data)
+    form = handlers.forms.form_of(served, accepted, request.flag("includeObject") or "Metadata")
+    return Response(status=status, body=forms.encoded(form.whole(data), accepted), content_type=accepted.content_type)

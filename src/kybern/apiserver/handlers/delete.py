@@ -1,0 +1,72 @@
+"""DELETE one object, or all that a selection names."""
+
+from __future__ import annotations
+
+import asyncio
+
+from kybern.api import codec
+from kybern.api.meta_v1 import Status, StatusDetails
+from kybern.apiserver import negotiate
+from kybern.apiserver.handlers import body, forms
+from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.handlers.create import answer
+from kybern.apiserver.handlers.list import select
+from kybern.apiserver.handlers.selection import options_of, selection_of
+from kybern.apiserver.registry.registry import Served
+from kybern.apiserver.registry.resource_store import Deleted, Write
+from kybern.apiserver.request import Request, Response
+from kybern.machinery.status import ApiError
+
+# A deletecollection removes so many objects at once.
+_AT_ONCE = 64
+
+
+async def delete(handlers: Handlers, request: Request, served: Served) -> Response:
+    """A Status when the object is gone, the object while something holds it. Raises ApiError."""
+    accepted = negotiate.choose(request.headers.get("accept", ""))
+    options = body.delete_options(request)
+    info, store = request.info, served.store
+    write = Write(request.user, bool(options.dryRun), warnings=request.warnings, options=options)
+    done = await store.delete(info.namespace, info.name, options, write)
+    if done.gone and not store.strategy.returns_deleted:
+        return Response(
+            body=forms.encoded(_success(served, info.name, done), accepted), content_type=accepted.content_type
+        )
+    return answer(handlers, request, served, done.data, accepted, 200)
+
+
+def _success(served: Served, name: str, done: Deleted) -> bytes:
+    resource = served.resource
+    details = StatusDetails(name=name, group=resource.group or None, kind=resource.plural, uid=done.uid)
+    return codec.encode(Status(status="Success", details=details))
+
+
+async def delete_collection(handlers: Handlers, request: Request, served: Served) -> Response:
+    """The list of what was deleted, as it was. Raises ApiError."""
+    accepted = negotiate.choose(request.headers.get("accept", ""))
+    selection = selection_of(request, served.store)
+    limit = options_of(request, watch=False).limit
+    options = body.delete_options(request)
+    entries = select(served.store, selection, "")
+    if limit:
+        entries = entries[:limit]
+    revision = handlers.feed.revision
+    for start in range(0, len(entries), _AT_ONCE):
+        async with asyncio.TaskGroup() as group:
+            for entry in entries[start : start + _AT_ONCE]:
+                write = Write(request.user, bool(options.dryRun), warnings=request.warnings, options=options)
+                group.create_task(
+                    _delete_if_there(served, entry.namespace, entry.name, request, write), name=f"delete {entry.key}"
+                )
+    form = handlers.forms.form_of(served, accepted, request.flag("includeObject") or "Metadata")
+    data = form.list_bytes(entries, revision, "", None)
+    return Response(body=forms.encoded(data, accepted), content_type=accepted.content_type)
+
+
+async def _delete_if_there(served: Served, namespace: str, name: str, request: Request, write: Write) -> None:
+    """Somebody else may be faster: that is a success as well."""
+    try:
+        await served.store.delete(namespace, name, body.delete_options(request), write)
+    except ApiError as error:
+        if not error.is_not_found:
+            raise

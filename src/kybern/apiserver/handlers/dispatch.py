@@ -1,0 +1,85 @@
+"""From a request's meaning to the handler that serves it: the table of verbs and subresources.
+
+Called by pipeline, after authorization. Raises ApiError 404 and 405.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from kybern.apiserver.handlers.binding import bind
+from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.handlers.create import create
+from kybern.apiserver.handlers.delete import delete, delete_collection
+from kybern.apiserver.handlers.eviction import evict
+from kybern.apiserver.handlers.get import get
+from kybern.apiserver.handlers.list import list_objects
+from kybern.apiserver.handlers.patch import patch
+from kybern.apiserver.handlers.scale import scale
+from kybern.apiserver.handlers.update import update
+from kybern.apiserver.handlers.watch import watch
+from kybern.apiserver.registry.registry import Served
+from kybern.apiserver.request import Answer, Request, RequestInfo
+from kybern.machinery.status import ApiError
+
+Handler = Callable[[Handlers, Request, Served], Answer | Awaitable[Answer]]
+
+VERBS: dict[str, Handler] = {
+    "get": get,
+    "list": list_objects,
+    "watch": watch,
+    "create": create,
+    "update": update,
+    "patch": patch,
+    "delete": delete,
+    "deletecollection": delete_collection,
+}
+# Subresources that are the object itself, written by rules of their own (Strategy.prepare_<name>_update).
+WHOLE_OBJECT = frozenset({"status", "finalize", "approval", "ephemeralcontainers", "resize"})
+# Subresources with a handler of their own, by (resource, subresource); more are added by apiserver/server.
+OWN: dict[tuple[str, str], Handler] = {
+    ("pods", "binding"): bind,
+    ("pods", "eviction"): evict,
+    ("deployments.apps", "scale"): scale,
+    ("replicasets.apps", "scale"): scale,
+    ("statefulsets.apps", "scale"): scale,
+    ("replicationcontrollers", "scale"): scale,
+}
+
+
+def handler_of(handlers: Handlers, info: RequestInfo) -> tuple[Handler, Served]:
+    """Who serves a resource request."""
+    served = handlers.registry.get(info.group, info.version, info.plural)
+    if served is None:
+        raise ApiError.no_such_path()
+    resource = served.resource
+    if not resource.namespaced and info.namespace and info.plural != "namespaces":
+        raise ApiError.no_such_path()
+    if info.subresource:
+        return _subresource_handler(handlers, served, info), served
+    if info.verb not in resource.verbs:
+        raise ApiError.method_not_allowed(resource.group, resource.plural, info.verb)
+    if info.name and info.verb == "create":
+        raise ApiError.method_not_allowed(resource.group, resource.plural, "create")
+    if not info.name and info.verb in ("update", "patch"):
+        raise ApiError.method_not_allowed(resource.group, resource.plural, info.verb)
+    if resource.namespaced and not info.namespace and (info.name or info.verb == "create"):
+        raise ApiError.no_such_path()
+    return VERBS[info.verb], served
+
+
+def _subresource_handler(handlers: Handlers, served: Served, info: RequestInfo) -> Handler:
+    resource = served.resource
+    known = next((s for s in resource.subresources if s.name == info.subresource), None)
+    if known is None or (resource.namespaced and not info.namespace):
+        raise ApiError.no_such_path()
+    if info.verb not in known.verbs and not (info.verb == "watch" and "get" in known.verbs):
+        raise ApiError.method_not_allowed(resource.group, resource.plural, info.verb)
+    own = OWN.get((resource.group_resource, info.subresource)) or handlers.extensions.get(
+        f"{resource.group_resource}/{info.subresource}"
+    )
+    if own is not None:
+        return own
+    if info.subresource in WHOLE_OBJECT:
+        return VERBS[info.verb]
+    raise ApiError.no_such_path()

@@ -1,0 +1,102 @@
+"""POST pods/eviction: delete a pod unless a PodDisruptionBudget says not now.
+
+The budget's status.disruptionsAllowed is taken from with a precondition, so that two evictions can't both have the
+last one. Source: "API-initiated eviction".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kybern.api import codec, scalars
+from kybern.api.meta_v1 import DeleteOptions, Status, StatusCause
+from kybern.api.policy_v1 import Eviction
+from kybern.apiserver.handlers import body
+from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.registry.registry import Served
+from kybern.apiserver.registry.resource_store import Write
+from kybern.apiserver.request import Request, Response
+from kybern.machinery import labels
+from kybern.machinery.status import ApiError
+
+_BUDGETS = "poddisruptionbudgets.policy"
+_TRIES = 5
+
+
+async def evict(handlers: Handlers, request: Request, pods: Served) -> Response:
+    """Status 201. Raises ApiError 404, 429 (the budget is used up), 500 (more than one budget)."""
+    eviction = body.decode(request, Eviction, "policy/v1", "Eviction")
+    info = request.info
+    if eviction.metadata.name and eviction.metadata.name != info.name:
+        raise ApiError.bad_request(
+            f"the name of the object ({eviction.metadata.name}) does not match the name on the URL ({info.name})"
+        )
+    options = eviction.deleteOptions or DeleteOptions()
+    pod = pods.store.entry(info.namespace, info.name).object
+    dry_run = body.is_dry_run(request) or bool(options.dryRun)
+    if not _needs_no_budget(pod):
+        await _take_from_budget(handlers, pod, dry_run)
+    write = Write(request.user, dry_run, warnings=request.warnings, options=options)
+    await pods.store.delete(info.namespace, info.name, options, write)
+    return Response(status=201, body=codec.encode(Status(status="Success", code=201)))
+
+
+def _needs_no_budget(pod: Any) -> bool:
+    """Pods that are done, not started or on their way out disturb nobody."""
+    return pod.status.phase in ("Succeeded", "Failed", "Pending") or pod.metadata.deletionTimestamp is not None
+
+
+def _is_ready(pod: Any) -> bool:
+    return any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions)
+
+
+async def _take_from_budget(handlers: Handlers, pod: Any, dry_run: bool) -> None:
+    objects = handlers.registry.objects
+    for _ in range(_TRIES):
+        budgets = [
+            b
+            for b in objects.list(_BUDGETS, pod.metadata.namespace)
+            if labels.from_label_selector(b.spec.selector).matches(pod.metadata.labels)
+        ]
+        if not budgets:
+            return
+        if len(budgets) > 1:
+            raise ApiError.internal(
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+            )
+        budget = codec.clone(budgets[0])
+        if not _is_ready(pod) and (
+            budget.spec.unhealthyPodEvictionPolicy == "AlwaysAllow"
+            or budget.status.currentHealthy >= budget.status.desiredHealthy > 0
+        ):
+            return
+        _check_allowed(budget)
+        budget.status.disruptionsAllowed -= 1
+        budget.status.disruptedPods[pod.metadata.name] = scalars.render_time(handlers.clock.now())
+        if dry_run:
+            return
+        try:
+            await objects.update(_BUDGETS, budget)
+            return
+        except ApiError as error:
+            if not error.is_conflict:
+                raise
+    raise ApiError.too_many_requests("the disruption budget changes too fast, try again", 10)
+
+
+def _check_allowed(budget: Any) -> None:
+    name = budget.metadata.name
+    if (budget.status.observedGeneration or 0) < (budget.metadata.generation or 0):
+        cause = StatusCause(
+            reason="DisruptionBudget", message=f"The disruption budget {name} is still being processed by the server."
+        )
+    elif budget.status.disruptionsAllowed <= 0:
+        cause = StatusCause(
+            reason="DisruptionBudget",
+            message=f"The disruption budget {name} needs {budget.status.desiredHealthy} healthy pods and has "
+            f"{budget.status.currentHealthy} currently",
+        )
+    else:
+        return
+    message = "Cannot evict pod as it would violate the pod's disruption budget."
+    raise ApiError.make(429, "TooManyRequests", message, causes=[cause])

@@ -1,0 +1,214 @@
+"""Objects to bytes: how one version, shape and encoding tells an object, a list and a watch event.
+
+Chosen by `form_of` from what the client accepts; used by get, list, watch and (for their answers) the writes.
+Bytes of other forms than the stored JSON are kept for the newest revisions, so that many watchers share one rendering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+import orjson
+import yaml
+
+from kybern.api import codec
+from kybern.apiserver import table
+from kybern.apiserver.negotiate import Accepted
+from kybern.apiserver.registry.registry import Served
+from kybern.apiserver.watch_cache.entry import Entry
+from kybern.machinery import scheme
+
+MEMO_SIZE = 4096
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+def frame_chunk(data: bytes) -> bytes:
+    """One HTTP/1.1 chunk."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+class Form:
+    """The stored JSON as it is; other forms override `object_bytes` and `list_bytes`."""
+
+    shape = ""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        resource = served.resource
+        self.key = f"{resource.api_version}/{self.shape}"
+        self._list_head = (
+            f'{{"kind":"{scheme.list_kind_of(resource)}","apiVersion":"{resource.api_version}","metadata":'
+        )
+        self._memo: dict[tuple[str, int], bytes] = {}
+
+    def object_bytes(self, entry: Entry) -> bytes:
+        """One object, for GET."""
+        if self.served.is_stored_version:
+            return entry.data
+        return self._memoised(entry, entry.revision)
+
+    def whole(self, data: bytes) -> bytes:
+        """The object of a write's answer, given in stored bytes."""
+        return self.served.bytes_from_stored(data)
+
+    def list_bytes(self, entries: Iterable[Entry], revision: int, token: str, remaining: int | None) -> bytes:
+        """A listing with its metadata."""
+        head = self._list_head + list_metadata(revision, token, remaining) + ',"items":['
+        return b"%s%s]}" % (head.encode(), b",".join(map(self.object_bytes, entries)))
+
+    def frame(self, kind: str, entry: Entry, revision: int) -> bytes:
+        """A framed watch event, told at `revision` (a deletion's own revision is newer than the object's)."""
+        if self.shape == "" and self.served.is_stored_version:
+            data = entry.data if revision == entry.revision else entry.data_at(revision)
+        else:
+            data = self._memoised(entry, revision)
+        return frame_chunk(b'{"type":"%s","object":%s}\n' % (kind.encode(), data))
+
+    def bookmark(self, revision: int, annotations: Mapping[str, str]) -> bytes:
+        return frame_chunk(b'{"type":"BOOKMARK","object":%s}\n' % self._bookmark_object(revision, annotations))
+
+    def _bookmark_object(self, revision: int, annotations: Mapping[str, str]) -> bytes:
+        resource = self.served.resource
+        metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
+        if annotations:
+            metadata["annotations"] = dict(annotations)
+        return orjson.dumps({"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata})
+
+    def _memoised(self, entry: Entry, revision: int) -> bytes:
+        key = (entry.key, revision)
+        found = self._memo.get(key)
+        if found is None:
+            if len(self._memo) >= MEMO_SIZE:
+                self._memo.pop(next(iter(self._memo)))
+            data = entry.data if revision == entry.revision else entry.data_at(revision)
+            found = self._memo[key] = self._render(data)
+        return found
+
+    def _render(self, data: bytes) -> bytes:
+        return self.served.bytes_from_stored(data)
+
+
+class MetadataForm(Form):
+    """PartialObjectMetadata and its list."""
+
+    shape = "PartialObjectMetadata"
+
+    def __init__(self, served: Served, version: str) -> None:
+        super().__init__(served)
+        self.version = version
+        self.key += version
+        self._list_head = f'{{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/{version}","metadata":'
+
+    def object_bytes(self, entry: Entry) -> bytes:
+        return self._memoised(entry, entry.revision)
+
+    def whole(self, data: bytes) -> bytes:
+        return self._render(data)
+
+    def _render(self, data: bytes) -> bytes:
+        return table.partial_object(data, self.version)
+
+    def _bookmark_object(self, revision: int, annotations: Mapping[str, str]) -> bytes:
+        metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
+        if annotations:
+            metadata["annotations"] = dict(annotations)
+        return orjson.dumps(
+            {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{self.version}", "metadata": metadata}
+        )
+
+
+class TableForm(Form):
+    """A Table: one row an object. `include` is the request's includeObject: None, Metadata or Object."""
+
+    shape = "Table"
+
+    def __init__(self, served: Served, version: str, include: str) -> None:
+        super().__init__(served)
+        self.version = version
+        self.include = include
+        self.key += f"{version}/{include}"
+
+    def object_bytes(self, entry: Entry) -> bytes:
+        return self._table([entry.data], str(entry.revision), "", None)
+
+    def whole(self, data: bytes) -> bytes:
+        return self._table([data], "", "", None)
+
+    def list_bytes(self, entries: Iterable[Entry], revision: int, token: str, remaining: int | None) -> bytes:
+        return self._table([entry.data for entry in entries], str(revision), token, remaining)
+
+    def _table(self, datas: list[bytes], revision: str, token: str, remaining: int | None) -> bytes:
+        objects = [self.served.from_stored(data) for data in datas]
+        return table.render(
+            self.served.resource,
+            objects,
+            version=self.version,
+            include=self.include,
+            resource_version=revision,
+            continue_token=token,
+            remaining=remaining,
+        )
+
+    def _render(self, data: bytes) -> bytes:
+        return self._table([data], "", "", None)
+
+    def _bookmark_object(self, revision: int, annotations: Mapping[str, str]) -> bytes:
+        """A Table without rows but one that carries the revision, as kubectl reads it."""
+        return table.bookmark(self.served.resource, self.version, str(revision), annotations)
+
+
+def list_metadata(revision: int, token: str, remaining: int | None) -> str:
+    """The ListMeta of a listing, as JSON."""
+    text = f'{{"resourceVersion":"{revision}"'
+    if token:
+        text += f',"continue":"{token}"'
+    if remaining:
+        text += f',"remainingItemCount":{remaining}'
+    return text + "}"
+
+
+class Forms:
+    """The forms in use, one object each, so that memos and watchers are shared."""
+
+    def __init__(self) -> None:
+        self._forms: dict[tuple[str, str, str, str, str], Form] = {}
+
+    def form_of(self, served: Served, accepted: Accepted, include: str) -> Form:
+        """The form for what `negotiate.choose` chose; `include` matters to tables only."""
+        resource = served.resource
+        shape = "PartialObjectMetadata" if accepted.shape == "PartialObjectMetadataList" else accepted.shape
+        if shape != "Table":
+            include = ""
+        key = (resource.api_version, resource.plural, shape, accepted.shape_version, include)
+        form = self._forms.get(key)
+        if form is None:
+            if shape == "Table":
+                form = TableForm(served, accepted.shape_version, include)
+            elif shape:
+                form = MetadataForm(served, accepted.shape_version)
+            else:
+                form = Form(served)
+            self._forms[key] = form
+        return form
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Strings that YAML 1.1 would read as something else get quotes (the base class's own rule)."""
+
+
+def to_yaml(data: bytes) -> bytes:
+    """A JSON document as YAML."""
+    text: str = yaml.dump(msgspec.json.decode(data), Dumper=_Dumper, default_flow_style=False, allow_unicode=True)
+    return text.encode()
+
+
+def encoded(data: bytes, accepted: Accepted) -> bytes:
+    """The answer's bytes in the encoding the client accepts."""
+    return data if accepted.encoding == "json" else to_yaml(data)
+
+
+def plain(obj: Any) -> bytes:
+    """Any Struct or JSON value as JSON."""
+    return codec.encode(obj)

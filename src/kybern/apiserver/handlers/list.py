@@ -1,0 +1,157 @@
+"""LIST: join the bytes of what is selected; pages are consistent through resourceVersion and continue.
+
+Reads the watch cache, or the store's history where an exact past revision is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
+
+from kybern.apiserver import negotiate
+from kybern.apiserver.handlers import forms
+from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.handlers.get import too_large
+from kybern.apiserver.handlers.selection import Continue, ListOptions, options_of, selection_of
+from kybern.apiserver.registry.registry import Served
+from kybern.apiserver.registry.resource_store import ResourceStore
+from kybern.apiserver.request import Answer, Request, Response
+from kybern.apiserver.watch_cache.entry import Entry
+from kybern.apiserver.watch_cache.hub import Selection
+from kybern.machinery.status import ApiError
+from kybern.storage.interface import Compacted, FutureRevision, Revision
+
+# What a continue token that outlived its revision is answered with, and how to go on.
+_EXPIRED = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list "
+    "without the continue parameter, or use the continue token in this response to retrieve the remainder of the "
+    "results. Continuing with the provided token results in an inconsistent list - objects that were created, "
+    "modified, or deleted between the time the first chunk was returned and now may show up in the list."
+)
+
+
+def list_objects(handlers: Handlers, request: Request, served: Served) -> Answer | Awaitable[Answer]:
+    """The selected objects. Raises ApiError 400, 406, 410, 504."""
+    accepted = negotiate.choose(request.headers.get("accept", ""))
+    selection = selection_of(request, served.store)
+    options = options_of(request, watch=False)
+    form = handlers.forms.form_of(served, accepted, request.flag("includeObject") or "Metadata")
+    past = _past_revision(options, handlers.feed.revision, served.store.cache.changed_at)
+    if past is not None:
+        return _list_past(handlers, served.store, selection, options, past, form, accepted)
+    if options.resource_version and int(options.resource_version) > handlers.feed.revision:
+        return _list_later(handlers, served.store, selection, options, form, accepted)
+    return _list_now(handlers, served.store, selection, options, form, accepted)
+
+
+def _past_revision(options: ListOptions, current: int, changed_at: int) -> int | None:
+    """The exact revision asked for, where the present state would not do."""
+    if options.token is not None:
+        exact = options.token.revision
+        if exact < 0:
+            return None
+    elif options.match == "Exact" or (
+        options.limit and options.resource_version not in ("", "0") and not options.match
+    ):
+        exact = int(options.resource_version)
+    else:
+        return None
+    # Unchanged since: the present is that past.
+    return None if changed_at <= exact <= current else exact
+
+
+def _list_now(
+    handlers: Handlers,
+    store: ResourceStore,
+    selection: Selection,
+    options: ListOptions,
+    form: forms.Form,
+    accepted: negotiate.Accepted,
+) -> Response:
+    revision = handlers.feed.revision
+    after = ""
+    if options.token is not None:
+        after = store.prefix + options.token.start
+        if options.token.revision >= 0:
+            revision = Revision(options.token.revision)
+    elif options.match == "Exact":
+        revision = Revision(int(options.resource_version))
+    chosen = select(store, selection, after)
+    token, remaining = "", None
+    if options.limit and len(chosen) > options.limit:
+        # How many remain is only known exactly where nothing filters.
+        if selection.label_selector is None and selection.field_selector is None:
+            remaining = len(chosen) - options.limit
+        chosen = chosen[: options.limit]
+        token = Continue(revision, chosen[-1].key[len(store.prefix) :]).render()
+    data = form.list_bytes(chosen, revision, token, remaining)
+    return Response(body=forms.encoded(data, accepted), content_type=accepted.content_type)
+
+
+def select(store: ResourceStore, selection: Selection, after: str) -> Sequence[Entry]:
+    """Matching entries in order of keys."""
+    cache = store.cache
+    field_selector = selection.field_selector
+    name = field_selector.exact("metadata.name") if field_selector is not None else None
+    candidates: Iterable[Entry]
+    if name is not None and (selection.namespace is not None or not store.resource.namespaced):
+        entry = cache.get(selection.namespace or "", name)
+        candidates = [entry] if entry is not None and entry.key > after else []
+    elif after:
+        prefix = f"{store.prefix}{selection.namespace}/" if selection.namespace else store.prefix
+        candidates = cache.page(prefix, after)
+    else:
+        candidates = cache.entries(selection.namespace)
+    if selection.label_selector is None and field_selector is None:
+        return list(candidates)
+    return [entry for entry in candidates if selection.matches(entry)]
+
+
+async def _list_later(
+    handlers: Handlers,
+    store: ResourceStore,
+    selection: Selection,
+    options: ListOptions,
+    form: forms.Form,
+    accepted: negotiate.Accepted,
+) -> Response:
+    revision = int(options.resource_version)
+    try:
+        async with asyncio.timeout(3):
+            await handlers.feed.wait_until(revision)
+    except TimeoutError:
+        raise too_large(revision, handlers.feed.revision) from None
+    return _list_now(handlers, store, selection, options, form, accepted)
+
+
+async def _list_past(
+    handlers: Handlers,
+    store: ResourceStore,
+    selection: Selection,
+    options: ListOptions,
+    revision: int,
+    form: forms.Form,
+    accepted: negotiate.Accepted,
+) -> Response:
+    prefix = f"{store.prefix}{selection.namespace}/" if selection.namespace else store.prefix
+    after = store.prefix + options.token.start if options.token is not None else ""
+    filtered = selection.label_selector is not None or selection.field_selector is not None
+    limit = 0 if filtered else options.limit
+    try:
+        page = await handlers.feed.store.list(prefix, limit=limit, after=after, revision=Revision(revision))
+    except Compacted:
+        if options.token is None:
+            raise ApiError.expired("The resourceVersion for the provided list is too old.") from None
+        error = ApiError.expired(_EXPIRED)
+        error.status.metadata.continue_ = Continue(-1, options.token.start).render()
+        raise error from None
+    except FutureRevision as error:
+        raise too_large(revision, error.current) from None
+    chosen = [entry for entry in map(store.cache.entry_of, page.records) if selection.matches(entry)]
+    remaining: int | None = page.remaining if page.more else None
+    more = page.more
+    if filtered and options.limit and len(chosen) > options.limit:
+        chosen, more = chosen[: options.limit], True
+    token = Continue(revision, chosen[-1].key[len(store.prefix) :]).render() if more and chosen else ""
+    data = form.list_bytes(chosen, revision, token, None if filtered else remaining)
+    return Response(body=forms.encoded(data, accepted), content_type=accepted.content_type)

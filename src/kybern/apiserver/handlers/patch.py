@@ -1,0 +1,113 @@
+"""PATCH an object or its status: JSON patch, merge patch, strategic merge patch.
+
+The patch is applied to what is stored at that moment, and again when another write came first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from kybern.api import codec
+from kybern.apiserver import negotiate
+from kybern.apiserver.handlers import body
+from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.handlers.create import answer
+from kybern.apiserver.registry.registry import Served
+from kybern.apiserver.registry.resource_store import Write
+from kybern.apiserver.request import Request, Response
+from kybern.apiserver.watch_cache.entry import Entry
+from kybern.machinery.merge import json_patch, merge_patch, strategic
+from kybern.machinery.status import ApiError
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+ACCEPTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC)
+
+
+async def patch(handlers: Handlers, request: Request, served: Served) -> Response:
+    """The patched object as stored. Raises ApiError."""
+    accepted = negotiate.choose(request.headers.get("accept", ""))
+    info = request.info
+    media = body.media_type(request)
+    if media not in ACCEPTED:
+        raise ApiError.unsupported_media_type(ACCEPTED)
+    strictness = body.field_validation(request)
+    faults: list[str] = []
+    value = body.read_json(request.body, faults)
+    _check_shape(media, value)
+    body.apply_strictness(request, strictness, faults)
+    change = _Change(request, served, media, value, strictness)
+    write = Write(request.user, body.is_dry_run(request), info.subresource, warnings=request.warnings)
+    data, _ = await served.store.update(info.namespace, info.name, change, write)
+    return answer(handlers, request, served, data, accepted, 200)
+
+
+def _check_shape(media: str, value: Any) -> None:
+    if media == JSON_PATCH and not isinstance(value, list):
+        raise ApiError.bad_request("error decoding patch: a JSON patch is an array of operations")
+    if media != JSON_PATCH and not isinstance(value, dict):
+        raise ApiError.bad_request("error decoding patch: a merge patch is an object")
+
+
+def merger(media: str, value: Any, definition: str) -> Callable[[Any], Any]:
+    """The patch as a function of JSON to JSON, which raises ApiError."""
+
+    def merge(document: Any) -> Any:
+        try:
+            if media == JSON_PATCH:
+                return json_patch.apply(document, value)
+            if media == MERGE_PATCH:
+                return merge_patch.apply(document, value)
+            return strategic.apply(document, value, definition)
+        except json_patch.TooManyOperations as error:
+            raise ApiError.too_large(str(error)) from None
+        except json_patch.OperationFailed as error:
+            raise ApiError.make(
+                422, "Invalid", f"the server rejected our request due to an error in our request: {error}"
+            ) from None
+        except ValueError as error:
+            raise ApiError.bad_request(f"error applying patch: {error}") from None
+
+    return merge
+
+
+class _Change:
+    """The current object to the patched one: a fresh copy a call."""
+
+    def __init__(self, request: Request, served: Served, media: str, value: Any, strictness: str) -> None:
+        self._request = request
+        self._served = served
+        self._merge = merger(media, value, served.resource.definition)
+        self._strictness = strictness
+        self._told = False
+
+    def __call__(self, current: Entry) -> Any:
+        served = self._served
+        resource = served.resource
+        document = msgspec.json.decode(served.bytes_from_stored(current.data))
+        patched = self._merge(document)
+        if not isinstance(patched, dict):
+            raise ApiError.bad_request("the patched object is not a JSON object")
+        body.check_kind(
+            str(patched.get("apiVersion", "")), str(patched.get("kind", "")), resource.api_version, resource.kind
+        )
+        try:
+            obj, unknown = codec.from_json(served.struct, patched)
+        except (msgspec.ValidationError, RecursionError, ValueError) as error:
+            raise ApiError.make(
+                422, "Invalid", f'the patched {resource.kind} "{current.name}" is not valid: {error}'
+            ) from None
+        if not self._told:
+            self._told = True
+            body.apply_strictness(self._request, self._strictness, [f'unknown field "{path}"' for path in unknown])
+        return self._settle_version(served.to_stored(obj), current)
+
+    def _settle_version(self, obj: Any, current: Entry) -> Any:
+        """A version that the patch itself names is a precondition; the one it was applied to is not."""
+        if obj.metadata.resourceVersion == str(current.revision):
+            obj.metadata.resourceVersion = ""
+        return obj

@@ -1,0 +1,175 @@
+"""What a list or watch asks for: namespace, selectors, resourceVersion. Parsed and checked once.
+
+Used by list, watch and delete_collection. Raises ApiError 400 for what upstream refuses.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from kybern.apiserver.handlers import body
+from kybern.apiserver.registry.resource_store import ResourceStore
+from kybern.apiserver.request import Request
+from kybern.apiserver.watch_cache.hub import Selection
+from kybern.machinery import fields, labels
+from kybern.machinery.status import ApiError, FieldError, forbidden_field, invalid
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """The query of a list or watch."""
+
+    resource_version: str
+    match: str  # resourceVersionMatch
+    limit: int
+    token: Continue | None
+    timeout: int  # seconds, 0: not given
+    bookmarks: bool
+    send_initial: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Where a listing goes on: after `start`, as of `revision` (-1: as of now)."""
+
+    revision: int
+    start: str
+
+    def render(self) -> str:
+        text = msgspec.json.encode({"v": "meta.k8s.io/v1", "rv": self.revision, "start": self.start})
+        return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+
+
+def parse_continue(token: str) -> Continue:
+    """The inverse of `Continue.render`. Raises ApiError 400."""
+    try:
+        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        value: Any = msgspec.json.decode(raw)
+        revision, start = value["rv"], value["start"]
+        if value["v"] != "meta.k8s.io/v1" or not isinstance(revision, int) or not isinstance(start, str):
+            raise ValueError("not a continue token")
+    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+        raise ApiError.bad_request(f"continue key is not valid: {error}") from None
+    return Continue(revision, start)
+
+
+@functools.lru_cache(maxsize=4096)
+def _label_selector(text: str) -> labels.Selector | None:
+    selector = labels.parse_selector(text)
+    return None if selector.is_empty else selector
+
+
+@functools.lru_cache(maxsize=4096)
+def _field_selector(text: str) -> fields.FieldSelector | None:
+    selector = fields.parse_selector(text)
+    return None if selector.is_empty else selector
+
+
+def selection_of(request: Request, store: ResourceStore) -> Selection:
+    """Which objects the request is about. A name in the path (a watch of one object) is a field selector too."""
+    info = request.info
+    label_text, field_text = request.flag("labelSelector"), request.flag("fieldSelector")
+    try:
+        label_selector = _label_selector(label_text)
+    except ValueError as error:
+        raise ApiError.bad_request(f'unable to parse requirement: labelSelector "{label_text}": {error}') from None
+    if info.name:
+        field_text = ",".join(filter(None, (field_text, f"metadata.name={fields.escape(info.name)}")))
+    try:
+        field_selector = _field_selector(field_text)
+    except ValueError as error:
+        raise ApiError.bad_request(f'invalid field selector "{field_text}": {error}') from None
+    if field_selector is not None:
+        known = _selectable(store)
+        for name, _, _ in field_selector.requirements:
+            if name not in known:
+                raise ApiError.bad_request(f"field label not supported: {name}")
+    namespace = info.namespace or None
+    return Selection(namespace, label_selector, field_selector, f"{namespace or ''}|{label_text}|{field_text}")
+
+
+@functools.lru_cache(maxsize=512)
+def _selectable(store: ResourceStore) -> frozenset[str]:
+    return store.strategy.selectable
+
+
+def options_of(request: Request, *, watch: bool) -> ListOptions:
+    """The options, checked for what may stand together. Raises ApiError."""
+    token = request.flag("continue")
+    version = request.flag("resourceVersion")
+    match = request.flag("resourceVersionMatch")
+    send_initial = body.boolean(request, "sendInitialEvents") if "sendInitialEvents" in request.query else None
+    errors = _faults(version, match, token, watch, send_initial, body.boolean(request, "allowWatchBookmarks"))
+    if errors:
+        raise ApiError.invalid("meta.k8s.io", "ListOptions", "", errors)
+    if version and not (version.isascii() and version.isdigit() and len(version) <= 19):
+        raise ApiError.bad_request(f'Invalid value: "{version}": resourceVersion must be a whole number')
+    limit = body.integer(request, "limit")
+    timeout = body.integer(request, "timeoutSeconds")
+    return ListOptions(
+        resource_version=version,
+        match=match,
+        limit=max(0, limit),
+        token=parse_continue(token) if token and not watch else None,
+        timeout=max(0, timeout),
+        bookmarks=body.boolean(request, "allowWatchBookmarks"),
+        send_initial=send_initial,
+    )
+
+
+def _faults(
+    version: str, match: str, token: str, watch: bool, send_initial: bool | None, bookmarks: bool
+) -> list[FieldError]:
+    errors = []
+    if send_initial is not None and not watch:
+        errors.append(forbidden_field("sendInitialEvents", "sendInitialEvents is forbidden for list"))
+    if match:
+        if watch and send_initial is None:
+            errors.append(
+                forbidden_field(
+                    "resourceVersionMatch",
+                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                )
+            )
+        elif not watch and not version:
+            errors.append(
+                forbidden_field(
+                    "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
+                )
+            )
+        if token:
+            errors.append(
+                forbidden_field("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
+            )
+        if match not in ("Exact", "NotOlderThan"):
+            errors.append(
+                FieldError(
+                    "FieldValueNotSupported",
+                    "resourceVersionMatch",
+                    f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""',
+                )
+            )
+        elif match == "Exact" and version == "0":
+            errors.append(
+                forbidden_field(
+                    "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+                )
+            )
+    if watch and send_initial is not None:
+        if match != "NotOlderThan":
+            errors.append(
+                forbidden_field(
+                    "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+                )
+            )
+        if send_initial and not bookmarks:
+            errors.append(
+                invalid("allowWatchBookmarks", False, "sendInitialEvents requires setting allowWatchBookmarks to true")
+            )
+    return errors

@@ -1,0 +1,44 @@
+"""PUT an object or its status: replace what is stored, unless somebody was faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kybern.api import codec
+from kybern.apiserver import negotiate
+from kybern.apiserver.handlers import body
+from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.handlers.create import answer
+from kybern.apiserver.registry import metadata
+from kybern.apiserver.registry.registry import Served
+from kybern.apiserver.registry.resource_store import Write
+from kybern.apiserver.request import Request, Response
+from kybern.apiserver.watch_cache.entry import Entry
+from kybern.machinery.status import ApiError, FieldError
+
+_NO_VERSION = FieldError(
+    "FieldValueInvalid", "metadata.resourceVersion", "Invalid value: 0: must be specified for an update"
+)
+
+
+async def update(handlers: Handlers, request: Request, served: Served) -> Response:
+    """The object as stored (201 where the kind may be created by PUT). Raises ApiError."""
+    accepted = negotiate.choose(request.headers.get("accept", ""))
+    resource, info, store = served.resource, request.info, served.store
+    obj = served.to_stored(body.decode(request, served.struct, resource.api_version, resource.kind))
+    metadata.check_name(obj.metadata, info.name)
+    metadata.check_namespace(store.resource, obj.metadata, info.namespace)
+    if not obj.metadata.resourceVersion and not store.strategy.unconditional_update:
+        raise ApiError.invalid(resource.group, resource.kind, info.name, [_NO_VERSION])
+    write = Write(request.user, body.is_dry_run(request), info.subresource, warnings=request.warnings)
+    data, created = await store.update(
+        info.namespace, info.name, _copies(obj), write, create_missing=None if info.subresource else obj
+    )
+    return answer(handlers, request, served, data, accepted, 201 if created else 200)
+
+
+def _copies(obj: Any) -> Callable[[Entry], Any]:
+    """The body as a fresh object a try: a write that lost a race starts again from what the client sent."""
+    sent = codec.encode(obj)
+    return lambda _current: codec.decode(type(obj), sent)

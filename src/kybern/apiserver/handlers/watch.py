@@ -1,0 +1,158 @@
+"""WATCH: the state first where it is asked for, then every change, until the client or the time is up.
+
+Reads watch_cache (or the store's history for old revisions), then hands the sink to the hub.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from kybern.apiserver import negotiate
+from kybern.apiserver.handlers import forms
+from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.handlers.get import too_large
+from kybern.apiserver.handlers.selection import ListOptions, options_of, selection_of
+from kybern.apiserver.registry.registry import Served
+from kybern.apiserver.registry.resource_store import ResourceStore
+from kybern.apiserver.request import Answer, Request, Sink, StreamResponse
+from kybern.apiserver.watch_cache.cache import Event
+from kybern.apiserver.watch_cache.hub import Selection
+from kybern.machinery.status import ApiError
+from kybern.storage.interface import Compacted, FutureRevision, Revision
+
+# Upstream ends a watch after 30 to 60 minutes (--min-request-timeout), so that clients spread over servers.
+MIN_SECONDS = 1800
+# Let the kernel take what is written after so many initial events.
+DRAIN_EVERY = 256
+
+
+def watch(handlers: Handlers, request: Request, served: Served) -> Answer:
+    """Start a watch. Raises ApiError 400, 406, 410."""
+    accepted = negotiate.choose(request.headers.get("accept", ""), streams=True)
+    selection = selection_of(request, served.store)
+    options = options_of(request, watch=True)
+    form = handlers.forms.form_of(served, accepted, request.flag("includeObject") or "Metadata")
+    seconds = options.timeout or MIN_SECONDS + handlers.rng.randrange(MIN_SECONDS)
+    following = _Following(handlers, served.store, selection, options, form)
+    following.check()
+
+    async def run(sink: Sink) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await following.run(sink)
+        except TimeoutError:
+            following.say_goodbye(sink)
+        except _Ended:
+            return
+
+    return StreamResponse(run, content_type=accepted.content_type)
+
+
+class _Ended(Exception):
+    """The watch can't go on; the client has been told why."""
+
+
+class _Following:
+    """One watch from its start to its end."""
+
+    def __init__(
+        self, handlers: Handlers, store: ResourceStore, selection: Selection, options: ListOptions, form: forms.Form
+    ) -> None:
+        self._handlers = handlers
+        self._feed = handlers.feed
+        self._store = store
+        self._selection = selection
+        self._options = options
+        self._form = form
+
+    def check(self) -> None:
+        """What must be refused before the answer's head is sent."""
+        version = self._start()
+        if version is None:
+            return
+        if version < self._store.cache.complete_since and version < self._feed.store.oldest:
+            raise ApiError.expired(f"too old resource version: {version} ({self._feed.store.oldest})")
+
+    async def run(self, sink: Sink) -> None:
+        """Write events until the client is gone."""
+        revision = await self._begin(sink)
+        while revision < self._feed.revision:
+            # Changes that came while the sink was draining; the last round ends without an await.
+            revision = await self._catch_up(sink, revision)
+        watcher = self._store.hub.subscribe(self._selection, self._form, sink, self._options.bookmarks)
+        try:
+            await sink.wait_closed()
+        finally:
+            self._store.hub.unsubscribe(watcher)
+
+    def say_goodbye(self, sink: Sink) -> None:
+        """The time is up: a last bookmark lets the client resume where it is."""
+        if self._options.bookmarks and not sink.closed:
+            sink.write_framed(self._form.bookmark(self._feed.revision, {}))
+
+    def _start(self) -> Revision | None:
+        """The revision to start after, or None: the state first."""
+        version = self._options.resource_version
+        if version in ("", "0") or self._options.send_initial:
+            return None
+        return Revision(int(version))
+
+    async def _begin(self, sink: Sink) -> Revision:
+        """The state or the first changes; returns how far they reach."""
+        start = self._start()
+        asked = int(self._options.resource_version or 0)
+        if asked > self._feed.revision:
+            try:
+                async with asyncio.timeout(3):
+                    await self._feed.wait_until(asked)
+            except TimeoutError:
+                self._write_error(sink, too_large(asked, self._feed.revision))
+                raise _Ended from None
+        if start is not None:
+            return await self._catch_up(sink, start)
+        revision = self._feed.revision
+        if self._options.send_initial is False:
+            return revision
+        entries = [e for e in self._store.cache.entries(self._selection.namespace) if self._selection.matches(e)]
+        for count, entry in enumerate(entries, 1):
+            sink.write_framed(self._form.frame("ADDED", entry, entry.revision))
+            if count % DRAIN_EVERY == 0:
+                await sink.drain()
+        if self._options.send_initial:
+            sink.write_framed(self._form.bookmark(revision, {forms.INITIAL_EVENTS_END: "true"}))
+        return revision
+
+    async def _catch_up(self, sink: Sink, since: Revision) -> Revision:
+        """Write what happened after `since`; returns how far that reaches."""
+        reached = self._feed.revision
+        events = self._store.cache.events_after(since)
+        if events is not None:
+            self._write(sink, events)
+            if sink.buffered:
+                await sink.drain()
+            return reached
+        try:
+            past = self._feed.store.watch(self._store.prefix, since)
+        except (Compacted, FutureRevision) as error:
+            self._write_error(sink, ApiError.expired(f"too old resource version: {since} ({error})"))
+            raise _Ended from None
+        try:
+            async for batch in past:
+                self._write(sink, [self._store.cache.event_of(change) for change in batch])
+                await sink.drain()
+                since = batch[-1].revision
+                if self._store.cache.events_after(since) is not None:
+                    return since
+        finally:
+            await past.close()
+        return reached
+
+    def _write(self, sink: Sink, events: Iterable[Event]) -> None:
+        for event in events:
+            told = self._selection.told_as(event)
+            if told is not None:
+                sink.write_framed(self._form.frame(told[0], told[1], event.revision))
+
+    def _write_error(self, sink: Sink, error: ApiError) -> None:
+        sink.write(b'{"type":"ERROR","object":%s}\n' % forms.plain(error.status))
