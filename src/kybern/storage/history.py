@@ -178,6 +178,7 @@ class History:
             raise FutureRevision(self.revision)
         if revision <= self._oldest:
             return
+        self.watchers.catch_up(revision)
         count = revision - self._oldest
         for key in {change.key for change in self._log[:count]}:
             self._forget(key, revision)

@@ -2,7 +2,7 @@
 
 Fed by history (publish), read by the API server's watch cache (LogWatch). A watch holds a bounded number of
 undelivered changes; one that falls further behind stops collecting and reads on from the log where it left off,
-so nothing is lost or reordered. Only when compaction overtakes it does its reader get Compacted.
+so nothing is lost or reordered. Only when compaction overtakes it, its hands full, does its reader get Compacted.
 """
 
 from __future__ import annotations
@@ -91,6 +91,11 @@ class LogWatch:
                 self._cursor = Revision(changes[0].revision - 1)
         self._wake()
 
+    def catch_up(self, revision: Revision) -> None:
+        """Take what the log still has up to `revision`, as far as there is room: it is about to be forgotten."""
+        while self._behind and self._cursor < revision and len(self._pending) < PENDING:
+            self._pending += self._read_on()
+
     def fail(self, failure: StoreUnavailable) -> None:
         """End the reader's iteration with `failure`, after what is pending."""
         self._failure = failure
@@ -135,6 +140,12 @@ class Watchers:
         for prefix, batch in matched.items():
             for watch in by_prefix[prefix]:
                 watch.offer(batch)
+
+    def catch_up(self, revision: Revision) -> None:
+        """Before the log up to `revision` is forgotten."""
+        for watches in self._by_prefix.values():
+            for watch in watches:
+                watch.catch_up(revision)
 
     def fail(self, failure: StoreUnavailable) -> None:
         """End every watch."""
