@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import io
 import json
 import os
 import zlib
@@ -66,7 +67,7 @@ class LogFile:
         try:
             self._db = _connect(path)
         except BaseException:
-            os.close(self._lock)
+            self._lock.close()
             raise
 
     def load(self) -> History:
@@ -111,11 +112,11 @@ class LogFile:
             raise StoreUnavailable(f"cannot compact {self.path}: {error}") from error
 
     def close(self) -> None:
-        """Fold the WAL into the file and let the lock go."""
+        """Fold the WAL into the file and let the lock go. Once is enough, twice does no harm."""
         try:
             self._db.close()
         finally:
-            os.close(self._lock)
+            self._lock.close()
 
 
 def read_rows(path: Path, after: Revision, limit: int) -> list[Row]:
@@ -186,24 +187,25 @@ def _damaged(path: Path, what: str) -> StoreCorrupt:
     return StoreCorrupt(f"the store {path} is damaged: {what}; restore it from a backup")
 
 
-def _lock(path: Path) -> int:
-    """The open lock file. It outlives the process that made it; the lock does not."""
+def _lock(path: Path) -> io.FileIO:
+    """The lock file, open. It outlives the process that made it; the lock does not."""
     beside = path.with_name(path.name + ".lock")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = io.FileIO(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
     except OSError as error:
         raise StoreUnavailable(f"cannot open {beside}: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
-    except OSError as error:
-        holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
-        os.close(lock)
-        if not isinstance(error, BlockingIOError):
-            raise StoreUnavailable(f"cannot lock {beside}: {error.strerror}") from error
+        lock.truncate(0)
+        lock.write(b"%d\n" % os.getpid())
+    except BlockingIOError as error:
+        holder = lock.read(32).decode(errors="replace").strip() or "unknown"
+        lock.close()
         raise StoreLocked(f"the store {path} is in use by process {holder}; stop it first") from error
+    except OSError as error:
+        lock.close()
+        raise StoreUnavailable(f"cannot lock {beside}: {error.strerror}") from error
     return lock
 
 

@@ -46,6 +46,7 @@ class SqliteStore:
         self._writer = writer  # of one thread: the only one to use `_file`
         self._commits = GroupCommit(history, file.append, writer)
         self._closed = False
+        self._released = False  # the file is closed, the thread gone
 
     @classmethod
     async def open(cls, path: Path) -> SqliteStore:
@@ -127,12 +128,14 @@ class SqliteStore:
             after = Revision(found[-1][0])
 
     async def close(self) -> None:
-        if self._closed:
-            return
+        """May be called again, also to finish a call that was cancelled."""
         self._closed = True
         await self._commits.close()
+        if self._released:
+            return
         self._history.watchers.fail(StoreUnavailable("the store is closed"))
         await self._in_writer(self._file.close)
+        self._released = True
         self._writer.shutdown()
 
     async def _in_writer(self, work: Callable[[], T]) -> T:
