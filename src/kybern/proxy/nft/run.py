@@ -1,0 +1,104 @@
+"""Run nft. Fed by sync.py with scripts; a process of its own, because libnftables loses memory and may abort.
+
+Promises that a script is applied whole or not at all, and that a hung nft does not hang the proxy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import msgspec
+
+from kybern.proxy.nft import table
+from kybern.proxy.nft.transaction import Existing
+
+NFT = "/usr/sbin/nft"
+_TIMEOUT = 60.0
+
+
+class NftRefused(Exception):
+    """nft did not apply a script; the message is what it said."""
+
+
+class Nft(Protocol):
+    """What the proxy asks of nftables."""
+
+    async def apply(self, script: str) -> None:
+        """All of the script or, with NftRefused, nothing."""
+        ...
+
+    async def existing(self) -> Existing | None:
+        """What the proxy's table holds; None if there is no such table."""
+        ...
+
+    async def is_present(self) -> bool:
+        """Whether the proxy's chains are in place: cheap, at any number of Services."""
+        ...
+
+
+class _Named(msgspec.Struct):
+    name: str
+    table: str = ""
+
+
+class _Object(msgspec.Struct):
+    chain: _Named | None = None
+    set_: _Named | None = msgspec.field(default=None, name="set")
+    map_: _Named | None = msgspec.field(default=None, name="map")
+
+
+class _Listing(msgspec.Struct):
+    nftables: list[_Object]
+
+
+class NftCommand:
+    """`Nft` by the nft command."""
+
+    def __init__(self, path: str = NFT) -> None:
+        self._path = path
+
+    async def apply(self, script: str) -> None:
+        await self._run(["-f", "-"], script.encode())
+
+    async def existing(self) -> Existing | None:
+        try:
+            text = await self._run(["-j", "-t", "list", "table", table.FAMILY, table.TABLE], b"")
+        except NftRefused as refused:
+            if "No such file or directory" in str(refused):
+                return None
+            raise
+        objects = msgspec.json.decode(text, type=_Listing).nftables
+        return Existing(
+            chains=frozenset(o.chain.name for o in objects if o.chain),
+            sets=frozenset(o.set_.name for o in objects if o.set_),
+            maps=frozenset(o.map_.name for o in objects if o.map_),
+        )
+
+    async def is_present(self) -> bool:
+        try:
+            text = await self._run(["list", "chain", table.FAMILY, table.TABLE, "nat-prerouting"], b"")
+        except NftRefused:
+            return False
+        return b"jump services" in text
+
+    async def _run(self, arguments: list[str], script: bytes) -> bytes:
+        process = await asyncio.create_subprocess_exec(
+            self._path,
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                output, errors = await process.communicate(script)
+        except TimeoutError:
+            raise NftRefused(f"nft did not answer within {_TIMEOUT:.0f} s") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            raise NftRefused(errors.decode(errors="replace").strip()[:2000] or f"nft ended with {process.returncode}")
+        return output
