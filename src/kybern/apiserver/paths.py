@@ -1,0 +1,61 @@
+"""What is served beside resources: health, version, metrics, discovery, OpenAPI, token keys.
+
+Built by server, looked up by pipeline after authorization.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from kybern.apiserver import metrics, version
+from kybern.apiserver.authenticate import openid
+from kybern.apiserver.discovery import serve as discovery
+from kybern.apiserver.health import Check, Health
+from kybern.apiserver.openapi import serve as openapi
+from kybern.apiserver.pipeline import PathHandler, Paths
+from kybern.apiserver.request import Request, Response
+
+if TYPE_CHECKING:
+    from kybern.apiserver.server import ApiServer, ServerOptions
+
+
+def build(server: ApiServer, options: ServerOptions) -> Paths:
+    """All non-resource paths of a server."""
+    checks: dict[str, Check] = {
+        "ping": lambda: "",
+        "log": lambda: "",
+        "etcd": lambda: "" if server.feed.synced else "the store is not loaded",
+        "informer-sync": lambda: "" if server.feed.synced else "the caches are not filled",
+        "poststarthook/rbac/bootstrap-roles": lambda: "" if server.is_ready else "not finished",
+    }
+    ready: dict[str, Check] = {**checks, "shutdown": lambda: "" if server.is_ready else "not serving"}
+    live = {name: checks[name] for name in ("ping", "log", "etcd")}
+    healths = {"healthz": Health("healthz", checks), "livez": Health("livez", live), "readyz": Health("readyz", ready)}
+    version_document = version.render()
+    exact: dict[str, PathHandler] = {
+        "/version": lambda _: Response(body=version_document),
+        "/metrics": lambda _: Response(body=server.metrics.render(), content_type=metrics.CONTENT_TYPE),
+        openid.CONFIGURATION_PATH: lambda _: Response(
+            body=openid.render_configuration(
+                options.service_account_issuer,
+                f"https://{options.advertise_address}:{options.secure_port}{openid.KEYS_PATH}",
+                server.authenticators.keys.keys,
+            )
+        ),
+        openid.KEYS_PATH: lambda _: Response(
+            body=openid.render_keys(server.authenticators.keys.keys), content_type=openid.KEYS_TYPE
+        ),
+        **{f"/{name}": health for name, health in healths.items()},
+    }
+    exact.update(discovery.paths(server.registry))
+    exact.update(openapi.paths(server.registry))
+    prefixes = [(f"/{name}/", health) for name, health in healths.items()]
+    index = orjson.dumps({"paths": sorted(exact)})
+
+    def root(_: Request) -> Response:
+        return Response(body=index)
+
+    exact["/"] = root
+    return Paths(exact, prefixes)

@@ -1,0 +1,172 @@
+"""The ordered steps of a request, and its answer's dress.
+
+Fed by wire/http1 (it is the `Application`), ends in handlers. Reads go through without a task being started: every
+step is synchronous, and only handlers that write or wait return an awaitable. Whatever a step raises becomes a Status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from kybern.api import codec
+from kybern.apiserver import info as request_info
+from kybern.apiserver.handlers import dispatch
+from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.metrics import Metrics
+from kybern.apiserver.request import Answer, Request, Response, StreamResponse, UpgradeResponse
+from kybern.machinery.status import ApiError
+
+log = structlog.get_logger(__name__)
+
+# kube-apiserver: --max-mutating-requests-inflight, --max-requests-inflight, --request-timeout
+MAX_MUTATING = 200
+MAX_READING = 400
+TIMEOUT = 60.0
+
+Step = Callable[[Request], None]
+PathHandler = Callable[[Request], Answer | Awaitable[Answer]]
+
+# Verbs and subresources whose answers last as long as the client wants.
+_LONG_SUBRESOURCES = frozenset({"proxy", "exec", "attach", "portforward", "log"})
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """What is served beside resources: exact paths, and prefixes (longest first)."""
+
+    exact: dict[str, PathHandler]
+    prefixes: Sequence[tuple[str, PathHandler]]
+
+    def find(self, path: str) -> PathHandler | None:
+        found = self.exact.get(path)
+        if found is None and path.endswith("/") and len(path) > 1:
+            found = self.exact.get(path[:-1])
+        if found is not None:
+            return found
+        return next((handler for prefix, handler in self.prefixes if path.startswith(prefix)), None)
+
+
+class Pipeline:
+    """The application: `pipeline(request)` answers it."""
+
+    def __init__(
+        self, steps: Sequence[Step], handlers: Handlers, paths: Paths, metrics: Metrics, rng: random.Random
+    ) -> None:
+        self._steps = tuple(steps)
+        self._handlers = handlers
+        self._paths = paths
+        self._metrics = metrics
+        self._rng = rng
+        self._mutating = 0
+        self._reading = 0
+        self.is_draining = False
+
+    def __call__(self, request: Request) -> Answer | Awaitable[Answer]:
+        request.audit_id = request.headers.get("audit-id", "")[:64] or f"{self._rng.getrandbits(128):032x}"
+        try:
+            request.info = request_info.parse(request)
+            for step in self._steps:
+                step(request)
+            answer = self._route(request)
+        except ApiError as error:
+            return self._dress(request, render(error))
+        except Exception:
+            return self._dress(request, self._crashed(request))
+        if isinstance(answer, (Response, StreamResponse, UpgradeResponse)):
+            return self._dress(request, answer)
+        return self._later(request, answer)
+
+    def _route(self, request: Request) -> Answer | Awaitable[Answer]:
+        info = request.info
+        if info.is_resource:
+            handler, served = dispatch.handler_of(self._handlers, info)
+            return handler(self._handlers, request, served)
+        path_handler = self._paths.find(request.path)
+        if path_handler is None:
+            raise ApiError.no_such_path()
+        return path_handler(request)
+
+    async def _later(self, request: Request, waiting: Awaitable[Answer]) -> Answer:
+        """Await a handler, within the limits of time and number."""
+        info = request.info
+        is_long = info.subresource in _LONG_SUBRESOURCES or info.verb == "watch"
+        is_mutating = info.verb not in ("get", "list", "watch") and not is_long
+        if not is_long and self._is_full(is_mutating):
+            if asyncio.iscoroutine(waiting):
+                waiting.close()
+            error = ApiError.too_many_requests("too many requests are being served, please try again later")
+            return self._dress(request, render(error))
+        self._count(is_mutating, is_long, 1)
+        try:
+            if is_long:
+                return self._dress(request, await waiting)
+            async with asyncio.timeout(TIMEOUT):
+                return self._dress(request, await waiting)
+        except ApiError as error:
+            return self._dress(request, render(error))
+        except BaseExceptionGroup as group:
+            first = _first_api_error(group)
+            if first is None:
+                return self._dress(request, self._crashed(request))
+            return self._dress(request, render(first))
+        except TimeoutError:
+            error = ApiError.timeout("request did not complete within requested timeout - context deadline exceeded")
+            return self._dress(request, render(error))
+        except Exception:
+            return self._dress(request, self._crashed(request))
+        finally:
+            self._count(is_mutating, is_long, -1)
+
+    def _is_full(self, is_mutating: bool) -> bool:
+        return self._mutating >= MAX_MUTATING if is_mutating else self._reading >= MAX_READING
+
+    def _count(self, is_mutating: bool, is_long: bool, step: int) -> None:
+        if is_long:
+            return
+        if is_mutating:
+            self._mutating += step
+        else:
+            self._reading += step
+
+    def _crashed(self, request: Request) -> Response:
+        """A fault of ours: said once in the log, and to the client without its inside."""
+        log.exception("request failed", method=request.method, path=request.path, audit_id=request.audit_id)
+        return render(ApiError.internal(f"the request could not be served, see audit ID {request.audit_id} in the log"))
+
+    def _dress(self, request: Request, answer: Answer) -> Answer:
+        """The headers that every answer has."""
+        self._metrics.count(request, answer)
+        if isinstance(answer, UpgradeResponse):
+            return answer
+        headers = (("Audit-Id", request.audit_id), ("Cache-Control", "no-cache, private"), *answer.headers)
+        if request.warnings:
+            headers += tuple(("Warning", f'299 - "{_quoted(text)}"') for text in dict.fromkeys(request.warnings))
+        answer.headers = headers
+        return answer
+
+
+def _quoted(text: str) -> str:
+    """A warning's text as RFC 7234 quotes it: no control characters, at most what a header may hold."""
+    clean = "".join(c if c.isprintable() else " " for c in text)[:4096]
+    return clean.encode("ascii", "backslashreplace").decode().replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _first_api_error(group: BaseExceptionGroup[BaseException]) -> ApiError | None:
+    for error in group.exceptions:
+        if isinstance(error, ApiError):
+            return error
+        if isinstance(error, BaseExceptionGroup):
+            found = _first_api_error(error)
+            if found is not None:
+                return found
+    return None
+
+
+def render(error: ApiError) -> Response:
+    """The answer that tells an error."""
+    return Response(status=error.code, body=codec.encode(error.status), headers=error.headers)

@@ -1,0 +1,206 @@
+"""The API server put together: store, caches, registry, gates and paths.
+
+Built by process/apiserver (and by testing, on a memory store). `application` answers requests; `start` loads the
+store, makes what every cluster has, and keeps the server's own tasks running in the caller's TaskGroup.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import random
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from kybern.api.core_v1 import Namespace
+from kybern.api.meta_v1 import ObjectMeta
+from kybern.apiserver import paths, upkeep
+from kybern.apiserver.admission import Attributes, built_in
+from kybern.apiserver.admission.chain import Chain
+from kybern.apiserver.authenticate.chain import AuthenticationOptions, Authenticators
+from kybern.apiserver.authorize import attributes as authorize_attributes
+from kybern.apiserver.authorize import bootstrap_roles
+from kybern.apiserver.authorize.chain import Authorizers
+from kybern.apiserver.handlers import subresources
+from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.metrics import Metrics
+from kybern.apiserver.pipeline import Pipeline
+from kybern.apiserver.registry import registry as registry_module
+from kybern.apiserver.registry.registry import Registry
+from kybern.apiserver.request import Request
+from kybern.apiserver.watch_cache.feed import Feed
+from kybern.machinery import fields, runtime_config
+from kybern.machinery.clock import Clock
+from kybern.machinery.status import ApiError
+from kybern.storage.interface import Store
+
+log = structlog.get_logger(__name__)
+
+SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """What the flags say, files read; bytes are PEM."""
+
+    advertise_address: str = "127.0.0.1"
+    secure_port: int = 6443
+    client_ca: bytes = b""
+    front_proxy_ca: bytes = b""
+    front_proxy_names: tuple[str, ...] = ("front-proxy-client",)
+    kubelet_client_certificate: str = ""
+    kubelet_client_key: str = ""
+    kubelet_ca: str = ""
+    static_tokens: str = ""
+    service_account_public_key: bytes = b""
+    service_account_signing_key: bytes = b""
+    service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
+    service_cidr: str = "10.96.0.0/12"
+    node_port_range: tuple[int, int] = (30000, 32767)
+    runtime_config: str = ""
+    event_ttl: float = 3600.0
+
+
+class ApiServer:
+    """One API server over one store."""
+
+    def __init__(self, options: ServerOptions, store: Store, clock: Clock, rng: random.Random) -> None:
+        self.options = options
+        self.clock = clock
+        self.feed = Feed(store)
+        self.metrics = Metrics()
+        self._chain: Chain | None = None
+        self.registry: Registry = registry_module.build(
+            self.feed,
+            self._admit,
+            clock,
+            rng,
+            runtime_config.parse(options.runtime_config),
+            options.service_cidr,
+            options.node_port_range,
+        )
+        objects = self.registry.objects
+        self.authorizers = Authorizers(objects)
+        self._chain = Chain(built_in.plugins(objects, objects, self.authorizers, clock, rng))
+        self.authenticators = Authenticators(_authentication(options), objects, clock)
+        self.handlers = Handlers(self.registry, self.feed, clock, rng, self._admit)
+        subresources.install(self.handlers, options, self.authenticators, self.authorizers)
+        self.is_ready = False
+        self.application = Pipeline(
+            (self._authenticate, self._authorize),
+            self.handlers,
+            paths.build(self, options),
+            self.metrics,
+            random.Random(rng.getrandbits(64)),  # audit ids need no entropy of the system's
+        )
+        self._add_gauges()
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Load the store, make what every cluster has, start the upkeep."""
+        await self.feed.load()
+        tasks.create_task(self.feed.run(), name="watch cache feed")
+        await self._bootstrap()
+        service_ip = str(next(ipaddress.ip_network(self.options.service_cidr).hosts()))
+        own = upkeep.OwnService(
+            self.registry.objects, service_ip, self.options.advertise_address, self.options.secure_port
+        )
+        await own()
+        sweeper = upkeep.EventSweeper(self.registry.objects, self.clock, self.options.event_ttl)
+        for name, seconds, work in (
+            ("bookmarks", upkeep.BOOKMARK_SECONDS, self._bookmark),
+            ("compaction", upkeep.COMPACT_SECONDS, upkeep.Compactor(self.feed)),
+            ("event ttl", upkeep.EVENT_SWEEP_SECONDS, sweeper),
+            ("kubernetes service", upkeep.SERVICE_SECONDS, own),
+        ):
+            tasks.create_task(upkeep.forever(name, seconds, self.clock, work), name=f"upkeep: {name}")
+        self.is_ready = True
+
+    def drain(self) -> None:
+        """Say not ready; the listener then lets requests finish."""
+        self.is_ready = False
+
+    # -- steps of the pipeline -----------------------------------------------------------------------------------
+
+    def _authenticate(self, request: Request) -> None:
+        user = self.authenticators.authenticate(request)
+        request.user = subresources.impersonated(request, user, self.authorizers)
+
+    def _authorize(self, request: Request) -> None:
+        selected: tuple[tuple[str, str, str], ...] = ()
+        if request.info.verb in ("list", "watch", "deletecollection") and "fieldSelector" in request.query:
+            try:
+                selected = fields.parse_selector(request.flag("fieldSelector")).requirements
+            except ValueError:
+                selected = ()  # the handler answers 400; until then it opens nothing
+        self.authorizers.require(request.user, authorize_attributes.of_request(request.info, selected))
+
+    def _admit(self, attributes: Attributes) -> Awaitable[None] | None:
+        assert self._chain is not None
+        return self._chain.admit(attributes)
+
+    # -- start ---------------------------------------------------------------------------------------------------
+
+    async def _bootstrap(self) -> None:
+        objects = self.registry.objects
+        for name in SYSTEM_NAMESPACES:
+            if objects.get("namespaces", "", name) is None:
+                await self._create("namespaces", Namespace(metadata=ObjectMeta(name=name)))
+        existing: list[Any] = []
+        group = bootstrap_roles.GROUP
+        for plural in ("clusterroles", "clusterrolebindings", "roles", "rolebindings"):
+            existing += objects.list(f"{plural}.{group}")
+        plan = bootstrap_roles.plan_bootstrap(existing)
+        async with asyncio.TaskGroup() as tasks:
+            for obj in plan.create:
+                tasks.create_task(self._create(_plural(obj), obj), name=f"bootstrap {obj.metadata.name}")
+            for obj in plan.update:
+                tasks.create_task(objects.update(_plural(obj), obj), name=f"bootstrap {obj.metadata.name}")
+            for obj in built_in.system_objects(objects):
+                tasks.create_task(self._create(_plural(obj), obj), name=f"bootstrap {obj.metadata.name}")
+
+    async def _create(self, resource: str, obj: Any) -> None:
+        """Another server over the same store may be faster."""
+        try:
+            await self.registry.objects.create(resource, obj)
+        except ApiError as error:
+            if not error.is_already_exists:
+                raise
+
+    async def _bookmark(self) -> None:
+        self.feed.bookmark_all()
+
+    def _add_gauges(self) -> None:
+        stores = self.registry.objects.stores
+        self.metrics.gauge(
+            "apiserver_storage_objects",
+            "Number of stored objects at the time of last check split by kind.",
+            "resource",
+            lambda: [(name, len(store.cache)) for name, store in stores.items()],
+        )
+        self.metrics.gauge(
+            "apiserver_longrunning_requests",
+            "Watches under way, by resource.",
+            "resource",
+            lambda: [(name, store.hub.watchers) for name, store in stores.items()],
+        )
+
+
+def _plural(obj: Any) -> str:
+    from kybern.machinery import scheme
+
+    return scheme.resource_of(type(obj)).group_resource
+
+
+def _authentication(options: ServerOptions) -> AuthenticationOptions:
+    return AuthenticationOptions(
+        client_ca=options.client_ca,
+        front_proxy_ca=options.front_proxy_ca,
+        front_proxy_names=options.front_proxy_names,
+        static_tokens=options.static_tokens,
+        service_account_keys=tuple(filter(None, (options.service_account_public_key,))),
+        issuers=(options.service_account_issuer,),
+        audiences=(options.service_account_issuer,),
+    )

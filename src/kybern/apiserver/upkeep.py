@@ -1,0 +1,150 @@
+"""What the server does of its own accord: bookmarks, forgetting old history and old events, its own Service.
+
+Started by server, one task each; every loop goes on after a fault, which is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+
+from kybern.api import codec, scalars
+from kybern.api.core_v1 import EndpointAddress, EndpointPort, Endpoints, EndpointSubset, Service, ServicePort
+from kybern.api.discovery_v1 import Endpoint, EndpointSlice
+from kybern.api.discovery_v1 import EndpointPort as SlicePort
+from kybern.api.meta_v1 import ObjectMeta
+from kybern.apiserver.registry.registry import Objects
+from kybern.apiserver.watch_cache.feed import Feed
+from kybern.machinery.clock import Clock
+from kybern.machinery.status import ApiError
+from kybern.storage.interface import Revision, StoreError
+
+log = structlog.get_logger(__name__)
+
+BOOKMARK_SECONDS = 60.0
+# kube-apiserver compacts etcd every five minutes, so that five to ten minutes of history stay.
+COMPACT_SECONDS = 300.0
+EVENT_SWEEP_SECONDS = 60.0
+SERVICE_SECONDS = 10.0
+
+
+async def forever(name: str, seconds: float, clock: Clock, work: Callable[[], Awaitable[None]]) -> None:
+    """Do `work` every so many seconds, come what may."""
+    while True:
+        await clock.sleep(seconds)
+        try:
+            await work()
+        except (ApiError, StoreError, OSError) as error:
+            log.warning("upkeep failed", task=name, error=str(error))
+
+
+class Compactor:
+    """Forget what was written before the last round."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._last = Revision(0)
+
+    async def __call__(self) -> None:
+        if self._last > self._feed.store.oldest:
+            await self._feed.store.compact(self._last)
+        self._last = self._feed.revision
+
+
+class EventSweeper:
+    """Delete events that nobody added to for `ttl` seconds."""
+
+    def __init__(self, objects: Objects, clock: Clock, ttl: float) -> None:
+        self._objects = objects
+        self._clock = clock
+        self._ttl = datetime.timedelta(seconds=ttl)
+
+    async def __call__(self) -> None:
+        oldest = scalars.render_time(self._clock.now() - self._ttl)
+        for event in self._objects.list("events"):
+            if (_last_seen(event) or oldest) < oldest:
+                try:
+                    await self._objects.delete("events", event.metadata.namespace, event.metadata.name)
+                except ApiError as error:
+                    if not error.is_not_found:
+                        raise
+            await asyncio.sleep(0)
+
+
+def _last_seen(event: Any) -> str:
+    """RFC 3339 texts in UTC compare as the times they tell."""
+    series = event.series.lastObservedTime if event.series is not None else None
+    return max(
+        str(t)[:19] + "Z" for t in (series, event.lastTimestamp, event.eventTime, event.metadata.creationTimestamp) if t
+    )
+
+
+class OwnService:
+    """Keep the Service `default/kubernetes` and its endpoints: how pods find the API."""
+
+    def __init__(self, objects: Objects, service_ip: str, address: str, port: int) -> None:
+        self._objects = objects
+        self._service_ip = service_ip
+        self._address = address
+        self._port = port
+
+    async def __call__(self) -> None:
+        await self._ensure("services", self._service())
+        await self._ensure("endpoints", self._endpoints())
+        await self._ensure("endpointslices.discovery.k8s.io", self._slice())
+
+    async def _ensure(self, resource: str, wanted: Any) -> None:
+        current = self._objects.get(resource, "default", "kubernetes")
+        if current is None:
+            await self._objects.create(resource, wanted)
+            return
+        if resource == "endpoints":
+            differs = current.subsets != wanted.subsets
+        elif resource == "services":
+            differs = [p.port for p in current.spec.ports] != [443]
+        else:
+            differs = current.endpoints != wanted.endpoints or current.ports != wanted.ports
+        if not differs:
+            return
+        changed = codec.clone(current)
+        for field in ("subsets", "endpoints", "ports"):
+            if hasattr(wanted, field):
+                setattr(changed, field, getattr(wanted, field))
+        if resource == "services":
+            changed.spec.ports = wanted.spec.ports
+        await self._objects.update(resource, changed)
+
+    def _meta(self, labels: dict[str, str]) -> ObjectMeta:
+        return ObjectMeta(name="kubernetes", namespace="default", labels=labels)
+
+    def _service(self) -> Service:
+        service = Service(metadata=self._meta({"component": "apiserver", "provider": "kubernetes"}))
+        service.spec.clusterIP = self._service_ip
+        service.spec.clusterIPs = [self._service_ip]
+        service.spec.ipFamilies = ["IPv4"]
+        service.spec.ipFamilyPolicy = "SingleStack"
+        service.spec.type = "ClusterIP"
+        service.spec.ports = [ServicePort(name="https", port=443, protocol="TCP", targetPort=self._port)]
+        return service
+
+    def _endpoints(self) -> Endpoints:
+        subset = EndpointSubset(
+            addresses=[EndpointAddress(ip=self._address)],
+            ports=[EndpointPort(name="https", port=self._port, protocol="TCP")],
+        )
+        meta = self._meta({"endpointslice.kubernetes.io/skip-mirror": "true"})
+        return Endpoints(metadata=meta, subsets=[subset])
+
+    def _slice(self) -> EndpointSlice:
+        endpoint = Endpoint(addresses=[self._address])
+        endpoint.conditions.ready = True
+        return EndpointSlice(
+            metadata=self._meta({"kubernetes.io/service-name": "kubernetes"}),
+            addressType="IPv4",
+            endpoints=[endpoint],
+            ports=[SlicePort(name="https", port=self._port, protocol="TCP")],
+        )

@@ -1,0 +1,117 @@
+"""The API server's composition root: flags to objects, one TaskGroup, until cancelled.
+
+Started by `kybern apiserver`. See apiserver/server for what is built.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from kybern.apiserver.request import Request
+from kybern.apiserver.server import ApiServer, ServerOptions
+from kybern.client.clock import RealClock
+from kybern.storage.interface import Store
+from kybern.storage.memory import MemoryStore
+from kybern.storage.sqlite import SqliteStore
+from kybern.wire import tls
+from kybern.wire.http1.server import serve
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Flags of kube-apiserver that have a meaning here; files are PEM."""
+
+    bind_address: str = "0.0.0.0"
+    secure_port: int = 6443
+    advertise_address: str = "127.0.0.1"
+    store: str = "memory"  # "memory", or the path of a SQLite file
+    tls_cert_file: str = ""
+    tls_private_key_file: str = ""
+    client_ca_file: str = ""
+    requestheader_client_ca_file: str = ""
+    requestheader_allowed_names: str = "front-proxy-client"
+    kubelet_client_certificate: str = ""
+    kubelet_client_key: str = ""
+    kubelet_certificate_authority: str = ""
+    token_auth_file: str = ""
+    service_account_key_file: str = ""
+    service_account_signing_key_file: str = ""
+    service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
+    service_cluster_ip_range: str = "10.96.0.0/12"
+    service_node_port_range: str = "30000-32767"
+    runtime_config: str = ""  # api/alpha=true, resource.k8s.io/v1alpha3=true, ...
+    event_ttl: float = 3600.0  # seconds
+    seed: int | None = None  # of the dice, for tests
+
+
+def _read(path: str) -> bytes:
+    return Path(path).read_bytes() if path else b""
+
+
+def server_options(options: Options) -> ServerOptions:
+    """What the server needs of the flags, files read. Raises OSError, ValueError."""
+    first, _, last = options.service_node_port_range.partition("-")
+    return ServerOptions(
+        advertise_address=options.advertise_address,
+        secure_port=options.secure_port,
+        client_ca=_read(options.client_ca_file),
+        front_proxy_ca=_read(options.requestheader_client_ca_file),
+        front_proxy_names=tuple(filter(None, options.requestheader_allowed_names.split(","))),
+        kubelet_client_certificate=options.kubelet_client_certificate,
+        kubelet_client_key=options.kubelet_client_key,
+        kubelet_ca=options.kubelet_certificate_authority,
+        static_tokens=_read(options.token_auth_file).decode(),
+        service_account_public_key=_read(options.service_account_key_file),
+        service_account_signing_key=_read(options.service_account_signing_key_file),
+        service_account_issuer=options.service_account_issuer,
+        service_cidr=options.service_cluster_ip_range,
+        node_port_range=(int(first), int(last)),
+        runtime_config=options.runtime_config,
+        event_ttl=options.event_ttl,
+    )
+
+
+async def open_store(where: str) -> Store:
+    """The store that `Options.store` names."""
+    if where == "memory":
+        return MemoryStore()
+    return await SqliteStore.open(Path(where))
+
+
+async def run(options: Options) -> None:
+    """Serve until cancelled; then finish what is under way and close the store."""
+    store = await open_store(options.store)
+    clock = RealClock()
+    rng = random.Random(options.seed) if options.seed is not None else random.SystemRandom()
+    server = ApiServer(server_options(options), store, clock, rng)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            await server.start(tasks)
+            pair = tls.KeyPair(Path(options.tls_cert_file), Path(options.tls_private_key_file))
+            authorities = tuple(Path(f) for f in (options.client_ca_file, options.requestheader_client_ca_file) if f)
+            context = tls.server_context(pair, authorities)
+            tasks.create_task(tls.Renewal(context, pair).run(clock), name="certificate renewal")
+            listener = await serve(
+                server.application,
+                request_type=Request,
+                tasks=tasks,
+                clock=clock,
+                host=options.bind_address,
+                port=options.secure_port,
+                ssl_context=context,
+            )
+            log.info("serving", address=options.bind_address, port=listener.port)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                server.drain()
+                await listener.close()
+    finally:
+        await store.close()
