@@ -58,8 +58,8 @@ class SqliteStore:
         writer = ThreadPoolExecutor(1, "store-writer")
         try:
             file, history = await loop.run_in_executor(writer, _open, path)
-        except BaseException:
-            writer.shutdown(wait=False)
+        except BaseException as error:
+            writer.shutdown(wait=not isinstance(error, asyncio.CancelledError))
             raise
         return cls(file, history, writer)
 

@@ -1,0 +1,53 @@
+"""Keep the last minutes of history and compact what is older, so that memory and file stay bounded.
+
+Run by process/apiserver beside the store; calls only Store.compact. Promises: a revision stays readable for
+`keep` seconds after it was superseded, unless more than `most` writes came since.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import structlog
+
+from kybern.machinery.clock import Clock
+from kybern.storage.interface import Revision, Store, StoreUnavailable
+
+log = structlog.get_logger(__name__)
+
+KEEP = 300.0  # seconds; kube-apiserver --etcd-compaction-interval: 5m
+INTERVAL = 15.0  # seconds between looks
+MOST = 500_000  # changes of history, whatever their age
+
+
+class Compactor:
+    """See the module's docstring."""
+
+    def __init__(
+        self, store: Store, clock: Clock, *, keep: float = KEEP, interval: float = INTERVAL, most: int = MOST
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._keep = keep
+        self._interval = interval
+        self._most = most
+        self._marks: deque[tuple[float, Revision]] = deque()  # when the store was at which revision, oldest first
+
+    async def run(self) -> None:
+        """Until cancelled. A store that cannot compact now is tried again at the next look."""
+        while True:
+            target = self._plan(self._clock.monotonic(), self._store.revision)
+            if target > self._store.oldest:
+                try:
+                    await self._store.compact(target)
+                except StoreUnavailable as error:
+                    log.warning("history could not be compacted", revision=target, error=str(error))
+            await self._clock.sleep(self._interval)
+
+    def _plan(self, now: float, current: Revision) -> Revision:
+        """The revision to compact to: the newest one that is `keep` old, or further if there is too much."""
+        self._marks.append((now, current))
+        target = Revision(0)
+        while self._marks and self._marks[0][0] <= now - self._keep:
+            target = self._marks.popleft()[1]
+        return Revision(max(target, current - self._most))
