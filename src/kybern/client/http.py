@@ -13,7 +13,9 @@ import socket
 import ssl
 import urllib.parse
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 import httptools
 
@@ -180,6 +182,29 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
 
+class Body(Protocol):
+    """What a streamed answer is read from."""
+
+    async def read(self) -> bytes:
+        """The next part; b"" at the end."""
+        ...
+
+    async def read_all(self) -> bytes: ...
+
+
+class Wire(Protocol):
+    """Where requests go: Transport, or testing.fake_api.FakeApi."""
+
+    authority: str
+    base_path: str
+
+    async def exchange(self, data: bytes, timeout: float) -> tuple[Head, bytes]: ...
+
+    def stream(self, data: bytes, timeout: float) -> AbstractAsyncContextManager[tuple[Head, Body]]: ...
+
+    def close(self) -> None: ...
+
+
 class Transport:
     """Connections to one server: at most `limit` for plain exchanges, streams on top of that."""
 
@@ -213,7 +238,7 @@ class Transport:
             return head, body
 
     @contextlib.asynccontextmanager
-    async def stream(self, data: bytes, timeout: float) -> AsyncIterator[tuple[Head, Connection]]:
+    async def stream(self, data: bytes, timeout: float) -> AsyncIterator[tuple[Head, Body]]:
         """Send a request, lend the connection to read the body from. `timeout` ends with the headers."""
         async with self._stream_limit:
             async with asyncio.timeout(timeout):

@@ -93,13 +93,19 @@ class RestClient:
     """One cluster, as one user. Safe to share by any number of tasks of one loop."""
 
     def __init__(
-        self, access: kubeconfig.Access, clock: Clock, *, user_agent: str = "kybern", rng: random.Random | None = None
+        self,
+        access: kubeconfig.Access,
+        clock: Clock,
+        *,
+        user_agent: str = "kybern",
+        rng: random.Random | None = None,
+        wire: http.Wire | None = None,
     ) -> None:
         self.access = access
         self._clock = clock
         self._rng = rng or random.Random()
         self._user_agent = user_agent
-        self._transport = http.Transport(access)
+        self._transport = wire or http.Transport(access)
         self._token = access.token
         self._token_read = float("-inf")
 
@@ -435,7 +441,7 @@ async def lines_of(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 yield line
 
 
-async def _parts_of(connection: http.Connection, what: str) -> AsyncIterator[bytes]:
+async def _parts_of(connection: http.Body, what: str) -> AsyncIterator[bytes]:
     try:
         while part := await connection.read():
             yield part
