@@ -82,10 +82,8 @@ class Pipeline:
         return self._later(request, answer)
 
     def _route(self, request: Request) -> Answer | Awaitable[Answer]:
-        info = request.info
-        if info.is_resource:
-            handler, served = dispatch.handler_of(self._handlers, info)
-            return handler(self._handlers, request, served)
+        if request.info.is_resource:
+            return dispatch.handle(self._handlers, request)
         path_handler = self._paths.find(request.path)
         if path_handler is None:
             raise ApiError.no_such_path()
@@ -135,7 +133,7 @@ class Pipeline:
 
     def _crashed(self, request: Request) -> Response:
         """A fault of ours: said once in the log, and to the client without its inside."""
-        log.exception("request failed", method=request.method, path=request.path, audit_id=request.audit_id)
+        log.error("request failed", method=request.method, path=request.path, audit_id=request.audit_id, exc_info=True)
         return render(ApiError.internal(f"the request could not be served, see audit ID {request.audit_id} in the log"))
 
     def _dress(self, request: Request, answer: Answer) -> Answer:

@@ -24,4 +24,7 @@ class Handlers:
     rng: random.Random
     admit: Callable[[Attributes], Awaitable[None] | None]
     forms: Forms = field(default_factory=Forms)
-    extensions: dict[str, Any] = field(default_factory=dict)  # what single subresources need, by their name
+    # Handlers that need more than this, installed by subresources: "pods/log", ...
+    extensions: dict[str, Any] = field(default_factory=dict)
+    # Handlers of resources that are not stored, by group_resource.
+    virtual: dict[str, Any] = field(default_factory=dict)

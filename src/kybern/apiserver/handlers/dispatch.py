@@ -23,6 +23,8 @@ from kybern.apiserver.request import Answer, Request, RequestInfo
 from kybern.machinery.status import ApiError
 
 Handler = Callable[[Handlers, Request, Served], Answer | Awaitable[Answer]]
+# Handlers of resources that are not stored (reviews and the like) get no Served.
+VirtualHandler = Callable[[Request], Answer | Awaitable[Answer]]
 
 VERBS: dict[str, Handler] = {
     "get": get,
@@ -47,16 +49,28 @@ OWN: dict[tuple[str, str], Handler] = {
 }
 
 
-def handler_of(handlers: Handlers, info: RequestInfo) -> tuple[Handler, Served]:
-    """Who serves a resource request."""
+def handle(handlers: Handlers, request: Request) -> Answer | Awaitable[Answer]:
+    """Serve a resource request."""
+    info = request.info
     served = handlers.registry.get(info.group, info.version, info.plural)
-    if served is None:
+    if served is not None:
+        return _handler_of(handlers, info, served)(handlers, request, served)
+    if info.resource is None or not handlers.registry.is_enabled(info.group, info.version):
         raise ApiError.no_such_path()
+    virtual = handlers.virtual.get(info.resource.group_resource)
+    if virtual is None or info.subresource:
+        raise ApiError.no_such_path()
+    if info.verb not in info.resource.verbs:
+        raise ApiError.method_not_allowed(info.group, info.plural, info.verb)
+    return virtual(request)
+
+
+def _handler_of(handlers: Handlers, info: RequestInfo, served: Served) -> Handler:
     resource = served.resource
     if not resource.namespaced and info.namespace and info.plural != "namespaces":
         raise ApiError.no_such_path()
     if info.subresource:
-        return _subresource_handler(handlers, served, info), served
+        return _subresource_handler(handlers, served, info)
     if info.verb not in resource.verbs:
         raise ApiError.method_not_allowed(resource.group, resource.plural, info.verb)
     if info.name and info.verb == "create":
@@ -65,7 +79,7 @@ def handler_of(handlers: Handlers, info: RequestInfo) -> tuple[Handler, Served]:
         raise ApiError.method_not_allowed(resource.group, resource.plural, info.verb)
     if resource.namespaced and not info.namespace and (info.name or info.verb == "create"):
         raise ApiError.no_such_path()
-    return VERBS[info.verb], served
+    return VERBS[info.verb]
 
 
 def _subresource_handler(handlers: Handlers, served: Served, info: RequestInfo) -> Handler:

@@ -109,8 +109,9 @@ class Objects:
 class Registry:
     """All resources. `by_path` is the look-up of every request."""
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: Objects, is_enabled: Callable[[str, str], bool]) -> None:
         self.objects = objects
+        self.is_enabled = is_enabled  # (group, version)
         self.by_path: dict[tuple[str, str, str], Served] = {}
 
     def get(self, group: str, version: str, plural: str) -> Served | None:
@@ -143,7 +144,7 @@ def build(
 ) -> Registry:
     """Make a store for every enabled built-in resource."""
     objects = Objects()
-    registry = Registry(objects)
+    registry = Registry(objects, is_enabled)
     context = Context(objects, objects, clock, rng, service_cidr, node_port_range)
     families: dict[str, list[Resource]] = {}
     for resource in scheme.RESOURCES:

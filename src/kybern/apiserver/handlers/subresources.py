@@ -1,0 +1,134 @@
+"""Subresources and questions that need more than the registry: tokens, reviews, the way to kubelets.
+
+Installed into `Handlers` by server. Each handler is a closure over what it needs.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+from kybern.api import codec
+from kybern.api.authentication_v1 import SelfSubjectReview, TokenRequest, TokenReview
+from kybern.api.authorization_v1 import (
+    LocalSubjectAccessReview,
+    SelfSubjectAccessReview,
+    SelfSubjectRulesReview,
+    SubjectAccessReview,
+)
+from kybern.apiserver import negotiate
+from kybern.apiserver.authenticate import impersonate
+from kybern.apiserver.authenticate import reviews as authentication_reviews
+from kybern.apiserver.authenticate.chain import Authenticators
+from kybern.apiserver.authenticate.issue import IssuerOptions, TokenIssuer
+from kybern.apiserver.authenticate.keys import parse_signing_key
+from kybern.apiserver.authorize import reviews as authorization_reviews
+from kybern.apiserver.authorize.chain import Authorizers
+from kybern.apiserver.handlers import body, forms
+from kybern.apiserver.handlers.binding import bind
+from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.proxy import routes as proxy_routes
+from kybern.apiserver.registry.registry import Served
+from kybern.apiserver.request import Answer, Request, Response, User
+
+if TYPE_CHECKING:
+    from kybern.apiserver.server import ServerOptions
+
+
+def impersonated(request: Request, user: User, authorizers: Authorizers) -> User:
+    """Who the request is for: `user`, or whom its Impersonate headers name. Raises ApiError 403."""
+    if "impersonate-user" not in request.headers and not any(h.startswith("impersonate-") for h in request.headers):
+        return user
+    return impersonate.impersonate(request, user, authorizers)
+
+
+def install(
+    handlers: Handlers, options: ServerOptions, authenticators: Authenticators, authorizers: Authorizers
+) -> None:
+    """Add all handlers of this file."""
+    pods = handlers.registry.get("", "v1", "pods")
+    assert pods is not None
+
+    def bindings(request: Request) -> Awaitable[Answer]:
+        return bind(handlers, request, pods)
+
+    handlers.virtual["bindings"] = bindings
+    _install_tokens(handlers, options, handlers.rng)
+    _install_reviews(handlers, authenticators, authorizers)
+    proxy_routes.install(handlers, options)
+
+
+def _install_tokens(handlers: Handlers, options: ServerOptions, rng: random.Random) -> None:
+    if not options.service_account_signing_key:
+        return
+    issuer = TokenIssuer(
+        parse_signing_key(options.service_account_signing_key),
+        IssuerOptions(options.service_account_issuer, (options.service_account_issuer,)),
+        handlers.registry.objects,
+        handlers.clock,
+        rng,
+    )
+
+    def token(_: Handlers, request: Request, served: Served) -> Answer:
+        accepted = negotiate.choose(request.headers.get("accept", ""))
+        asked = body.decode(request, TokenRequest, "authentication.k8s.io/v1", "TokenRequest")
+        account = served.store.entry(request.info.namespace, request.info.name).object
+        return _made(issuer.issue_token(account, asked), accepted)
+
+    handlers.extensions["serviceaccounts/token"] = token
+
+
+def _made(obj: Any, accepted: negotiate.Accepted) -> Response:
+    return Response(status=201, body=forms.encoded(codec.encode(obj), accepted), content_type=accepted.content_type)
+
+
+def _install_reviews(handlers: Handlers, authenticators: Authenticators, authorizers: Authorizers) -> None:
+    def review(kind: type[Any], group: str, fill: Any) -> Any:
+        def handle(request: Request) -> Answer:
+            accepted = negotiate.choose(request.headers.get("accept", ""))
+            asked = body.decode(request, kind, f"{group}/v1", kind.__name__)
+            return _made(fill(request, asked), accepted)
+
+        return handle
+
+    authn, authz = "authentication.k8s.io", "authorization.k8s.io"
+    for plural, kind, group, fill in (
+        (
+            "tokenreviews",
+            TokenReview,
+            authn,
+            lambda _, r: authentication_reviews.review_token(r, authenticators),
+        ),
+        (
+            "selfsubjectreviews",
+            SelfSubjectReview,
+            authn,
+            lambda request, r: authentication_reviews.review_self(r, request.user, handlers.clock),
+        ),
+        (
+            "subjectaccessreviews",
+            SubjectAccessReview,
+            authz,
+            lambda _, r: authorization_reviews.review_subject(r, authorizers),
+        ),
+        (
+            "localsubjectaccessreviews",
+            LocalSubjectAccessReview,
+            authz,
+            lambda request, r: authorization_reviews.review_local(r, request.info.namespace, authorizers),
+        ),
+        (
+            "selfsubjectaccessreviews",
+            SelfSubjectAccessReview,
+            authz,
+            lambda request, r: authorization_reviews.review_self_access(r, request.user, authorizers),
+        ),
+        (
+            "selfsubjectrulesreviews",
+            SelfSubjectRulesReview,
+            authz,
+            lambda request, r: authorization_reviews.review_self_rules(r, request.user, authorizers),
+        ),
+    ):
+        handlers.virtual[f"{plural}.{group}"] = review(kind, group, fill)
