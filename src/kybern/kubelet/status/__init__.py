@@ -1,0 +1,1 @@
+"""The status of pods: generated from facts, sent to the API server."""
