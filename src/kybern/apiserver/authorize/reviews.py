@@ -1,0 +1,166 @@
+"""Answer questions about permissions: the four kinds of authorization.k8s.io.
+
+Called by handlers for `create` of these kinds; they are answered and never stored.
+Source: authorization.k8s.io/v1 in the API reference.
+"""
+
+from __future__ import annotations
+
+from kybern.api.authorization_v1 import (
+    LocalSubjectAccessReview,
+    NonResourceAttributes,
+    NonResourceRule,
+    ResourceAttributes,
+    ResourceRule,
+    SelfSubjectAccessReview,
+    SelfSubjectRulesReview,
+    SubjectAccessReview,
+    SubjectAccessReviewSpec,
+    SubjectAccessReviewStatus,
+    SubjectRulesReviewStatus,
+)
+from kybern.api.rbac_v1 import PolicyRule
+from kybern.apiserver.authorize.attributes import MASTERS, Attributes
+from kybern.apiserver.authorize.chain import Authorizers
+from kybern.apiserver.authorize.node import node_of
+from kybern.apiserver.request import User
+from kybern.machinery import status
+from kybern.machinery.status import ApiError, FieldError
+
+GROUP = "authorization.k8s.io"
+
+
+def review_self_access(
+    authorizers: Authorizers, user: User, review: SelfSubjectAccessReview
+) -> SelfSubjectAccessReview:
+    """May I? Raises ApiError 422."""
+    spec = review.spec
+    errors = _check_attributes(spec.resourceAttributes, spec.nonResourceAttributes)
+    if errors:
+        raise ApiError.invalid(GROUP, review.kind, "", errors)
+    review.status = _decide(authorizers, user, spec.resourceAttributes, spec.nonResourceAttributes)
+    return review
+
+
+def review_access(authorizers: Authorizers, review: SubjectAccessReview) -> SubjectAccessReview:
+    """May they? Raises ApiError 422."""
+    errors = _check_spec(review.spec)
+    if errors:
+        raise ApiError.invalid(GROUP, review.kind, "", errors)
+    review.status = _decide_spec(authorizers, review.spec)
+    return review
+
+
+def review_local_access(
+    authorizers: Authorizers, namespace: str, review: LocalSubjectAccessReview
+) -> LocalSubjectAccessReview:
+    """May they, in this namespace? Raises ApiError 422, and 400 when the review names another namespace."""
+    asked = review.spec.resourceAttributes
+    errors = _check_spec(review.spec)
+    if asked is not None and (asked.namespace or "") != (review.metadata.namespace or namespace):
+        errors.append(
+            status.invalid("spec.resourceAttributes.namespace", asked.namespace or "", "must match metadata.namespace")
+        )
+    if review.spec.nonResourceAttributes is not None:
+        errors.append(status.forbidden_field("spec.nonResourceAttributes", "disallowed on this kind of request"))
+    if errors:
+        raise ApiError.invalid(GROUP, review.kind, "", errors)
+    if review.metadata.namespace and review.metadata.namespace != namespace:
+        raise ApiError.bad_request(
+            f"spec.resourceAttributes.namespace must match namespace: {review.metadata.namespace}"
+        )
+    review.status = _decide_spec(authorizers, review.spec)
+    return review
+
+
+def review_self_rules(authorizers: Authorizers, user: User, review: SelfSubjectRulesReview) -> SelfSubjectRulesReview:
+    """What may I do in a namespace? Raises ApiError 400 without a namespace."""
+    namespace = review.spec.namespace or ""
+    if not namespace:
+        raise ApiError.bad_request("no namespace on request")
+    held = [rule for _, rule in authorizers.rbac.rules_for(user, namespace)]
+    if MASTERS in user.groups:
+        everything = [
+            PolicyRule(verbs=["*"], apiGroups=["*"], resources=["*"]),
+            PolicyRule(verbs=["*"], nonResourceURLs=["*"]),
+        ]
+        held = everything + [r for r in held if r not in everything]
+    is_node = node_of(user) is not None
+    review.status = SubjectRulesReviewStatus(
+        resourceRules=[
+            ResourceRule(verbs=r.verbs, apiGroups=r.apiGroups, resources=r.resources, resourceNames=r.resourceNames)
+            for r in held
+            if r.resources
+        ],
+        nonResourceRules=[
+            NonResourceRule(verbs=r.verbs, nonResourceURLs=r.nonResourceURLs) for r in held if r.nonResourceURLs
+        ],
+        incomplete=is_node,
+        evaluationError="node authorizer does not support user rule resolution" if is_node else None,
+    )
+    return review
+
+
+def _decide_spec(authorizers: Authorizers, spec: SubjectAccessReviewSpec) -> SubjectAccessReviewStatus:
+    extra = {k: tuple(v) for k, v in spec.extra.items()}
+    user = User(spec.user or "", spec.uid or "", tuple(spec.groups), extra)
+    return _decide(authorizers, user, spec.resourceAttributes, spec.nonResourceAttributes)
+
+
+def _decide(
+    authorizers: Authorizers,
+    user: User,
+    resource: ResourceAttributes | None,
+    path: NonResourceAttributes | None,
+) -> SubjectAccessReviewStatus:
+    if resource is not None:
+        asked = Attributes(
+            verb=resource.verb or "",
+            group=resource.group or "",
+            resource=resource.resource or "",
+            subresource=resource.subresource or "",
+            namespace=resource.namespace or "",
+            name=resource.name or "",
+            version=resource.version or "",
+            fields=_fields(resource),
+        )
+    else:
+        asked = Attributes(verb=(path.verb or "") if path else "", path=(path.path or "") if path else "")
+    decision = authorizers.authorize(user, asked)
+    return SubjectAccessReviewStatus(allowed=decision.allowed, reason=decision.reason or None)
+
+
+def _fields(resource: ResourceAttributes) -> tuple[tuple[str, str, str], ...]:
+    """`In` with one value is `=`; what cannot be said so is dropped, which only makes the question wider."""
+    if resource.fieldSelector is None:
+        return ()
+    return tuple(
+        (r.key, "=" if r.operator == "In" else "!=", r.values[0])
+        for r in resource.fieldSelector.requirements
+        if r.operator in ("In", "NotIn") and len(r.values) == 1
+    )
+
+
+def _check_spec(spec: SubjectAccessReviewSpec) -> list[FieldError]:
+    errors = _check_attributes(spec.resourceAttributes, spec.nonResourceAttributes)
+    if not spec.user and not spec.groups:
+        errors.append(status.invalid("spec.user", spec.user or "", "at least one of user or group must be specified"))
+    return errors
+
+
+def _check_attributes(resource: ResourceAttributes | None, path: NonResourceAttributes | None) -> list[FieldError]:
+    if resource is not None and path is not None:
+        return [
+            status.invalid(
+                "spec.nonResourceAttributes", path, "cannot be specified in combination with resourceAttributes"
+            )
+        ]
+    if resource is None and path is None:
+        return [
+            status.invalid(
+                "spec.resourceAttributes",
+                None,
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+            )
+        ]
+    return []
