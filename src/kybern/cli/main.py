@@ -1,0 +1,49 @@
+"""The `kybern` command: commands are imported when they are used, so that help and version are quick."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from kybern.cli import component
+
+_COMMANDS = {
+    "up": ("kybern.cli.up", "up", "Start a cluster on this machine (or bring it back)."),
+    "down": ("kybern.cli.down", "down", "Stop the daemons; containers and state stay."),
+    "reset": ("kybern.cli.reset", "reset", "Remove the cluster and everything it left on this machine."),
+    "status": ("kybern.cli.status", "status", "How the cluster is."),
+    "doctor": ("kybern.cli.doctor", "doctor", "Check that this machine can run a cluster."),
+    "image": ("kybern.cli.image", "image", "Bring images into the cluster's container runtime."),
+    "version": ("kybern.cli.version", "version", "What this is."),
+}
+
+
+class _Lazy(click.Group):
+    """Looks its commands up by name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*_COMMANDS, *component.COMPONENTS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _COMMANDS:
+            module, attribute, _ = _COMMANDS[cmd_name]
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+            return command
+        return component.command(cmd_name) if cmd_name in component.COMPONENTS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """From the table, importing nothing."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
+        with formatter.section("Components (each with --help)"):
+            formatter.write_dl([(name, f"Run the {name} in the foreground.") for name in component.COMPONENTS])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Kybern: Kubernetes, in Python."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Which processes make a cluster, and with what flags: settings in, a supervisor's plan out. Pure."""
+
+from __future__ import annotations
+
+import sys
+
+from kybern.cli.pki.ensure import Pki
+from kybern.cli.settings import Settings
+from kybern.process.supervisor import Child, Plan
+
+
+def plan_cluster(settings: Settings, pki: Pki, containerd_config: str) -> Plan:
+    """Every component of a single node, in the order they are started."""
+    commands: dict[str, tuple[str, ...]] = {
+        "containerd": ("containerd", "--config", containerd_config, "--log-level", "warn"),
+        "apiserver": _component("apiserver", **_apiserver(settings, pki)),
+        "controller-manager": _component(
+            "controller-manager",
+            kubeconfig=pki.kubeconfig("controller-manager"),
+            cluster_cidr=settings.cluster_cidr,
+            service_account_private_key_file=pki.directory / "sa.key",
+            root_ca_file=pki.ca,
+            leader_elect=False,
+        ),
+        "scheduler": _component("scheduler", kubeconfig=pki.kubeconfig("scheduler"), leader_elect=False),
+        "kubelet": _component("kubelet", **_kubelet(settings, pki)),
+        "proxy": _component(
+            "proxy",
+            kubeconfig=pki.kubeconfig("proxy"),
+            hostname_override=settings.node_name,
+            cluster_cidr=settings.cluster_cidr,
+        ),
+        "dns": _component(
+            "dns",
+            kubeconfig=pki.kubeconfig("dns"),
+            bind_address=settings.node_ip,
+            cluster_domain=settings.cluster_domain,
+            register=True,
+        ),
+    }
+    children = [Child(name, command, str(settings.log(name))) for name, command in commands.items()]
+    return Plan(tuple(children), str(settings.state_file), str(settings.pid_file))
+
+
+def _component(name: str, **flags: object) -> tuple[str, ...]:
+    """`python -m kybern.cli.main NAME --flag value ...`; truth values become --flag and --no-flag."""
+    words = [sys.executable, "-m", "kybern.cli.main", name]
+    for flag, value in flags.items():
+        dashed = flag.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{dashed}" if value else f"--no-{dashed}")
+        else:
+            words += [f"--{dashed}", str(value)]
+    return tuple(words)
+
+
+def _apiserver(settings: Settings, pki: Pki) -> dict[str, object]:
+    return {
+        "advertise_address": settings.node_ip,
+        "secure_port": settings.api_port,
+        "store": settings.data / "store/kybern.db",
+        "tls_cert_file": pki.certificate("apiserver"),
+        "tls_private_key_file": pki.key("apiserver"),
+        "client_ca_file": pki.ca,
+        "requestheader_client_ca_file": pki.certificate("front-proxy-ca"),
+        "kubelet_client_certificate": pki.certificate("apiserver-kubelet-client"),
+        "kubelet_client_key": pki.key("apiserver-kubelet-client"),
+        "kubelet_certificate_authority": pki.ca,
+        "service_account_key_file": pki.directory / "sa.pub",
+        "service_account_signing_key_file": pki.directory / "sa.key",
+        "service_cluster_ip_range": settings.service_cidr,
+    }
+
+
+def _kubelet(settings: Settings, pki: Pki) -> dict[str, object]:
+    node = settings.node_name
+    return {
+        "kubeconfig": pki.kubeconfig(f"kubelet-{node}"),
+        "hostname_override": node,
+        "node_ip": settings.node_ip,
+        "container_runtime_endpoint": f"unix://{settings.containerd_socket}",
+        "root_dir": settings.data / "kubelet",
+        "pod_manifest_path": settings.data / "static-pods",
+        "cluster_dns": settings.cluster_dns,
+        "cluster_domain": settings.cluster_domain,
+        "client_ca_file": pki.ca,
+        "tls_cert_file": pki.certificate(f"kubelet-{node}"),
+        "tls_private_key_file": pki.key(f"kubelet-{node}"),
+        "cni_conf_dir": settings.data / "cni/net.d",
+        "cluster_cidr": settings.cluster_cidr,
+    }

@@ -1,0 +1,59 @@
+"""Is the supervisor there, what are its children, and how it is stopped. Used by up, down, status and reset."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import msgspec
+
+from kybern.cli.settings import Settings
+
+
+def running_pid(settings: Settings) -> int | None:
+    """The supervisor's process id, if it runs."""
+    try:
+        pid = int(settings.pid_file.read_text())
+    except (OSError, ValueError):
+        return None
+    return pid if is_ours(pid, "kybern.process.supervisor") else None
+
+
+def is_ours(pid: int, word: str) -> bool:
+    """Whether the process lives and its command line names `word` (pids are used again)."""
+    try:
+        return word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def children(settings: Settings) -> dict[str, int]:
+    """Component -> pid, as the supervisor last said."""
+    try:
+        return msgspec.json.decode(settings.state_file.read_bytes(), type=dict[str, int])
+    except (OSError, msgspec.DecodeError):
+        return {}
+
+
+def is_alive(pid: int) -> bool:
+    """Running, and not only waiting to be reaped."""
+    try:
+        return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def stop(settings: Settings, seconds: float = 60.0) -> bool:
+    """Stop the supervisor and with it all components; False where it did not run. Raises TimeoutError."""
+    pid = running_pid(settings)
+    if pid is None:
+        return False
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + seconds
+    while is_alive(pid):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the supervisor (pid {pid}) did not stop within {seconds:.0f} s")
+        time.sleep(0.05)
+    return True

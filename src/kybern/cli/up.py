@@ -1,0 +1,148 @@
+"""`kybern up`: a cluster on this machine, each part of it proved before the command ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import msgspec
+
+from kybern.cli import archive, cluster_client, containerd, probes, settings, supervision, system
+from kybern.cli.pki import ensure as pki
+from kybern.cli.plan import plan_cluster
+from kybern.cli.settings import Settings
+from kybern.client.clock import RealClock
+
+SYSCTLS = {"net.ipv4.ip_forward": "1"}
+
+
+class Progress:
+    """What is being done, one line a step, with the seconds since the start."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def say(self, text: str) -> None:
+        click.echo(f"[{time.monotonic() - self._started:5.1f}s] {text}")
+
+
+@click.command()
+@click.option(
+    "--data-dir", default=settings.DATA_DIRECTORY, show_default=True, help="where the cluster keeps its state"
+)
+@click.option("--node-ip", default="", help="this machine's address [default: detected]")
+@click.option("--node-name", default="", help="[default: the host name]")
+@click.option("--demo/--no-demo", default=False, help="deploy the demo application")
+@click.option("--timeout", default=60.0, show_default=True, help="seconds that each proof may take")
+def up(data_dir: str, node_ip: str, node_name: str, demo: bool, timeout: float) -> None:
+    """Start a cluster on this machine, or bring it back as it was."""
+    if os.geteuid() != 0:
+        raise click.ClickException("a cluster runs containers and needs root: use sudo")
+    missing = system.missing()
+    if missing:
+        names = " ".join(p.name for p in missing)
+        raise click.ClickException(f"missing on this machine: {names} (install them, or run `make up`)")
+    progress = Progress()
+    cluster = _settle(data_dir, node_ip, node_name)
+    start(cluster, progress)
+    try:
+        asyncio.run(_prove(cluster, progress, demo, timeout))
+    except probes.ProbeFailed as error:
+        raise click.ClickException(f"{error}\nlogs are in {cluster.data / 'log'}; see also `kybern doctor`") from None
+    _say_how_to_go_on(cluster, demo)
+
+
+def _settle(data_dir: str, node_ip: str, node_name: str) -> Settings:
+    """The settings of the cluster that is there, or new ones."""
+    existing = settings.load(data_dir)
+    address = node_ip or settings.detect_node_ip()
+    name = node_name or (existing.node_name if existing else settings.detect_node_name())
+    before = existing.sysctls_before if existing else {key: _read_sysctl(key) for key in SYSCTLS}
+    cluster = Settings(data_dir=data_dir, node_name=name, node_ip=address, sysctls_before=before)
+    cluster.save()
+    return cluster
+
+
+def start(cluster: Settings, progress: Progress) -> None:
+    """Certificates, configuration, and the supervisor; a cluster that runs is left as it is."""
+    if supervision.running_pid(cluster) is not None:
+        progress.say("the cluster is running")
+        return
+    for key, value in SYSCTLS.items():
+        _write_sysctl(key, value)
+    clock = RealClock()
+    shape = pki.Cluster(
+        server=f"https://{cluster.node_ip}:{cluster.api_port}", nodes={cluster.node_name: [cluster.node_ip]}
+    )
+    authority = pki.ensure(
+        cluster.data, names=[cluster.node_name], addresses=[cluster.node_ip], clock=clock, cluster=shape
+    )
+    progress.say("certificates are ready")
+    for directory in ("store", "log", "kubelet", "static-pods"):
+        (cluster.data / directory).mkdir(parents=True, exist_ok=True)
+    cluster.run.mkdir(parents=True, exist_ok=True)
+    plan = plan_cluster(cluster, authority, str(containerd.write_config(cluster)))
+    plan_file = cluster.run / "plan.json"
+    plan_file.write_bytes(msgspec.json.encode(plan))
+    with Path(cluster.log("supervisor")).open("ab") as output:
+        subprocess.Popen(
+            [sys.executable, "-m", "kybern.process.supervisor", str(plan_file)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd="/",
+        )
+    progress.say("components are starting")
+
+
+async def _prove(cluster: Settings, progress: Progress, demo: bool, timeout: float) -> None:
+    await asyncio.to_thread(_load_images, cluster, progress, timeout)
+    client = cluster_client.connect(cluster)
+    for index, probe in enumerate(probes.all_probes(cluster, client)):
+        await probes.wait_for(probes.Probe(probe.name, probe.ask, timeout))
+        progress.say(f"{probe.name} works")
+        if index == 0 and demo:
+            for obj in cluster_client.read_manifest("demo.yaml"):
+                await cluster_client.ensure(client, obj)
+    if demo:
+        for probe in probes.application(client, cluster):
+            await probes.wait_for(probes.Probe(probe.name, probe.ask, timeout))
+        progress.say("the demo application answers by name")
+    client.close()
+
+
+def _load_images(cluster: Settings, progress: Progress, timeout: float) -> None:
+    """Build and import the images every cluster needs, once."""
+    deadline = time.monotonic() + timeout
+    while containerd.ctr(cluster, "version").returncode != 0:
+        if time.monotonic() > deadline:
+            probe = probes.Probe("container runtime", lambda: asyncio.sleep(0, ""), timeout)
+            raise probes.ProbeFailed(probe, f"no answer on {cluster.containerd_socket}")
+        time.sleep(0.05)
+    for image in (archive.pause, archive.busybox, archive.demo):
+        built = image()
+        if not containerd.has_image(cluster, built.reference):
+            containerd.load_image(cluster, archive.render(built))
+    progress.say("images are there")
+
+
+def _say_how_to_go_on(cluster: Settings, demo: bool) -> None:
+    click.echo("")
+    if demo:
+        click.echo(f"  curl http://{cluster.node_ip}:30080/cgi-bin/index.cgi")
+    click.echo(f"  export KUBECONFIG={cluster.admin_kubeconfig}")
+    click.echo("  bin/kubectl get pods -A")
+
+
+def _read_sysctl(key: str) -> str:
+    return Path("/proc/sys", *key.split(".")).read_text().strip()
+
+
+def _write_sysctl(key: str, value: str) -> None:
+    Path("/proc/sys", *key.split(".")).write_text(value)
