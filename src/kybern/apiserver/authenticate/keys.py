@@ -64,6 +64,11 @@ class SigningKey:
         return _JWS.encode(payload, self._key, algorithm=self.public.algorithm, headers=headers)
 
 
+def parse_signing_key(pem: bytes) -> SigningKey:
+    """Raises ValueError when `pem` holds no EC or RSA private key."""
+    return SigningKey(pem)
+
+
 class KeyRing:
     """The public keys we trust."""
 

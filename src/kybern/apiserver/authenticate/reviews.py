@@ -30,7 +30,7 @@ def user_info(user: User) -> UserInfo:
     )
 
 
-def review_token(authenticators: Authenticators, review: TokenReview) -> TokenReview:
+def review_token(review: TokenReview, authenticators: Authenticators) -> TokenReview:
     """Whose token it is, and for which of the audiences asked about (ours, if none). Raises ApiError 400."""
     if not review.spec.token:
         raise ApiError.bad_request("token is required for TokenReview in authentication")
@@ -47,7 +47,7 @@ def review_token(authenticators: Authenticators, review: TokenReview) -> TokenRe
     return review
 
 
-def review_self(user: User, review: SelfSubjectReview, clock: Clock) -> SelfSubjectReview:
+def review_self(review: SelfSubjectReview, user: User, clock: Clock) -> SelfSubjectReview:
     """Who asks."""
     review.metadata.creationTimestamp = scalars.render_time(clock.now())
     review.status = SelfSubjectReviewStatus(userInfo=user_info(user))

@@ -31,7 +31,7 @@ GROUP = "authorization.k8s.io"
 
 
 def review_self_access(
-    authorizers: Authorizers, user: User, review: SelfSubjectAccessReview
+    review: SelfSubjectAccessReview, user: User, authorizers: Authorizers
 ) -> SelfSubjectAccessReview:
     """May I? Raises ApiError 422."""
     spec = review.spec
@@ -42,7 +42,7 @@ def review_self_access(
     return review
 
 
-def review_access(authorizers: Authorizers, review: SubjectAccessReview) -> SubjectAccessReview:
+def review_subject(review: SubjectAccessReview, authorizers: Authorizers) -> SubjectAccessReview:
     """May they? Raises ApiError 422."""
     errors = _check_spec(review.spec)
     if errors:
@@ -51,8 +51,8 @@ def review_access(authorizers: Authorizers, review: SubjectAccessReview) -> Subj
     return review
 
 
-def review_local_access(
-    authorizers: Authorizers, namespace: str, review: LocalSubjectAccessReview
+def review_local(
+    review: LocalSubjectAccessReview, namespace: str, authorizers: Authorizers
 ) -> LocalSubjectAccessReview:
     """May they, in this namespace? Raises ApiError 422, and 400 when the review names another namespace."""
     asked = review.spec.resourceAttributes
@@ -73,7 +73,7 @@ def review_local_access(
     return review
 
 
-def review_self_rules(authorizers: Authorizers, user: User, review: SelfSubjectRulesReview) -> SelfSubjectRulesReview:
+def review_self_rules(review: SelfSubjectRulesReview, user: User, authorizers: Authorizers) -> SelfSubjectRulesReview:
     """What may I do in a namespace? Raises ApiError 400 without a namespace."""
     namespace = review.spec.namespace or ""
     if not namespace:

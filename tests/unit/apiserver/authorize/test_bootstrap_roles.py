@@ -54,7 +54,7 @@ def test_rules_name_resources_that_exist() -> None:
     served = {(r.group, r.plural) for r in scheme.RESOURCES}
     elsewhere = {"extensions", "metrics.k8s.io", "custom.metrics.k8s.io", "external.metrics.k8s.io", "*"}
     # Verbs on these are checked, though nothing is served under the name.
-    virtual = {("certificates.k8s.io", "signers"), ("networking.k8s.io", "ingressclassparams")}
+    virtual = {("certificates.k8s.io", "signers")}
     for role in all_of(ObjectTable(*default_objects())):
         for rule in getattr(role, "rules", []):
             for group in set(rule.apiGroups) - elsewhere:

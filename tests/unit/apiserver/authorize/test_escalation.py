@@ -23,6 +23,7 @@ from kybern.testing.objects import ObjectTable
 
 JANE = User("jane", groups=("devs",))
 ADMIN = User("admin", groups=("system:masters",))
+ALL = PolicyRule(verbs=["*"], apiGroups=["*"], resources=["*"])
 READ = PolicyRule(verbs=["get", "list"], apiGroups=["", "apps"], resources=["pods", "deployments"])
 
 
@@ -32,10 +33,10 @@ def authorizers(*more: PolicyRule) -> Authorizers:
     return Authorizers(
         ObjectTable(
             ClusterRole(metadata=ObjectMeta(name="held"), rules=[READ, *more]),
-            ClusterRole(metadata=ObjectMeta(name="all"), rules=[PolicyRule(verbs=["*"], apiGroups=["*"], resources=["*"])]),
+            ClusterRole(metadata=ObjectMeta(name="all"), rules=[ALL]),
             ClusterRoleBinding(metadata=ObjectMeta(name="held"), roleRef=ref, subjects=subjects),
         )
-    )  # fmt: skip
+    )
 
 
 def role(*of: PolicyRule) -> Role:
@@ -107,9 +108,6 @@ def test_who_aggregates_must_hold_everything() -> None:
     rule = AggregationRule(clusterRoleSelectors=[LabelSelector(matchLabels={"a": "b"})])
     aggregated = ClusterRole(metadata=ObjectMeta(name="r"), aggregationRule=rule)
     assert "not currently held" in refusal(check_role, JANE, aggregated)
-
-
-ALL = PolicyRule(verbs=["*"], apiGroups=["*"], resources=["*"])
 
 
 @pytest.mark.parametrize(

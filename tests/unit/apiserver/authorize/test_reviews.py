@@ -35,9 +35,9 @@ def authorizers() -> Authorizers:
 
 def test_may_i() -> None:
     spec = SelfSubjectAccessReviewSpec(resourceAttributes=PODS)
-    assert not reviews.review_self_access(authorizers(), JANE, SelfSubjectAccessReview(spec=spec)).status.allowed
+    assert not reviews.review_self_access(SelfSubjectAccessReview(spec=spec), JANE, authorizers()).status.allowed
     spec = SelfSubjectAccessReviewSpec(nonResourceAttributes=NonResourceAttributes(verb="get", path="/api"))
-    answer = reviews.review_self_access(authorizers(), JANE, SelfSubjectAccessReview(spec=spec)).status
+    answer = reviews.review_self_access(SelfSubjectAccessReview(spec=spec), JANE, authorizers()).status
     assert answer.allowed
     assert answer.reason == (
         'RBAC: allowed by ClusterRoleBinding "system:discovery" of ClusterRole "system:discovery" '
@@ -47,11 +47,11 @@ def test_may_i() -> None:
 
 def test_may_they() -> None:
     spec = SubjectAccessReviewSpec(groups=["system:masters"], resourceAttributes=PODS)
-    assert reviews.review_access(authorizers(), SubjectAccessReview(spec=spec)).status.allowed
+    assert reviews.review_subject(SubjectAccessReview(spec=spec), authorizers()).status.allowed
     spec = SubjectAccessReviewSpec(user="system:kube-scheduler", resourceAttributes=PODS)
-    assert reviews.review_access(authorizers(), SubjectAccessReview(spec=spec)).status.allowed
+    assert reviews.review_subject(SubjectAccessReview(spec=spec), authorizers()).status.allowed
     spec = SubjectAccessReviewSpec(user="eve", resourceAttributes=PODS)
-    assert not reviews.review_access(authorizers(), SubjectAccessReview(spec=spec)).status.allowed
+    assert not reviews.review_subject(SubjectAccessReview(spec=spec), authorizers()).status.allowed
 
 
 @pytest.mark.parametrize(
@@ -69,24 +69,24 @@ def test_may_they() -> None:
 )
 def test_a_question_must_be_whole(spec: SubjectAccessReviewSpec, message: str) -> None:
     with pytest.raises(ApiError, match=message) as raised:
-        reviews.review_access(authorizers(), SubjectAccessReview(spec=spec))
+        reviews.review_subject(SubjectAccessReview(spec=spec), authorizers())
     assert raised.value.code == 422
 
 
 def test_a_local_question_stays_in_its_namespace() -> None:
     spec = SubjectAccessReviewSpec(groups=["system:masters"], resourceAttributes=PODS)
     review = LocalSubjectAccessReview(metadata=ObjectMeta(namespace="ns"), spec=spec)
-    assert reviews.review_local_access(authorizers(), "ns", review).status.allowed
+    assert reviews.review_local(review, "ns", authorizers()).status.allowed
     with pytest.raises(ApiError):
-        reviews.review_local_access(authorizers(), "other", review)
+        reviews.review_local(review, "other", authorizers())
     elsewhere = LocalSubjectAccessReview(metadata=ObjectMeta(namespace="other"), spec=spec)
     with pytest.raises(ApiError):
-        reviews.review_local_access(authorizers(), "other", elsewhere)
+        reviews.review_local(elsewhere, "other", authorizers())
 
 
 def test_what_may_i() -> None:
     review = SelfSubjectRulesReview(spec=SelfSubjectRulesReviewSpec(namespace="ns"))
-    status = reviews.review_self_rules(authorizers(), JANE, review).status
+    status = reviews.review_self_rules(review, JANE, authorizers()).status
     assert {r for rule in status.resourceRules for r in rule.resources} == {
         "selfsubjectaccessreviews",
         "selfsubjectrulesreviews",
@@ -95,33 +95,33 @@ def test_what_may_i() -> None:
     assert any("/healthz" in rule.nonResourceURLs for rule in status.nonResourceRules)
     assert not status.incomplete
     with pytest.raises(ApiError):
-        reviews.review_self_rules(authorizers(), JANE, SelfSubjectRulesReview())
+        reviews.review_self_rules(SelfSubjectRulesReview(), JANE, authorizers())
 
 
 def test_masters_may_everything_and_nodes_know_only_a_part() -> None:
     review = SelfSubjectRulesReview(spec=SelfSubjectRulesReviewSpec(namespace="ns"))
-    status = reviews.review_self_rules(authorizers(), User("a", groups=("system:masters",)), review).status
+    status = reviews.review_self_rules(review, User("a", groups=("system:masters",)), authorizers()).status
     assert status.resourceRules[0].verbs == ["*"]
     kubelet = User("system:node:n", groups=("system:nodes",))
-    assert reviews.review_self_rules(authorizers(), kubelet, SelfSubjectRulesReview(spec=review.spec)).status.incomplete
+    assert reviews.review_self_rules(SelfSubjectRulesReview(spec=review.spec), kubelet, authorizers()).status.incomplete
 
 
 def test_whose_token_is_this() -> None:
     options = AuthenticationOptions(static_tokens="s3cret,ann,1,devs")
     authenticators = Authenticators(options, ObjectTable(), FakeClock())
-    found = review_token(authenticators, TokenReview(spec=TokenReviewSpec(token="s3cret", audiences=["a"]))).status
+    found = review_token(TokenReview(spec=TokenReviewSpec(token="s3cret", audiences=["a"])), authenticators).status
     assert found.authenticated
     assert found.user is not None
     assert (found.user.username, found.user.groups) == ("ann", ["devs", "system:authenticated"])
     assert found.audiences == ["a"]
-    wrong = review_token(authenticators, TokenReview(spec=TokenReviewSpec(token="wrong"))).status
+    wrong = review_token(TokenReview(spec=TokenReviewSpec(token="wrong")), authenticators).status
     assert not wrong.authenticated
     assert wrong.error == "invalid bearer token"
     with pytest.raises(ApiError):
-        review_token(authenticators, TokenReview())
+        review_token(TokenReview(), authenticators)
 
 
 def test_who_am_i() -> None:
-    info = review_self(JANE, SelfSubjectReview(), FakeClock()).status.userInfo
+    info = review_self(SelfSubjectReview(), JANE, FakeClock()).status.userInfo
     assert info is not None
     assert (info.username, info.uid, info.groups, info.extra) == ("jane", "1", ["system:authenticated"], {"k": ["v"]})
