@@ -6,9 +6,9 @@ from importlib import resources
 from typing import Any
 
 from kybern.api import codec
+from kybern.cli.settings import Settings
 from kybern.client.clock import RealClock
 from kybern.client.rest import RestClient
-from kybern.cli.settings import Settings
 from kybern.machinery import manifest, scheme
 from kybern.machinery.status import ApiError
 

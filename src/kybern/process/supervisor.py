@@ -64,7 +64,6 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        Path(self._plan.pid_file).write_text(str(os.getpid()))
         async with asyncio.TaskGroup() as tasks:
             keepers = [tasks.create_task(self._keep(child), name=f"keep {child.name}") for child in self._plan.children]
             await self._stopping.wait()
@@ -72,8 +71,6 @@ class Supervisor:
                 keeper.cancel()
         for child in reversed(self._plan.children):
             await self._stop(child.name)
-        for file in (self._plan.pid_file, self._plan.state):
-            Path(file).unlink(missing_ok=True)
 
     async def _keep(self, child: Child) -> None:
         crashes = 0
@@ -135,7 +132,12 @@ def main(arguments: Sequence[str]) -> None:
     """`python -m kybern.process.supervisor PLAN_FILE`."""
     log_setup.configure()
     plan = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=Plan)
-    asyncio.run(Supervisor(plan).run())
+    Path(plan.pid_file).write_text(str(os.getpid()))
+    try:
+        asyncio.run(Supervisor(plan).run())
+    finally:
+        for file in (plan.pid_file, plan.state):
+            Path(file).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
