@@ -1,0 +1,1 @@
+"""Control groups of pods, in versions 1 and 2."""

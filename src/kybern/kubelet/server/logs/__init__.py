@@ -1,0 +1,4 @@
+"""Container logs: options.py reads the query, lines.py turns CRI log lines into output, files.py reads and follows.
+
+Format of the files (CRI): `<RFC 3339 time> stdout|stderr F|P <text>`, P for a line that goes on in the next entry.
+"""

@@ -1,0 +1,98 @@
+"""mount(2) and what is mounted, without a shell or a helper program.
+
+Called by the kinds of volumes in a thread (a mount may block). Source: mount(2), umount2(2), proc_pid_mountinfo(5).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import re
+from dataclasses import dataclass
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 8, 32, 4096, 16384
+MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
+    """Raises OSError."""
+    result = _libc().mount(
+        os.fsencode(source),
+        os.fsencode(target),
+        kind.encode() if kind else None,
+        ctypes.c_ulong(flags),
+        options.encode() if options else None,
+    )
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), target)
+
+
+def unmount(target: str) -> None:
+    """Detach what is mounted at `target`, at the latest when its last user is gone. Raises OSError."""
+    if _libc().umount2(os.fsencode(target), UMOUNT_NOFOLLOW) == 0:
+        return
+    if _libc().umount2(os.fsencode(target), UMOUNT_NOFOLLOW | MNT_DETACH) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), target)
+
+
+def mount_tmpfs(target: str, options: str) -> None:
+    mount("tmpfs", target, "tmpfs", MS_NODEV | MS_NOSUID, options)
+
+
+def bind(source: str, target: str, *, readonly: bool = False, recursive: bool = False) -> None:
+    flags = MS_BIND | (MS_REC if recursive else 0)
+    mount(source, target, "", flags)
+    if readonly:
+        mount("", target, "", MS_BIND | MS_REMOUNT | MS_RDONLY)
+
+
+@dataclass(frozen=True, slots=True)
+class MountPoint:
+    path: str
+    kind: str
+    source: str
+    options: str
+
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+def parse_mountinfo(text: str) -> list[MountPoint]:
+    """The lines of /proc/self/mountinfo."""
+    found = []
+    for line in text.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, rest = left.split(" "), right.split(" ")
+        if len(fields) < 6 or len(rest) < 3:
+            continue
+        found.append(MountPoint(_unescape(fields[4]), rest[0], _unescape(rest[1]), rest[2]))
+    return found
+
+
+def _unescape(text: str) -> str:
+    if "\\" not in text:
+        return text
+    return os.fsdecode(_OCTAL.sub(lambda m: chr(int(m.group(1), 8)), text).encode("latin-1", "replace"))
+
+
+def mounts() -> list[MountPoint]:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return parse_mountinfo(file.read())
+
+
+def is_mounted(path: str) -> bool:
+    return any(point.path == path for point in mounts())
+
+
+def mounts_under(path: str) -> list[str]:
+    """Mount points at or below `path`, the newest first (which is the order to unmount them in)."""
+    prefix = path.rstrip("/") + "/"
+    return [p.path for p in reversed(mounts()) if p.path == path or p.path.startswith(prefix)]
