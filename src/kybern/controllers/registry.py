@@ -1,0 +1,40 @@
+"""The controllers there are, by the names upstream's `--controllers` flag knows.
+
+Read by process/controller_manager. Modules are imported when built, so that a switched-off controller costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import cast
+
+from kybern.controllers.runtime import Context, Controller
+
+# Name -> module with a `build(context) -> Controller`. In the order they are built: the garbage collector comes
+# last, because it shares the informers of all others.
+CONTROLLERS: dict[str, str] = {
+    "replicaset-controller": "replicaset",
+    "replicationcontroller-controller": "replicationcontroller",
+    "deployment-controller": "deployment",
+}
+
+
+def select(wanted: Sequence[str]) -> list[str]:
+    """The names that a `--controllers` list switches on: `*`, `name`, `-name`. Raises ValueError for unknown ones."""
+    known = set(CONTROLLERS)
+    unknown = [name for name in wanted if name != "*" and name.removeprefix("-") not in known]
+    if unknown:
+        raise ValueError(f"no such controllers: {', '.join(unknown)}; there are {', '.join(CONTROLLERS)}")
+    chosen = []
+    for name in CONTROLLERS:
+        if f"-{name}" in wanted:
+            continue
+        if name in wanted or "*" in wanted:
+            chosen.append(name)
+    return chosen
+
+
+def build(name: str, context: Context) -> Controller:
+    module = importlib.import_module(f"kybern.controllers.{CONTROLLERS[name]}")
+    return cast("Controller", module.build(context))

@@ -1,0 +1,1 @@
+"""Keep so many pods of one template: what ReplicaSets and ReplicationControllers share."""
