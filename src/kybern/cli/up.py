@@ -12,8 +12,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from kybern.cli import archive, cluster_client, containerd, probes, settings, supervision, system
-from kybern.cli.pki import ensure as pki
+from kybern.cli import archive, cluster_client, containerd, pki, probes, settings, supervision, system
 from kybern.cli.plan import plan_cluster
 from kybern.cli.settings import Settings
 from kybern.client.clock import RealClock

@@ -19,7 +19,7 @@ from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import Write
 from kybern.apiserver.request import Request, Response
 from kybern.apiserver.watch_cache.entry import Entry
-from kybern.machinery.merge import json_patch, merge_patch, strategic
+from kybern.machinery.merge import errors, json_patch, merge_patch, strategic
 from kybern.machinery.status import ApiError
 
 JSON_PATCH = "application/json-patch+json"
@@ -63,12 +63,11 @@ def merger(media: str, value: Any, definition: str) -> Callable[[Any], Any]:
             if media == MERGE_PATCH:
                 return merge_patch.apply(document, value)
             return strategic.apply(document, value, definition)
-        except json_patch.TooManyOperations as error:
+        except errors.PatchTooLarge as error:
             raise ApiError.too_large(str(error)) from None
-        except json_patch.OperationFailed as error:
-            raise ApiError.make(
-                422, "Invalid", f"the server rejected our request due to an error in our request: {error}"
-            ) from None
+        except errors.PatchFailed as error:
+            message = f"the server rejected our request due to an error in our request: {error}"
+            raise ApiError.make(422, "Invalid", message) from None
         except ValueError as error:
             raise ApiError.bad_request(f"error applying patch: {error}") from None
 

@@ -162,7 +162,8 @@ class _Operations:
         if verb == "list":
             definition += "List"
         query = _LIST if verb == "list" else _DELETE if method == "delete" else _WRITE if method != "get" else ()
-        identity = f"{_ACTIONS.get(verb, verb)}{resource.group.title().replace('.', '')}{resource.version}{kind}{subresource.title()}"
+        group = resource.group.title().replace(".", "")
+        identity = f"{_ACTIONS.get(verb, verb)}{group}{resource.version}{kind}{subresource.title()}"
         operation: dict[str, Any] = {
             "operationId": identity,
             "tags": [resource.api_version.replace("/", "_").replace(".", "_")],

@@ -64,9 +64,9 @@ def closure(names: Iterable[str]) -> dict[str, Any]:
         name = waiting.pop()
         if name in found:
             continue
-        definition = schema.definition(name)
-        if definition is None:
+        if name not in schema.definitions():
             continue
+        definition = schema.definition(name)
         found[name] = definition
         waiting.extend(references(definition))
     return found
