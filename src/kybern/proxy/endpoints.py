@@ -77,8 +77,8 @@ def collect(port_name: str, protocol: str, slices: Iterable[EndpointSlice], node
 
 def _ports(ports: Iterable[EndpointPort], name: str, protocol: str) -> Iterable[int]:
     for port in ports:
-        if (port.name or "") == name and (port.protocol or "TCP") == protocol and port.port:
-            yield port.port
+        if (port.name or "") == name and (port.protocol or "TCP") == protocol and 0 < (port.port or 0) < 65536:
+            yield port.port or 0
 
 
 def _candidate(endpoint: Endpoint, port: int, node: Node) -> Candidate | None:

@@ -158,13 +158,13 @@ class _Draft:
     def finish(self) -> ServicePlan:
         for ip in self.cluster_ips:
             self.elements[Slot(Container.CLUSTER_IPS, (ip,))] = ""
-        check = self.service.spec.healthCheckNodePort
+        check = self.service.spec.healthCheckNodePort or 0
         return ServicePlan(
             elements=self.elements,
             chains=self.chains,
             memories=frozenset(self.memories),
             udp=self.udp,
-            health_check=HealthCheck(check, len(self.local_ready)) if check and self.is_external_local else None,
+            health_check=HealthCheck(check, len(self.local_ready)) if 0 < check < 65536 and self.is_external_local else None,
         )
 
     def _add_internal(self, port: ServicePort, protocol: str, usable: Usable) -> None:
@@ -262,4 +262,5 @@ class _Draft:
         return chain_name(kind, *self.name, protocol, port.name or str(port.port), *tail)
 
     def _node_port(self, port: ServicePort) -> int:
-        return (port.nodePort or 0) if self.service.spec.type in ("NodePort", "LoadBalancer") else 0
+        number = port.nodePort or 0
+        return number if self.service.spec.type in ("NodePort", "LoadBalancer") and 0 < number < 65536 else 0

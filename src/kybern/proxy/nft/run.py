@@ -13,7 +13,7 @@ import msgspec
 from kybern.proxy.nft import table
 from kybern.proxy.nft.transaction import Existing
 
-NFT = "/usr/sbin/nft"
+NFT = ("/usr/sbin/nft",)
 _TIMEOUT = 60.0
 
 
@@ -53,10 +53,10 @@ class _Listing(msgspec.Struct):
 
 
 class NftCommand:
-    """`Nft` by the nft command."""
+    """`Nft` by the nft command, which may have words before it (`ip netns exec node-1 nft`)."""
 
-    def __init__(self, path: str = NFT) -> None:
-        self._path = path
+    def __init__(self, command: tuple[str, ...] = NFT) -> None:
+        self._command = command
 
     async def apply(self, script: str) -> None:
         await self._run(["-f", "-"], script.encode())
@@ -84,7 +84,7 @@ class NftCommand:
 
     async def _run(self, arguments: list[str], script: bytes) -> bytes:
         process = await asyncio.create_subprocess_exec(
-            self._path,
+            *self._command,
             *arguments,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
