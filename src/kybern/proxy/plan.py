@@ -164,7 +164,9 @@ class _Draft:
             chains=self.chains,
             memories=frozenset(self.memories),
             udp=self.udp,
-            health_check=HealthCheck(check, len(self.local_ready)) if 0 < check < 65536 and self.is_external_local else None,
+            health_check=HealthCheck(check, len(self.local_ready))
+            if 0 < check < 65536 and self.is_external_local
+            else None,
         )
 
     def _add_internal(self, port: ServicePort, protocol: str, usable: Usable) -> None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 
-from kybern.api import scalars
+from kybern.api import codec, scalars
 from kybern.api.core_v1 import Node
 from kybern.machinery.clock import Clock
 from kybern.wire.message import Request, Response
@@ -48,7 +47,7 @@ def health_application(
             eligible = is_eligible(node())
             body["nodeEligible"] = eligible
             healthy = healthy and eligible
-        return Response(200 if healthy else 503, msgspec.json.encode(body))
+        return Response(200 if healthy else 503, codec.encode(body))
 
     return application
 
