@@ -16,6 +16,7 @@ SUBDOMAIN_LENGTH = 253
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_RELAXED = r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*"
 _LABEL_1035 = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _VALUE = rf"({_QUALIFIED})?"
@@ -29,6 +30,11 @@ LABEL_MESSAGE = (
 SUBDOMAIN_MESSAGE = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start "
     f"and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '{_SUBDOMAIN}')"
+)
+RELAXED_MESSAGE = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must "
+    "start and end with an alphanumeric character "
+    f"(e.g. 'example.com', regex used for validation is '{_RELAXED}')"
 )
 LABEL_1035_MESSAGE = (
     "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "
@@ -64,6 +70,7 @@ ENV_MESSAGE = "a valid environment variable name must consist only of printable 
 
 _is_label = re.compile(_LABEL).fullmatch
 _is_subdomain = re.compile(_SUBDOMAIN).fullmatch
+_is_relaxed = re.compile(_RELAXED).fullmatch
 _is_label_1035 = re.compile(_LABEL_1035).fullmatch
 _is_wildcard = re.compile(rf"\*\.{_SUBDOMAIN}").fullmatch
 _is_qualified = re.compile(_QUALIFIED).fullmatch
@@ -102,6 +109,14 @@ def check_subdomain(text: str) -> tuple[str, ...]:
     found = [too_many_characters(SUBDOMAIN_LENGTH)] if _bytes(text) > SUBDOMAIN_LENGTH else []
     if not _is_subdomain(text):
         found.append(SUBDOMAIN_MESSAGE)
+    return tuple(found)
+
+
+def check_relaxed_subdomain(text: str) -> tuple[str, ...]:
+    """A subdomain that may have underscores: DNS search paths."""
+    found = [too_many_characters(SUBDOMAIN_LENGTH)] if _bytes(text) > SUBDOMAIN_LENGTH else []
+    if not _is_relaxed(text):
+        found.append(RELAXED_MESSAGE)
     return tuple(found)
 
 

@@ -36,6 +36,8 @@ _ZERO = Quantity("0")
 def fill_pod(pod: Pod) -> None:
     spec = pod.spec
     fill_spec(spec)
+    if spec.terminationGracePeriodSeconds is not None and spec.terminationGracePeriodSeconds < 0:
+        spec.terminationGracePeriodSeconds = 1
     if spec.enableServiceLinks is None:
         spec.enableServiceLinks = True
     for container in spec.containers:

@@ -13,10 +13,10 @@ from typing import Any
 from kybern.api.resource import Resource
 from kybern.machinery import scheme
 from kybern.machinery.status import FieldError
-from kybern.machinery.validation import metadata, schema
+from kybern.machinery.validation import metadata, pods, schema
 from kybern.machinery.validation.rules import Rules
 
-RULES: dict[type[Any], Rules] = {}
+RULES: dict[type[Any], Rules] = {**pods.RULES}
 
 _GENERIC = Rules(create=schema.check)
 
@@ -24,7 +24,8 @@ _GENERIC = Rules(create=schema.check)
 def validate_create(obj: Any) -> list[FieldError]:
     """All that is wrong with a new object; [] if nothing is."""
     errors: list[FieldError] = []
-    resource = scheme.resource_of(type(obj))
+    kind: Any = type(obj)
+    resource = scheme.resource_of(kind)
     metadata.check(obj.metadata, resource, errors)
     rules = RULES.get(type(obj), _GENERIC)
     if rules.create is not None:
@@ -55,7 +56,8 @@ def validate_status_update(obj: Any, old: Any) -> list[FieldError]:
 
 
 def _checked_metadata(obj: Any, old: Any, errors: list[FieldError]) -> Resource:
-    resource = scheme.resource_of(type(obj))
+    kind: Any = type(obj)
+    resource = scheme.resource_of(kind)
     metadata.check_update(obj.metadata, old.metadata, resource, errors)
     return resource
 

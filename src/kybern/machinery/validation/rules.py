@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kybern.machinery import names
-from kybern.machinery.status import FieldError, invalid, not_supported, required
+from kybern.machinery.status import FieldError, invalid, not_supported, required, too_long
 
 Errors = list[FieldError]
 Check = Callable[[str], tuple[str, ...]]
@@ -135,8 +135,6 @@ ANNOTATIONS_LIMIT = 256 * 1024
 
 
 def check_annotations(annotations: Mapping[str, str], path: str, errors: Errors) -> None:
-    from kybern.machinery.status import too_long
-
     total = 0
     for key, value in annotations.items():
         for message in names.check_qualified(key.lower()):

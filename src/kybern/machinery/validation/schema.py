@@ -15,7 +15,7 @@ _SKIPPED = ("kind", "apiVersion", "metadata", "status")
 
 
 @functools.cache
-def _required_texts(kind: type[msgspec.Struct]) -> frozenset[str]:
+def _required_texts(kind: Any) -> frozenset[str]:
     return frozenset(f.name for f in msgspec.structs.fields(kind) if f.default_factory is scalars.empty_string)
 
 
