@@ -26,6 +26,7 @@ from kybern.apiserver.authorize import bootstrap_roles
 from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.handlers import subresources
 from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.handlers.forms import Forms
 from kybern.apiserver.metrics import Metrics
 from kybern.apiserver.pipeline import Pipeline
 from kybern.apiserver.registry import registry as registry_module
@@ -86,7 +87,7 @@ class ApiServer:
         self.authorizers = Authorizers(objects)
         self._chain = Chain(built_in.plugins(objects, objects, self.authorizers, clock, rng))
         self.authenticators = Authenticators(_authentication(options), objects, clock)
-        self.handlers = Handlers(self.registry, self.feed, clock, rng, self._admit)
+        self.handlers = Handlers(self.registry, self.feed, clock, rng, self._admit, Forms(clock))
         subresources.install(self.handlers, options, self.authenticators, self.authorizers)
         self.is_ready = False
         self.application = Pipeline(

@@ -23,7 +23,7 @@ class Handlers:
     clock: Clock
     rng: random.Random
     admit: Callable[[Attributes], Awaitable[None] | None]
-    forms: Forms = field(default_factory=Forms)
+    forms: Forms
     # Handlers that need more than this, installed by subresources: "pods/log", ...
     extensions: dict[str, Any] = field(default_factory=dict)
     # Handlers of resources that are not stored, by group_resource.

@@ -19,6 +19,7 @@ from kybern.apiserver.negotiate import Accepted
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.watch_cache.entry import Entry
 from kybern.machinery import scheme
+from kybern.machinery.clock import Clock
 
 MEMO_SIZE = 4096
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
@@ -124,10 +125,11 @@ class TableForm(Form):
 
     shape = "Table"
 
-    def __init__(self, served: Served, version: str, include: str) -> None:
+    def __init__(self, served: Served, version: str, include: str, clock: Clock) -> None:
         super().__init__(served)
         self.version = version
         self.include = include
+        self._clock = clock
         self.key += f"{version}/{include}"
 
     def object_bytes(self, entry: Entry) -> bytes:
@@ -144,6 +146,7 @@ class TableForm(Form):
         return table.render(
             self.served.resource,
             objects,
+            self._clock.now(),
             version=self.version,
             include=self.include,
             resource_version=revision,
@@ -172,7 +175,8 @@ def list_metadata(revision: int, token: str, remaining: int | None) -> str:
 class Forms:
     """The forms in use, one object each, so that memos and watchers are shared."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._forms: dict[tuple[str, str, str, str, str], Form] = {}
 
     def form_of(self, served: Served, accepted: Accepted, include: str) -> Form:
@@ -185,7 +189,7 @@ class Forms:
         form = self._forms.get(key)
         if form is None:
             if shape == "Table":
-                form = TableForm(served, accepted.shape_version, include)
+                form = TableForm(served, accepted.shape_version, include, self._clock)
             elif shape:
                 form = MetadataForm(served, accepted.shape_version)
             else:

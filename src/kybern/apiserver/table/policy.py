@@ -1,0 +1,101 @@
+"""Rows of what limits and orders: quotas, ranges, budgets, priorities, runtime classes, flow control, claims."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from kybern.apiserver.table.column import NONE, Column, Printer, age, integer, printer
+
+
+def _quota(obj: Any, now: datetime.datetime) -> list[Any]:
+    requests, limits = [], []
+    for name, hard in sorted(obj.status.hard.items()):
+        used = obj.status.used.get(name, "0")
+        (limits if name.startswith("limits.") else requests).append(f"{name}: {used}/{hard}")
+    return [obj.metadata.name, ", ".join(requests), ", ".join(limits), age(obj, now)]
+
+
+def _created_at(obj: Any, now: datetime.datetime) -> list[Any]:
+    return [obj.metadata.name, obj.metadata.creationTimestamp]
+
+
+def _budget(obj: Any, now: datetime.datetime) -> list[Any]:
+    minimum = "N/A" if obj.spec.minAvailable is None else str(obj.spec.minAvailable)
+    maximum = "N/A" if obj.spec.maxUnavailable is None else str(obj.spec.maxUnavailable)
+    return [obj.metadata.name, minimum, maximum, obj.status.disruptionsAllowed, age(obj, now)]
+
+
+def _priority(obj: Any, now: datetime.datetime) -> list[Any]:
+    return [
+        obj.metadata.name,
+        obj.value,
+        bool(obj.globalDefault),
+        age(obj, now),
+        obj.preemptionPolicy or "PreemptLowerPriority",
+    ]
+
+
+def _runtime(obj: Any, now: datetime.datetime) -> list[Any]:
+    return [obj.metadata.name, obj.handler, age(obj, now)]
+
+
+def _flow(obj: Any, now: datetime.datetime) -> list[Any]:
+    spec = obj.spec
+    method = spec.distinguisherMethod.type if spec.distinguisherMethod is not None else NONE
+    dangling = next((c.status for c in obj.status.conditions if c.type == "Dangling"), "?")
+    return [
+        obj.metadata.name,
+        spec.priorityLevelConfiguration.name,
+        spec.matchingPrecedence,
+        method,
+        age(obj, now),
+        dangling,
+    ]
+
+
+def _level(obj: Any, now: datetime.datetime) -> list[Any]:
+    limited = obj.spec.limited
+    if limited is None:
+        return [obj.metadata.name, obj.spec.type, NONE, NONE, NONE, NONE, age(obj, now)]
+    queuing = limited.limitResponse.queuing if limited.limitResponse is not None else None
+    queues = [NONE] * 3 if queuing is None else [queuing.queues, queuing.handSize, queuing.queueLengthLimit]
+    return [obj.metadata.name, obj.spec.type, limited.nominalConcurrencyShares, *queues, age(obj, now)]
+
+
+def _claim(obj: Any, now: datetime.datetime) -> list[Any]:
+    states = []
+    if obj.status.allocation is not None:
+        states.append("allocated")
+    if obj.metadata.deletionTimestamp is not None:
+        states.append("deleted")
+    if obj.status.reservedFor:
+        states.append("reserved")
+    return [obj.metadata.name, ",".join(states) or "pending", age(obj, now)]
+
+
+def _slice(obj: Any, now: datetime.datetime) -> list[Any]:
+    spec = obj.spec
+    node = spec.nodeName or (NONE if not spec.allNodes else "*")
+    return [obj.metadata.name, node, spec.driver, spec.pool.name, age(obj, now)]
+
+
+PRINTERS: dict[str, Printer] = {
+    "resourcequotas": printer(_quota, "Name", "Request", "Limit", "Age"),
+    "limitranges": printer(_created_at, "Name", Column("Created At", format="date-time")),
+    "poddisruptionbudgets.policy": printer(
+        _budget, "Name", "Min Available", "Max Unavailable", integer("Allowed Disruptions"), "Age"
+    ),
+    "priorityclasses.scheduling.k8s.io": printer(
+        _priority, "Name", integer("Value"), Column("Global-Default", "boolean"), "Age", "PreemptionPolicy"
+    ),
+    "runtimeclasses.node.k8s.io": printer(_runtime, "Name", "Handler", "Age"),
+    "flowschemas.flowcontrol.apiserver.k8s.io": printer(
+        _flow, "Name", "PriorityLevel", integer("MatchingPrecedence"), "DistinguisherMethod", "Age", "MissingPL"
+    ),
+    "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": printer(
+        _level, "Name", "Type", "NominalConcurrencyShares", "Queues", "HandSize", "QueueLengthLimit", "Age"
+    ),
+    "resourceclaims.resource.k8s.io": printer(_claim, "Name", "State", "Age"),
+    "resourceslices.resource.k8s.io": printer(_slice, "Name", "Node", "Driver", "Pool", "Age"),
+}

@@ -1,0 +1,114 @@
+"""Table and PartialObjectMetadata documents, as bytes.
+
+Fed by handlers/forms with decoded objects; kinds without a printer get name and age.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from kybern.api import codec
+from kybern.api.resource import Resource
+from kybern.apiserver.table import cluster, network, pods, policy, storage, workloads
+from kybern.apiserver.table.column import Column, Printer, age, printer
+
+PRINTERS: dict[str, Printer] = {
+    **pods.PRINTERS,
+    **workloads.PRINTERS,
+    **network.PRINTERS,
+    **storage.PRINTERS,
+    **cluster.PRINTERS,
+    **policy.PRINTERS,
+}
+_PLAIN = printer(lambda obj, now: [obj.metadata.name, age(obj, now)], "Name", "Age")
+
+
+class _Partial(msgspec.Struct):
+    """What PartialObjectMetadata keeps of an object."""
+
+    metadata: msgspec.Raw
+
+
+_partial_decoder = msgspec.json.Decoder(_Partial)
+
+
+def printer_of(resource: Resource) -> Printer:
+    key = "events" if resource.plural == "events" else resource.group_resource
+    return PRINTERS.get(key, _PLAIN)
+
+
+def render(
+    resource: Resource,
+    objects: Sequence[Any],
+    now: datetime.datetime,
+    *,
+    version: str = "v1",
+    include: str = "Metadata",
+    resource_version: str = "",
+    continue_token: str = "",
+    remaining: int | None = None,
+) -> bytes:
+    """A Table with a row an object. `include`: None, Metadata or Object, of each object in its row."""
+    chosen = printer_of(resource)
+    metadata: dict[str, Any] = {"resourceVersion": resource_version}
+    if continue_token:
+        metadata["continue"] = continue_token
+    if remaining:
+        metadata["remainingItemCount"] = remaining
+    return codec.encode(
+        {
+            "kind": "Table",
+            "apiVersion": f"meta.k8s.io/{version}",
+            "metadata": metadata,
+            "columnDefinitions": _definitions(chosen.columns),
+            "rows": [_row(obj, chosen, now, version, include) for obj in objects],
+        }
+    )
+
+
+def _definitions(columns: Sequence[Column]) -> list[dict[str, Any]]:
+    return [column.document for column in columns]
+
+
+def _row(obj: Any, chosen: Printer, now: datetime.datetime, version: str, include: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"cells": chosen.cells(obj, now)}
+    if include == "Object":
+        row["object"] = obj
+    elif include != "None":
+        row["object"] = {
+            "kind": "PartialObjectMetadata",
+            "apiVersion": f"meta.k8s.io/{version}",
+            "metadata": obj.metadata,
+        }
+    else:
+        row["object"] = None
+    return row
+
+
+def bookmark(resource: Resource, version: str, resource_version: str, annotations: Mapping[str, str]) -> bytes:
+    """A Table for a BOOKMARK event: one row that carries the revision in its object, as clients read it."""
+    chosen = printer_of(resource)
+    metadata: dict[str, Any] = {"resourceVersion": resource_version, "creationTimestamp": None}
+    if annotations:
+        metadata["annotations"] = dict(annotations)
+    partial = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+    return codec.encode(
+        {
+            "kind": "Table",
+            "apiVersion": f"meta.k8s.io/{version}",
+            "metadata": {"resourceVersion": resource_version},
+            "columnDefinitions": _definitions(chosen.columns),
+            "rows": [{"cells": [], "object": partial}],
+        }
+    )
+
+
+def partial_object(data: bytes, version: str) -> bytes:
+    """PartialObjectMetadata of an object's bytes: its metadata is taken over as it stands."""
+    kept = _partial_decoder.decode(data).metadata
+    head = f'{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/{version}","metadata":'
+    return b"%s%s}" % (head.encode(), bytes(kept))
