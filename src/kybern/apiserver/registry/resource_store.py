@@ -109,8 +109,8 @@ class ResourceStore:
 
     async def _create_once(self, obj: Any, namespace: str, write: Write) -> bytes:
         metadata.fill_on_create(obj.metadata, self._clock.now(), self._rng)
-        self.strategy.prepare_create(obj, write.user)
         self.strategy.apply_defaults(obj)
+        self.strategy.prepare_create(obj, write.user)
         await self._run_admission("CREATE", obj, None, namespace, write)
         self._refuse(self.strategy.validate_create(obj), obj.metadata.name)
         write.warnings.extend(self.strategy.warnings_on_create(obj))
@@ -174,8 +174,9 @@ class ResourceStore:
         metadata.check_name(obj.metadata, name)
         metadata.check_namespace(self.resource, obj.metadata, current.namespace)
         metadata.keep_on_update(obj.metadata, old.metadata)
-        errors = self._prepare_update(obj, old, write)
+        # Defaults first: a client that leaves them out has not changed the spec, and the generation must not rise.
         self.strategy.apply_defaults(obj)
+        errors = self._prepare_update(obj, old, write)
         await self._run_admission("UPDATE", obj, old, current.namespace, write)
         self._refuse(errors(obj, old), name)
         give_back = None

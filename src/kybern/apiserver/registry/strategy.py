@@ -1,8 +1,8 @@
 """What is special about a kind when it is written: the generic rules, to be overridden a resource at a time.
 
 Asked by registry/resource_store, in this order:
-create: `prepare_create` -> defaults -> admission -> `validate_create` -> `allocate` -> store (`release` if that fails);
-update: `prepare_update` -> defaults -> admission -> `validate_update` -> `allocate` -> store;
+create: defaults -> `prepare_create` -> admission -> `validate_create` -> `allocate` -> store (`release` if that fails);
+update: defaults -> `prepare_update` -> admission -> `validate_update` -> `allocate` -> store;
 status: `prepare_status_update` -> `validate_status_update` -> store; delete: `graceful_seconds`, then `after_delete`.
 Special ones live in strategies/<resource>.py and are listed in strategies/__init__.py as
 `STRATEGIES: dict[group_resource, Callable[[Context], Strategy]]`.
