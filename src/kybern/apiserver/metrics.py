@@ -47,8 +47,8 @@ class Metrics:
         requests = CounterMetricFamily(
             "apiserver_request", "Counter of apiserver requests broken out for each verb and resource.", labels=_LABELS
         )
-        for key, number in list(self._requests.items()):
-            requests.add_metric(key, number)
+        for key, count in list(self._requests.items()):
+            requests.add_metric(key, count)
         yield requests
         for name, text, label, read in self._gauges:
             family = GaugeMetricFamily(name, text, labels=[label])

@@ -75,8 +75,8 @@ class Pipeline:
             answer = self._route(request)
         except ApiError as error:
             return self._dress(request, render(error))
-        except Exception:
-            return self._dress(request, self._crashed(request))
+        except Exception as error:
+            return self._dress(request, self._crashed(request, error))
         if isinstance(answer, (Response, StreamResponse, UpgradeResponse)):
             return self._dress(request, answer)
         return self._later(request, answer)
@@ -97,8 +97,8 @@ class Pipeline:
         if not is_long and self._is_full(is_mutating):
             if asyncio.iscoroutine(waiting):
                 waiting.close()
-            error = ApiError.too_many_requests("too many requests are being served, please try again later")
-            return self._dress(request, render(error))
+            full = ApiError.too_many_requests("too many requests are being served, please try again later")
+            return self._dress(request, render(full))
         self._count(is_mutating, is_long, 1)
         try:
             if is_long:
@@ -110,13 +110,13 @@ class Pipeline:
         except BaseExceptionGroup as group:
             first = _first_api_error(group)
             if first is None:
-                return self._dress(request, self._crashed(request))
+                return self._dress(request, self._crashed(request, group))
             return self._dress(request, render(first))
         except TimeoutError:
-            error = ApiError.timeout("request did not complete within requested timeout - context deadline exceeded")
-            return self._dress(request, render(error))
-        except Exception:
-            return self._dress(request, self._crashed(request))
+            late = ApiError.timeout("request did not complete within requested timeout - context deadline exceeded")
+            return self._dress(request, render(late))
+        except Exception as error:
+            return self._dress(request, self._crashed(request, error))
         finally:
             self._count(is_mutating, is_long, -1)
 
@@ -131,9 +131,10 @@ class Pipeline:
         else:
             self._reading += step
 
-    def _crashed(self, request: Request) -> Response:
+    def _crashed(self, request: Request, error: BaseException) -> Response:
         """A fault of ours: said once in the log, and to the client without its inside."""
-        log.error("request failed", method=request.method, path=request.path, audit_id=request.audit_id, exc_info=True)
+        about = {"method": request.method, "path": request.path, "audit_id": request.audit_id}
+        log.error("request failed", **about, exc_info=error)
         return render(ApiError.internal(f"the request could not be served, see audit ID {request.audit_id} in the log"))
 
     def _dress(self, request: Request, answer: Answer) -> Answer:

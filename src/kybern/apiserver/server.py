@@ -192,7 +192,9 @@ class ApiServer:
 def _plural(obj: Any) -> str:
     from kybern.machinery import scheme
 
-    return scheme.resource_of(type(obj)).group_resource
+    resource = scheme.kind_of(obj.apiVersion, obj.kind)
+    assert resource is not None, obj.kind
+    return resource.group_resource
 
 
 def _authentication(options: ServerOptions) -> AuthenticationOptions:

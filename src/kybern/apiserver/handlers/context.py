@@ -5,13 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from kybern.apiserver.admission import Attributes
 from kybern.apiserver.handlers.forms import Forms
-from kybern.apiserver.registry.registry import Registry
+from kybern.apiserver.registry.registry import Registry, Served
+from kybern.apiserver.request import Answer, Request
 from kybern.apiserver.watch_cache.feed import Feed
 from kybern.machinery.clock import Clock
+
+Handler = Callable[["Handlers", Request, Served], Answer | Awaitable[Answer]]
+# Of resources that are not stored (reviews and the like): there is no Served.
+VirtualHandler = Callable[[Request], Answer | Awaitable[Answer]]
 
 
 @dataclass(slots=True)
@@ -25,6 +29,8 @@ class Handlers:
     admit: Callable[[Attributes], Awaitable[None] | None]
     forms: Forms
     # Handlers that need more than this, installed by subresources: "pods/log", ...
-    extensions: dict[str, Any] = field(default_factory=dict)
+    extensions: dict[str, Callable[[Handlers, Request, Served], Answer | Awaitable[Answer]]] = field(
+        default_factory=dict
+    )
     # Handlers of resources that are not stored, by group_resource.
-    virtual: dict[str, Any] = field(default_factory=dict)
+    virtual: dict[str, VirtualHandler] = field(default_factory=dict)

@@ -5,10 +5,10 @@ Called by pipeline, after authorization. Raises ApiError 404 and 405.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 from kybern.apiserver.handlers.binding import bind
-from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.handlers.context import Handler, Handlers
 from kybern.apiserver.handlers.create import create
 from kybern.apiserver.handlers.delete import delete, delete_collection
 from kybern.apiserver.handlers.eviction import evict
@@ -21,10 +21,6 @@ from kybern.apiserver.handlers.watch import watch
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.request import Answer, Request, RequestInfo
 from kybern.machinery.status import ApiError
-
-Handler = Callable[[Handlers, Request, Served], Answer | Awaitable[Answer]]
-# Handlers of resources that are not stored (reviews and the like) get no Served.
-VirtualHandler = Callable[[Request], Answer | Awaitable[Answer]]
 
 VERBS: dict[str, Handler] = {
     "get": get,

@@ -21,13 +21,7 @@ def _external(service: Any) -> str:
 
 
 def _ports(service: Any) -> str:
-    return (
-        ",".join(
-            f"{p.port}:{p.nodePort}/{p.protocol}" if p.nodePort else f"{p.port}/{p.protocol}"
-            for p in service.spec.ports
-        )
-        or NONE
-    )
+    return joined(f"{p.port}{f':{p.nodePort}' if p.nodePort else ''}/{p.protocol}" for p in service.spec.ports)
 
 
 def _service(obj: Any, now: datetime.datetime) -> list[Any]:
@@ -45,7 +39,8 @@ def _service(obj: Any, now: datetime.datetime) -> list[Any]:
 
 
 def _endpoints(obj: Any, now: datetime.datetime) -> list[Any]:
-    shown, count = [], 0
+    shown: list[str] = []
+    count = 0
     for subset in obj.subsets:
         for port in subset.ports or [None]:
             for address in subset.addresses:

@@ -9,7 +9,8 @@ from kybern.apiserver.table.column import NONE, Column, Printer, age, integer, p
 
 
 def _quota(obj: Any, now: datetime.datetime) -> list[Any]:
-    requests, limits = [], []
+    requests: list[str] = []
+    limits: list[str] = []
     for name, hard in sorted(obj.status.hard.items()):
         used = obj.status.used.get(name, "0")
         (limits if name.startswith("limits.") else requests).append(f"{name}: {used}/{hard}")

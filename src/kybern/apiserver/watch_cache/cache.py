@@ -14,7 +14,7 @@ from typing import Any
 from sortedcontainers import SortedDict
 
 from kybern.api.resource import Resource
-from kybern.apiserver.watch_cache.entry import Entry
+from kybern.apiserver.watch_cache.entry import Entry, Indexer
 from kybern.storage.interface import Change, Record, Revision
 
 EVENTS_KEPT = 10_000
@@ -32,7 +32,7 @@ class Event:
 class ResourceCache:
     """Current state by key, by namespace, and the last `EVENTS_KEPT` events."""
 
-    def __init__(self, resource: Resource, prefix: str, struct: type[Any] | None, index: Any) -> None:
+    def __init__(self, resource: Resource, prefix: str, struct: type[Any] | None, index: Indexer) -> None:
         self.resource = resource
         self.prefix = prefix  # of its keys in the store, ends with "/"
         self.struct = struct
@@ -94,8 +94,9 @@ class ResourceCache:
         """The entry of a stored record."""
         rest = record.key[len(self.prefix) :]
         namespace, name = rest.split("/", 1) if self.resource.namespaced else ("", rest)
-        indexed = self._prepared.pop(record.value, None) or self._index(record.value)
-        return Entry(record.key, namespace, name, record.value, record.mod_revision, *indexed, self.struct)
+        known = self._prepared.pop(record.value) if record.value in self._prepared else None
+        labels, fields = known or self._index(record.value)
+        return Entry(record.key, namespace, name, record.value, record.mod_revision, labels, fields, self.struct)
 
     def load(self, record: Record) -> None:
         """Take a record of the first listing."""

@@ -75,4 +75,4 @@ class Entry:
 
 
 # (labels, selectable fields) of a stored value; see registry.resource_store.
-Indexer = Callable[[Any], tuple[Mapping[str, str], Mapping[str, str]]]
+Indexer = Callable[[bytes], tuple[Mapping[str, str], Mapping[str, str]]]
