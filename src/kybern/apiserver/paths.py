@@ -51,7 +51,8 @@ def build(server: ApiServer, options: ServerOptions) -> Paths:
     }
     exact.update(discovery.paths(server.registry))
     exact.update(openapi.paths(server.registry))
-    prefixes = [(f"/{name}/", health) for name, health in healths.items()]
+    prefixes: list[tuple[str, PathHandler]] = [(f"/{name}/", health) for name, health in healths.items()]
+    prefixes += discovery.prefixes(server.registry)
     index = orjson.dumps({"paths": sorted(exact)})
 
     def root(_: Request) -> Response:
