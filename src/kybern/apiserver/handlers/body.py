@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 import orjson
 
-from kybern.api import codec
+from kybern.api import codec, protobuf
 from kybern.api.meta_v1 import DeleteOptions
 from kybern.apiserver.request import Request
 from kybern.machinery import manifest
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 _JSON = "application/json"
 _YAML = "application/yaml"
-ACCEPTED = (_JSON, _YAML)
+ACCEPTED = (_JSON, _YAML, protobuf.CONTENT_TYPE)
 # Deeper JSON than any Kubernetes object; Python's own limit must never decide.
 MAX_DEPTH = 500
 
@@ -64,7 +64,9 @@ def decode(request: Request, struct: type[T], api_version: str, kind: str) -> T:
         raise ApiError.bad_request("the body of the request was empty")
     strictness = field_validation(request)
     faults: list[str] = []
-    if media == _YAML:
+    if media == protobuf.CONTENT_TYPE:
+        obj = _from_value(_read_protobuf(request.body, struct, api_version, kind), struct, faults)
+    elif media == _YAML:
         obj = _from_value(read_yaml(request.body, faults), struct, faults)
     else:
         obj = _from_json(request.body, struct, faults, strictness)
@@ -126,6 +128,18 @@ def read_json(data: bytes, faults: list[str] | None = None) -> Any:
     except (ValueError, RecursionError) as error:
         raise _not_json(error) from None
     return value
+
+
+def _read_protobuf(data: bytes, struct: type[Any], api_version: str, kind: str) -> Any:
+    """The JSON value of a protobuf body. Raises ApiError 400."""
+    try:
+        envelope = protobuf.decode_envelope(data)
+        check_kind(envelope.api_version, envelope.kind, api_version, kind)
+        if envelope.content_type == _JSON:
+            return read_json(envelope.raw)
+        return protobuf.to_json(struct, envelope.raw)
+    except (protobuf.ProtobufError, RecursionError) as error:
+        raise ApiError.bad_request(f"the body is not a valid protobuf message: {error}") from None
 
 
 def read_yaml(data: bytes, faults: list[str] | None = None) -> Any:
@@ -200,7 +214,10 @@ def delete_options(request: Request) -> DeleteOptions:
         media = media_type(request)
         if media not in ACCEPTED:
             raise ApiError.unsupported_media_type(ACCEPTED)
-        value = read_yaml(request.body) if media == _YAML else read_json(request.body)
+        if media == protobuf.CONTENT_TYPE:
+            value = _read_delete_options(request.body)
+        else:
+            value = read_yaml(request.body) if media == _YAML else read_json(request.body)
         if not isinstance(value, dict):
             raise ApiError.bad_request("the body of a delete must be DeleteOptions")
         kind = value.get("kind")
@@ -220,6 +237,13 @@ def delete_options(request: Request) -> DeleteOptions:
         options.dryRun = request.query["dryRun"]
     _check_delete_options(options)
     return options
+
+
+def _read_delete_options(data: bytes) -> Any:
+    try:
+        return protobuf.to_json(DeleteOptions, protobuf.decode_envelope(data).raw)
+    except protobuf.ProtobufError as error:
+        raise ApiError.bad_request(f"the body is not a valid protobuf message: {error}") from None
 
 
 def _check_delete_options(options: DeleteOptions) -> None:
