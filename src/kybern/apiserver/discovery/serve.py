@@ -120,17 +120,19 @@ def _plain(request: Request, document: bytes) -> Response:
 
 
 def rows_of(registry: Registry) -> list[Resource]:
-    """What is served: stored resources, and the questions of the versions that are served."""
+    """What is served: stored resources, custom ones among them, and the questions that are not stored."""
     served = [s.resource for s in registry.served()]
-    versions = {(r.group, r.version) for r in served}
-    stored = set(served)
-    # Groups of questions alone (authentication, authorization) have no stored resource and are always there in v1.
-    questions = [
-        r
-        for r in scheme.RESOURCES
-        if r.group_resource in VIRTUAL and r not in stored and ((r.group, r.version) in versions or r.version == "v1")
-    ]
+    questions = [r for r in scheme.RESOURCES if r.group_resource in VIRTUAL and registry.is_enabled(r.group, r.version)]
     return served + questions
+
+
+def served_resources(registry: Registry) -> dict[tuple[str, str], list[Resource]]:
+    """The rows by (group, version), in the order of the documents."""
+    rows = rows_of(registry)
+    groups = documents.group_versions(rows, scheme.GROUPS)
+    return {
+        (g, v): [r for r in rows if (r.group, r.version) == (g, v)] for g, versions in groups.items() for v in versions
+    }
 
 
 def discovery_of(registry: Registry) -> Discovery:
