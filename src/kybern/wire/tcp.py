@@ -19,8 +19,10 @@ class _Outgoing(asyncio.Protocol):
     def __init__(self) -> None:
         self._gate = Gate(asyncio.get_running_loop())
         self.raw: RawConnection | None = None
+        self._is_tls = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._is_tls = transport.get_extra_info("ssl_object") is not None
         self.raw = RawConnection(cast("asyncio.Transport", transport), self._gate, b"")
 
     def data_received(self, data: bytes) -> None:
@@ -30,7 +32,7 @@ class _Outgoing(asyncio.Protocol):
     def eof_received(self) -> bool:
         assert self.raw is not None
         self.raw.feed_eof()
-        return True  # the other direction may go on; TLS closes regardless
+        return not self._is_tls  # over plain TCP the other direction may go on
 
     def pause_writing(self) -> None:
         self._gate.shut()

@@ -44,6 +44,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # set before anything else is called
         self._peer = ""
         self._certificates: tuple[bytes, ...] = ()
+        self._is_tls = False
         self._pending: bytes | bytearray = b""  # read and not yet understood
         self._scanned = 0  # how much of `_pending` holds no end of a head
         self._line: head.Line | None = None  # of the request whose body is being read
@@ -71,6 +72,7 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
         secured = transport.get_extra_info("ssl_object")
+        self._is_tls = secured is not None
         if secured is not None:
             leaf = secured.getpeercert(binary_form=True)
             if leaf:
@@ -96,7 +98,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._raw is not None:
             self._raw.feed_eof()
-            return True  # plain TCP may still be written to; TLS closes regardless
+            return not self._is_tls  # plain TCP may still be written to
         return False
 
     def pause_writing(self) -> None:
