@@ -12,7 +12,7 @@ import orjson
 
 from kybern.api.resource import Resource
 from kybern.apiserver import version
-from kybern.apiserver.discovery.serve import served_resources
+from kybern.apiserver.discovery.serve import rows_of
 from kybern.apiserver.openapi import documents
 from kybern.apiserver.registry.registry import Registry
 from kybern.apiserver.request import Answer, Request, Response
@@ -46,7 +46,9 @@ def paths(registry: Registry) -> dict[str, PathHandler]:
     """Every OpenAPI path."""
     handlers: dict[str, PathHandler] = {}
     index = {}
-    groups = served_resources(registry)
+    groups: dict[tuple[str, str], list[Resource]] = {}
+    for row in rows_of(registry):
+        groups.setdefault((row.group, row.version), []).append(row)
     for (group, group_version), rows in groups.items():
         path = f"apis/{group}/{group_version}" if group else f"api/{group_version}"
         # The document depends on the table and the schema package only, so their version names it.
