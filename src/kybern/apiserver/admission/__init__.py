@@ -41,7 +41,9 @@ class Plugin(Protocol):
 
     name: str
 
-    def handles(self, a: Attributes) -> bool: ...
+    def handles(self, a: Attributes) -> bool:
+        """Whether to be asked; by operation, resource and subresource alone: the answer is remembered for them."""
+        ...
 
     def admit(self, a: Attributes) -> Awaitable[None] | None: ...
 

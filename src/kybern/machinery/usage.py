@@ -1,0 +1,242 @@
+"""What an object takes from a quota, and which quotas it counts against. Pure, in nano-units.
+
+Read by admission/resource_quota (what a write would add) and the quota controller (what there is); LimitRanger reads
+the sums of a pod. Source: "Resource Quotas" and "Resource sharing within containers" in the documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from kybern.api import scalars
+from kybern.api.core_v1 import (
+    Container,
+    PersistentVolumeClaim,
+    Pod,
+    ResourceQuota,
+    ResourceQuotaSpec,
+    ResourceRequirements,
+    ScopedResourceSelectorRequirement,
+    Service,
+)
+from kybern.api.scalars import Quantity
+from kybern.machinery import qos, quantity
+
+Amounts = dict[str, int]  # resource name -> nano-units
+ONE = 10**9
+
+# Core kinds that are also counted under their own name; all others only as count/<resource>.<group>.
+_COUNTED_BY_NAME = frozenset(
+    {"pods", "services", "configmaps", "secrets", "resourcequotas", "replicationcontrollers", "persistentvolumeclaims"}
+)
+_COMPUTE = ("cpu", "memory", "ephemeral-storage")
+_STORAGE_CLASS = ".storageclass.storage.k8s.io/"
+_POD_SCOPES = frozenset(
+    {"Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "PriorityClass", "CrossNamespacePodAffinity"}
+)
+
+
+def usage(group_resource: str, obj: Any) -> Amounts:
+    """All that one object takes, under every name a quota may have for it."""
+    if isinstance(obj, Pod):
+        return _pod_usage(obj)
+    counted = {f"count/{group_resource}": ONE}
+    if group_resource in _COUNTED_BY_NAME:
+        counted[group_resource] = ONE
+    if isinstance(obj, Service):
+        counted |= _service_usage(obj)
+    elif isinstance(obj, PersistentVolumeClaim):
+        counted |= _claim_usage(obj)
+    return counted
+
+
+def pod_requests(pod: Pod) -> Amounts:
+    """What a pod requests: the larger of what runs together and of what any init container needs, with overhead."""
+    total = _pod_sum(pod, lambda r: r.requests)
+    _add(total, pod.spec.overhead)
+    return total
+
+
+def pod_limits(pod: Pod) -> Amounts:
+    """The same for limits; a container without one counts as none, and overhead only where there is a limit."""
+    total = _pod_sum(pod, lambda r: r.limits)
+    _add(total, {name: amount for name, amount in pod.spec.overhead.items() if name in total})
+    return total
+
+
+def render(name: str, nano: int) -> Quantity:
+    """An amount of a resource as people write it: memory and storage in Ki, Mi, ..., all else in decimals."""
+    binary = any(word in name for word in ("memory", "storage", "hugepages-"))
+    return Quantity(scalars.render_quantity(nano, "binary" if binary else "decimal"))
+
+
+def missing(pod: Pod, hard: Iterable[str]) -> dict[str, list[str]]:
+    """Names of containers that must say how much of a resource they use, by name in the quota, and do not."""
+    wanted = [(name, *_split_compute(name)) for name in hard]
+    needed = [(name, side, resource) for name, side, resource in wanted if resource in ("cpu", "memory")]
+    found: dict[str, list[str]] = {}
+    whole = pod.spec.resources
+    for container in (*pod.spec.containers, *pod.spec.initContainers):
+        for name, side, resource in needed:
+            amounts = container.resources.limits if side == "limits" else container.resources.requests
+            of_pod = (whole.limits if side == "limits" else whole.requests) if whole is not None else {}
+            if resource not in amounts and resource not in of_pod:
+                found.setdefault(name, []).append(container.name)
+    return found
+
+
+def is_over(pod: Pod) -> bool:
+    """A pod that has run to its end takes nothing any more."""
+    return pod.status.phase in ("Failed", "Succeeded")
+
+
+def matches_scopes(spec: ResourceQuotaSpec, obj: Any) -> bool:
+    """Whether an object is among those a quota is for. A quota with scopes is for pods (or claims) only."""
+    requirements = [ScopedResourceSelectorRequirement(scopeName=s, operator="Exists") for s in spec.scopes]
+    if spec.scopeSelector is not None:
+        requirements += spec.scopeSelector.matchExpressions
+    return all(_matches_scope(r, obj) for r in requirements)
+
+
+def is_relevant(quota: ResourceQuota, names: Iterable[str]) -> bool:
+    """Whether the quota limits any of these names."""
+    hard = quota.status.hard
+    return any(name in hard for name in names)
+
+
+def _pod_usage(pod: Pod) -> Amounts:
+    counted = {"count/pods": ONE}
+    if is_over(pod):
+        return counted
+    counted["pods"] = ONE
+    for resource, amount in pod_requests(pod).items():
+        if resource in _COMPUTE or resource.startswith("hugepages-"):
+            counted[resource] = amount
+            counted[f"requests.{resource}"] = amount
+        elif "/" in resource and not resource.startswith("kubernetes.io/"):  # an extended resource
+            counted[f"requests.{resource}"] = amount
+    for resource, amount in pod_limits(pod).items():
+        if resource in _COMPUTE:
+            counted[f"limits.{resource}"] = amount
+    return counted
+
+
+def _service_usage(service: Service) -> Amounts:
+    spec = service.spec
+    kind = spec.type or "ClusterIP"
+    counted = {}
+    if kind == "LoadBalancer":
+        counted["services.loadbalancers"] = ONE
+    if kind == "NodePort" or (kind == "LoadBalancer" and spec.allocateLoadBalancerNodePorts is not False):
+        counted["services.nodeports"] = len(spec.ports) * ONE
+    elif kind == "LoadBalancer":
+        ports = sum(1 for p in spec.ports if p.nodePort)
+        if ports:
+            counted["services.nodeports"] = ports * ONE
+    return counted
+
+
+def _claim_usage(claim: PersistentVolumeClaim) -> Amounts:
+    asked = claim.spec.resources.requests.get("storage")
+    storage = quantity.nano(asked) if asked is not None else 0
+    counted = {"requests.storage": storage}
+    name = claim.spec.storageClassName
+    if name:
+        counted[f"{name}{_STORAGE_CLASS}persistentvolumeclaims"] = ONE
+        counted[f"{name}{_STORAGE_CLASS}requests.storage"] = storage
+    return counted
+
+
+def _pod_sum(pod: Pod, pick: Callable[[ResourceRequirements], Mapping[str, str]]) -> Amounts:
+    spec = pod.spec
+    total: Amounts = {}
+    for container in spec.containers:
+        _add(total, pick(container.resources))
+    if spec.initContainers:
+        total = _with_init(total, spec.initContainers, pick)
+    if spec.resources is not None:
+        for name, amount in pick(spec.resources).items():
+            total[name] = quantity.nano(amount)
+    return total
+
+
+def _with_init(
+    regular: Amounts, init: Iterable[Container], pick: Callable[[ResourceRequirements], Mapping[str, str]]
+) -> Amounts:
+    """Sidecars run with all that come after them; other init containers alone with the sidecars before them."""
+    sidecars: Amounts = {}
+    peak: Amounts = {}
+    for container in init:
+        if container.restartPolicy == "Always":
+            _add(sidecars, pick(container.resources))
+            _raise_to(peak, sidecars)
+        else:
+            alone = dict(sidecars)
+            _add(alone, pick(container.resources))
+            _raise_to(peak, alone)
+    for name, amount in sidecars.items():
+        regular[name] = regular.get(name, 0) + amount
+    _raise_to(regular, peak)
+    return regular
+
+
+def _add(total: Amounts, amounts: Mapping[str, str]) -> None:
+    for name, amount in amounts.items():
+        total[name] = total.get(name, 0) + quantity.nano(amount)
+
+
+def _raise_to(total: Amounts, other: Amounts) -> None:
+    for name, amount in other.items():
+        if amount > total.get(name, -1):
+            total[name] = amount
+
+
+def _split_compute(name: str) -> tuple[str, str]:
+    """("limits", "cpu") of `limits.cpu`; bare names are requests."""
+    side, dot, resource = name.partition(".")
+    return (side, resource) if dot and side in ("requests", "limits") else ("requests", name)
+
+
+def _matches_scope(r: ScopedResourceSelectorRequirement, obj: Any) -> bool:
+    if r.scopeName == "VolumeAttributesClass":
+        return isinstance(obj, PersistentVolumeClaim) and _matches_value(r, obj.spec.volumeAttributesClassName or "")
+    if not isinstance(obj, Pod) or r.scopeName not in _POD_SCOPES:
+        return False
+    match r.scopeName:
+        case "Terminating" | "NotTerminating":
+            ends = obj.spec.activeDeadlineSeconds is not None
+            return ends == (r.scopeName == "Terminating")
+        case "BestEffort" | "NotBestEffort":
+            return (qos.class_of(obj) == "BestEffort") == (r.scopeName == "BestEffort")
+        case "PriorityClass":
+            return _matches_value(r, obj.spec.priorityClassName or "")
+        case _:
+            return _crosses_namespaces(obj)
+
+
+def _matches_value(r: ScopedResourceSelectorRequirement, value: str) -> bool:
+    match r.operator:
+        case "In":
+            return value in r.values
+        case "NotIn":
+            return value not in r.values
+        case "Exists":
+            return bool(value)
+        case "DoesNotExist":
+            return not value
+    return False
+
+
+def _crosses_namespaces(pod: Pod) -> bool:
+    affinity = pod.spec.affinity
+    if affinity is None:
+        return False
+    for side in (affinity.podAffinity, affinity.podAntiAffinity):
+        if side is None:
+            continue
+        terms = list(side.requiredDuringSchedulingIgnoredDuringExecution)
+        terms += [w.podAffinityTerm for w in side.preferredDuringSchedulingIgnoredDuringExecution]
+        if any(t.namespaces or t.namespaceSelector is not None for t in terms):
+            return True
+    return False
