@@ -114,6 +114,10 @@ class Watchers:
         self._by_prefix: dict[str, list[LogWatch]] = {}
         self._lengths: tuple[int, ...] = ()  # of the prefixes, so that a change finds its watches by look-up
 
+    def __len__(self) -> int:
+        """How many are open."""
+        return sum(map(len, self._by_prefix.values()))
+
     def add(self, watch: LogWatch) -> None:
         self._by_prefix.setdefault(watch.prefix, []).append(watch)
         self._lengths = tuple({len(prefix) for prefix in self._by_prefix})
