@@ -17,7 +17,8 @@ from kybern.cli.plan import plan_cluster
 from kybern.cli.settings import Settings
 from kybern.client.clock import RealClock
 
-SYSCTLS = {"net.ipv4.ip_forward": "1"}
+# Changed by the node agent and by `up`; what they were before is kept for `reset`.
+SYSCTLS = ("net.ipv4.ip_forward", "net.ipv4.conf.all.send_redirects", "net.ipv4.conf.default.send_redirects")
 
 
 class Progress:
@@ -72,8 +73,7 @@ def start(cluster: Settings, progress: Progress) -> None:
     if supervision.running_pid(cluster) is not None:
         progress.say("the cluster is running")
         return
-    for key, value in SYSCTLS.items():
-        _write_sysctl(key, value)
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     clock = RealClock()
     shape = pki.Cluster(
         server=f"https://{cluster.node_ip}:{cluster.api_port}", nodes={cluster.node_name: [cluster.node_ip]}
@@ -141,7 +141,3 @@ def _say_how_to_go_on(cluster: Settings, demo: bool) -> None:
 
 def _read_sysctl(key: str) -> str:
     return Path("/proc/sys", *key.split(".")).read_text().strip()
-
-
-def _write_sysctl(key: str, value: str) -> None:
-    Path("/proc/sys", *key.split(".")).write_text(value)

@@ -1,0 +1,21 @@
+"""Run the benchmarks and print their tables: `python -m bench [apiserver|store ...]`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+BENCHES = ("store", "apiserver")
+
+
+def main() -> None:
+    for name in sys.argv[1:] or BENCHES:
+        print(f"== {name}", flush=True)
+        rows = importlib.import_module(f"bench.{name}").run()
+        width = max(map(len, rows), default=0)
+        for label, value in rows.items():
+            print(f"{label:{width}}  {value:,.1f}" if isinstance(value, float) else f"{label:{width}}  {value}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""The API server's rates beside nginx serving the same bytes over TLS: the practical limit of this machine.
+
+A server of its own process on a durable SQLite store; TLS, bearer token, RBAC by a binding (not system:masters).
+Reads are driven by wrk where it is installed, writes and watches by asyncio clients of this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+
+from kybern.cli import pki
+from kybern.client.clock import RealClock
+
+TOKEN = "bench-token"
+CONNECTIONS = 32
+SECONDS = 4
+PODS = 3000
+
+
+def pod(name: str, namespace: str = "bench") -> bytes:
+    """A pod of usual size."""
+    container = {
+        "name": "web",
+        "image": "registry.example/web:1.0",
+        "ports": [{"containerPort": 8080, "name": "http"}],
+        "env": [{"name": f"KEY_{i}", "value": f"value-{i}"} for i in range(8)],
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}},
+    }
+    metadata = {"name": name, "namespace": namespace, "labels": {"app": "web", "shard": name[-1]}}
+    return orjson.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}})
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Peer:
+    """A server under load: where it is, and its process."""
+
+    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
+        self.port = port
+        self.process = process
+
+    @property
+    def rss_mib(self) -> float:
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", text).group(1)) / 1024  # type: ignore[union-attr]
+
+
+@contextlib.contextmanager
+def kybern(folder: Path) -> Iterator[Peer]:
+    """An API server on a fresh store."""
+    port = free_port()
+    made = pki.ensure(folder, names=["bench"], addresses=["127.0.0.1"], clock=RealClock())
+    (folder / "tokens.csv").write_text(f"{TOKEN},bench,1,bench-users\nboot,boot,2,system:masters\n")
+    command = [
+        *(sys.executable, "-m", "kybern.cli.main", "apiserver", "--store", str(folder / "bench.db")),
+        *("--secure-port", str(port), "--bind-address", "127.0.0.1", "--token-auth-file", str(folder / "tokens.csv")),
+        *("--tls-cert-file", str(made.certificate("apiserver")), "--tls-private-key-file", str(made.key("apiserver"))),
+        *("--client-ca-file", str(made.ca), "--log-level", "error"),
+        *("--service-account-key-file", str(folder / "pki/sa.pub")),
+        *("--service-account-signing-key-file", str(folder / "pki/sa.key")),
+    ]
+    process = subprocess.Popen(command)
+    try:
+        wait_for_port(port, process)
+        yield Peer(port, process)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, body: bytes) -> Iterator[Peer | None]:
+    """nginx with the same certificate, serving `body`; None where it is not installed."""
+    binary = shutil.which("nginx", path="/usr/sbin:/usr/bin")
+    if binary is None:
+        yield None
+        return
+    port = free_port()
+    (folder / "www").mkdir()
+    (folder / "www/pod").write_bytes(body)
+    configuration = folder / "nginx.conf"
+    configuration.write_text(f"""
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log /dev/null;
+events {{ worker_connections 1024; }}
+http {{ access_log off; keepalive_requests 1000000000; types {{}} default_type application/json; open_file_cache max=10;
+  server {{ listen 127.0.0.1:{port} ssl; root {folder}/www; ssl_session_tickets off;
+    ssl_certificate {folder}/pki/apiserver.crt; ssl_certificate_key {folder}/pki/apiserver.key; }} }}
+""")
+    process = subprocess.Popen([binary, "-c", str(configuration), "-p", str(folder)], stderr=subprocess.DEVNULL)
+    try:
+        wait_for_port(port, process)
+        yield Peer(port, process)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"nothing listens on {port}")
+
+
+def wrk(port: int, path: str, seconds: int = SECONDS) -> float:
+    """Requests a second on `path`."""
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-H", f"Authorization: Bearer {TOKEN}"]
+    done = subprocess.run([*command, f"https://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True)
+    if "Non-2xx" in done.stdout:
+        raise RuntimeError(f"{path} was refused:\n{done.stdout}")
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", done.stdout).group(1))  # type: ignore[union-attr]
+
+
+class Client:
+    """One keep-alive connection."""
+
+    def __init__(self, port: int, token: str = TOKEN) -> None:
+        self._port = port
+        self._token = token
+
+    async def open(self) -> Client:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self.reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port, ssl=context, limit=1 << 26)
+        return self
+
+    async def send(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        self.start(method, path, body)
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        size = int(re.search(rb"content-length: (\d+)", head, re.I).group(1))  # type: ignore[union-attr]
+        return int(head[9:12]), await self.reader.readexactly(size)
+
+    def start(self, method: str, path: str, body: bytes = b"") -> None:
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self._token}\r\n"
+        self._writer.write(
+            f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        )
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+async def prepare(port: int) -> None:
+    """The namespace, its default service account, and the right to work in it."""
+    boot = await Client(port, "boot").open()
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "bench"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
+        "subjects": [{"kind": "Group", "name": "bench-users", "apiGroup": "rbac.authorization.k8s.io"}],
+    }
+    for path, obj in (
+        ("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bench"}}),
+        ("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding),
+        (
+            "/api/v1/namespaces/bench/serviceaccounts",
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}},
+        ),
+    ):
+        code, text = await boot.send("POST", path, orjson.dumps(obj))
+        if code != 201:
+            raise RuntimeError(f"{path}: {code} {text!r}")
+    boot.close()
+
+
+async def create_pods(port: int, count: int) -> float:
+    """Durable creates a second over all connections."""
+    numbers = iter(range(count))
+
+    async def worker() -> None:
+        client = await Client(port).open()
+        for number in numbers:
+            code, text = await client.send("POST", "/api/v1/namespaces/bench/pods", pod(f"pod-{number:06d}"))
+            if code != 201:
+                raise RuntimeError(f"create: {code} {text!r}")
+        client.close()
+
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(CONNECTIONS):
+            tasks.create_task(worker())
+    return count / (time.perf_counter() - started)
+
+
+async def list_pods(port: int) -> float:
+    """Milliseconds for all pods, the best of five."""
+    client = await Client(port).open()
+    best = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        code, text = await client.send("GET", "/api/v1/namespaces/bench/pods")
+        best = min(best, time.perf_counter() - started)
+        if code != 200 or text.count(b'"kind":"Pod"') < PODS:
+            raise RuntimeError(f"list: {code}, {len(text)} bytes")
+    client.close()
+    return best * 1000
+
+
+async def watch_fan_out(port: int, watchers: int = 100, changes: int = 300) -> float:
+    """Events a second delivered over all watchers."""
+    clients = [await Client(port).open() for _ in range(watchers)]
+    for client in clients:
+        client.start("GET", "/api/v1/namespaces/bench/configmaps?watch=true")
+        await client.reader.readuntil(b"\r\n\r\n")
+
+    async def follow(client: Client) -> None:
+        seen, tail = 0, b""
+        while seen < changes:
+            data = await client.reader.read(1 << 16)
+            if not data:
+                raise RuntimeError(f"a watch ended after {seen} events")
+            window = tail + data
+            seen += window.count(b'{"type":"ADDED"')
+            tail = window[-14:]
+
+    writer = await Client(port).open()
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as tasks:
+        for client in clients:
+            tasks.create_task(follow(client))
+        for number in range(changes):
+            config = {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": f"c{number}"},
+                "data": {"a": "b" * 500},
+            }
+            code, text = await writer.send("POST", "/api/v1/namespaces/bench/configmaps", orjson.dumps(config))
+            if code != 201:
+                raise RuntimeError(f"create: {code} {text!r}")
+    elapsed = time.perf_counter() - started
+    for client in [*clients, writer]:
+        client.close()
+    return watchers * changes / elapsed
+
+
+def run() -> dict[str, float | str]:
+    """All figures, by their names."""
+    rows: dict[str, float | str] = {}
+    with tempfile.TemporaryDirectory() as name, kybern(Path(name)) as server:
+        folder = Path(name)
+        rows["memory at start, MiB"] = server.rss_mib
+        asyncio.run(prepare(server.port))
+        rows["CREATE pods, durable, 32 connections, per second"] = asyncio.run(create_pods(server.port, PODS))
+        rows[f"LIST {PODS} pods, milliseconds"] = asyncio.run(list_pods(server.port))
+        rows["WATCH 100 watchers, events delivered per second"] = asyncio.run(watch_fan_out(server.port))
+        rows[f"memory with {PODS} pods, MiB"] = server.rss_mib
+        if shutil.which("wrk") is None:
+            rows["GET"] = "wrk is not installed (apt-get install wrk nginx-light)"
+            return rows
+        path = "/api/v1/namespaces/bench/pods/pod-000001"
+
+        async def body() -> bytes:
+            return (await (await Client(server.port).open()).send("GET", path))[1]
+
+        with nginx(folder, asyncio.run(body())) as peer:
+            ours, theirs = [], []
+            for _ in range(2):
+                ours.append(wrk(server.port, path))
+                if peer is not None:
+                    theirs.append(wrk(peer.port, "/pod"))
+            rows["GET one pod, 32 connections, per second"] = max(ours)
+            if theirs:
+                rows["nginx, the same bytes, per second"] = max(theirs)
+                rows["GET, ratio to nginx"] = f"{max(ours) / max(theirs):.2f}"
+    return rows
