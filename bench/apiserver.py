@@ -98,7 +98,7 @@ def nginx(folder: Path, body: bytes) -> Iterator[Peer | None]:
     (folder / "www/pod").write_bytes(body)
     configuration = folder / "nginx.conf"
     configuration.write_text(f"""
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log /dev/null;
+user root; daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log /dev/null;
 events {{ worker_connections 1024; }}
 http {{ access_log off; keepalive_requests 1000000000; types {{}} default_type application/json; open_file_cache max=10;
   server {{ listen 127.0.0.1:{port} ssl; root {folder}/www; ssl_session_tickets off;
@@ -168,7 +168,7 @@ async def prepare(port: int) -> None:
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRoleBinding",
         "metadata": {"name": "bench"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
         "subjects": [{"kind": "Group", "name": "bench-users", "apiGroup": "rbac.authorization.k8s.io"}],
     }
     for path, obj in (
