@@ -49,9 +49,9 @@ def _of_path(method: str, path: str) -> RequestInfo:
         group, version, rest = parts[1], parts[2], parts[3:]
     else:
         return other
-    verb = _VERBS.get(method)
-    if verb is None:
-        return other
+    verb = _VERBS.get(method, "")
+    if not verb and "/proxy" not in path:
+        return other  # other methods (OPTIONS) only mean something to what is behind a proxy
     if rest[0] in ("watch", "proxy") and len(rest) > 1:
         # Deprecated prefix forms; "proxy" is no longer served and ends in a 404.
         if rest[0] == "watch":

@@ -83,7 +83,8 @@ def _subresource_handler(handlers: Handlers, served: Served, info: RequestInfo) 
     known = next((s for s in resource.subresources if s.name == info.subresource), None)
     if known is None or (resource.namespaced and not info.namespace):
         raise ApiError.no_such_path()
-    if info.verb not in known.verbs and not (info.verb == "watch" and "get" in known.verbs):
+    is_passed_on = info.subresource == "proxy" and not info.verb  # any method
+    if info.verb not in known.verbs and not (info.verb == "watch" and "get" in known.verbs) and not is_passed_on:
         raise ApiError.method_not_allowed(resource.group, resource.plural, info.verb)
     own = OWN.get((resource.group_resource, info.subresource)) or handlers.extensions.get(
         f"{resource.group_resource}/{info.subresource}"

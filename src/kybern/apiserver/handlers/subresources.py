@@ -56,7 +56,7 @@ def install(
     handlers.virtual["bindings"] = bindings
     _install_tokens(handlers, options, handlers.rng)
     _install_reviews(handlers, authenticators, authorizers)
-    proxy_routes.install(handlers, options)
+    proxy_routes.install(handlers, options, authorizers)
 
 
 def _install_tokens(handlers: Handlers, options: ServerOptions, rng: random.Random) -> None:

@@ -1,17 +1,139 @@
-"""Install the handlers that lead through the API server to kubelets, pods and services.
+"""The handlers of this folder, installed: pods/{exec,attach,portforward,log,proxy}, services/proxy, nodes/proxy.
 
-Called by handlers/subresources with the handlers to add to ("pods/log", "pods/exec", "nodes/proxy", ...).
+Called once by handlers/subresources. Everything that connects passes admission (CONNECT) first.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
+from kybern.apiserver.admission import Attributes
+from kybern.apiserver.authorize import attributes as authorize_attributes
+from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.proxy import forward, pods, targets
+from kybern.apiserver.proxy.kubelet import DialerOptions, KubeletDialer
+from kybern.apiserver.registry.registry import Served
+from kybern.apiserver.request import Answer, Request, Response
+from kybern.machinery.status import ApiError
 
 if TYPE_CHECKING:
     from kybern.apiserver.server import ServerOptions
 
+Connect = Callable[[Request], Awaitable[Answer]]
 
-def install(handlers: Handlers, options: ServerOptions) -> None:
-    """Add every proxying subresource."""
+
+def install(handlers: Handlers, options: ServerOptions, authorizers: Authorizers) -> None:
+    """Add the handlers to `handlers.extensions`."""
+    reader, clock, rng = handlers.registry.objects, handlers.clock, handlers.rng
+    dialer = KubeletDialer(
+        DialerOptions(options.kubelet_client_certificate, options.kubelet_client_key, options.kubelet_ca)
+    )
+
+    def connect(resource: str, subresource: str, answer: Connect) -> None:
+        async def handle(owner: Handlers, request: Request, served: Served) -> Answer:
+            if request.info.verb == "get" and resource == "pods" and subresource != "proxy":
+                # A WebSocket is opened with GET, yet it does what POST does: reading rights do not suffice.
+                create = dataclasses.replace(request.info, verb="create")
+                authorizers.require(request.user, authorize_attributes.of_request(create))
+            asked = _connect_options(served, request)
+            attributes = Attributes(
+                operation="CONNECT",
+                resource=served.resource,
+                subresource=request.info.subresource,
+                namespace=request.info.namespace,
+                name=request.info.name,
+                object=asked,
+                old=None,
+                user=request.user,
+                options=asked,
+            )
+            waiting = owner.admit(attributes)
+            if waiting is not None:
+                await waiting
+            request.warnings += attributes.warnings
+            return await answer(request)
+
+        handlers.extensions[f"{resource}/{subresource}"] = handle
+
+    async def log(_: Handlers, request: Request, served: Served) -> Answer:
+        return await pods.read_log(request, reader, dialer, clock)
+
+    async def pod(request: Request) -> Answer:
+        asked = targets.parse_name(request.info.name, "pod")
+        found = reader.get("pods", request.info.namespace, asked.name)
+        if found is None:
+            raise ApiError.not_found("", "pods", asked.name)
+        return await _proxy(request, dialer, lambda: targets.pod_target(found, asked))
+
+    async def service(request: Request) -> Answer:
+        asked = targets.parse_name(request.info.name, "service")
+        found = reader.get("services", request.info.namespace, asked.name)
+        if found is None:
+            raise ApiError.not_found("", "services", asked.name)
+        slices = reader.list("endpointslices.discovery.k8s.io", request.info.namespace)
+        return await _proxy(request, dialer, lambda: targets.service_target(found, slices, asked, rng))
+
+    async def node(request: Request) -> Answer:
+        asked = targets.parse_name(request.info.name, "node")
+        found = reader.get("nodes", "", asked.name)
+        if found is None:
+            raise ApiError.not_found("", "nodes", asked.name)
+        return await _proxy(request, dialer, lambda: targets.node_target(found, asked))
+
+    handlers.extensions["pods/log"] = log
+    connect("pods", "exec", lambda request: pods.exec_pod(request, reader, dialer))
+    connect("pods", "attach", lambda request: pods.attach_pod(request, reader, dialer))
+    connect("pods", "portforward", lambda request: pods.forward_ports(request, reader, dialer))
+    connect("pods", "proxy", pod)
+    connect("services", "proxy", service)
+    connect("nodes", "proxy", node)
+
+
+def _connect_options(served: Served, request: Request) -> dict[str, Any]:
+    """The query as admission sees it: an object of the subresource's kind (PodExecOptions, ...)."""
+    subresource = request.info.subresource
+    known = next((s for s in served.resource.subresources if s.name == subresource), None)
+    found: dict[str, Any] = {"kind": known.kind if known else "", "apiVersion": "v1"}
+    if subresource == "proxy":
+        return {**found, "path": request.info.tail}
+    for name in ("stdin", "stdout", "stderr", "tty"):
+        if name in request.query:
+            found[name] = request.flag(name).lower() not in ("false", "0")
+    if request.flag("container"):
+        found["container"] = request.flag("container")
+    if "command" in request.query:
+        found["command"] = list(request.query["command"])
+    if "ports" in request.query:
+        numbers = ",".join(request.query["ports"]).split(",")
+        found["ports"] = [int(n) for n in numbers if n.isascii() and n.isdigit()]
+    return found
+
+
+async def _proxy(request: Request, dialer: KubeletDialer, choose: Callable[[], targets.Target]) -> Answer:
+    prefix, tail = split_target(request.target)
+    path, mark, query = tail.partition("?")
+    if not path:
+        if request.method in ("GET", "HEAD"):
+            # Relative links of the page at the root need the slash.
+            return Response(301, b"", "", (("Location", f"{prefix}/{mark}{query}"),))
+        path = "/"
+    return await forward.forward(request, dialer, choose(), prefix, path + mark + query)
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """A raw target at its `proxy` segment: `/api/v1/nodes/n/proxy`, `/a?b`."""
+    path, mark, query = target.partition("?")
+    parts = path.split("/")
+    seen = 0
+    is_namespaced = [p for p in parts if p][2:3] == ["namespaces"]
+    wanted = 7 if is_namespaced else 5  # api v1 [namespaces ns] plural name proxy
+    for index, part in enumerate(parts):
+        seen += bool(part)
+        if seen == wanted:
+            prefix = "/".join(parts[: index + 1])
+            rest = parts[index + 1 :]
+            return prefix, ("/" + "/".join(rest) if rest else "") + mark + query
+    return path, mark + query

@@ -27,8 +27,8 @@ from kybern.kubelet.server import (
 )
 from kybern.kubelet.server.contract import Access, Caller, PodSource
 from kybern.kubelet.server.logs import files
-from kybern.kubelet.server.logs import options as log_options
 from kybern.kubelet.server.sampler import Sampler
+from kybern.machinery import log_options
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError
 from kybern.wire.message import Answer, Request, Response, Sink, StreamResponse

@@ -6,7 +6,6 @@ runtime byte for byte; WebSocket clients are translated, because runtimes do not
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from kybern.kubelet.cri.contract import ContainerId, Cri, CriError
@@ -14,10 +13,8 @@ from kybern.kubelet.server import runtime_stream
 from kybern.machinery.status import ApiError
 from kybern.wire.message import RawStream, Request, Response, UpgradeResponse
 from kybern.wire.remotecommand import bridge, protocol, server
-from kybern.wire.remotecommand.client import RemoteCommand
 from kybern.wire.remotecommand.protocol import Options
 from kybern.wire.remotecommand.server import CommandStreams
-from kybern.wire.spdy.connection import SpdyConnection
 from kybern.wire.splice import splice
 from kybern.wire.websocket import handshake
 
@@ -75,22 +72,9 @@ async def _connect(request: Request, url: str, options: Options) -> UpgradeRespo
         except ApiError as fault:
             await streams.finish(protocol.failed(fault.status.message or ""))
             return
-        await _relay(streams, raw, options)
+        await bridge.relay(streams, raw, options)
 
     return server.upgrade(request, options, relay)
-
-
-async def _relay(streams: CommandStreams, raw: RawStream, options: Options) -> None:
-    connection = SpdyConnection(raw, is_server=False)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(connection.run(), name="remote command: runtime frames")
-            try:
-                await bridge.join(streams, await RemoteCommand.start(connection, options))
-            finally:
-                connection.close()
-    finally:
-        raw.close()
 
 
 async def tie_spdy(request: Request, url: str, supported: tuple[str, ...]) -> UpgradeResponse:

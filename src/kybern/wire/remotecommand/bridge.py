@@ -1,16 +1,33 @@
 """Join a client's streams with those of a running command, until the command ends.
 
-Used by kubelet/server: `near` is the client of the API (server.py), `far` the container runtime (client.py).
+`near` is the client of the API (server.py), `far` the container runtime or kubelet (client.py). Used by kubelet/server
+and apiserver/proxy for clients whose protocol the far side does not know.
 """
 
 from __future__ import annotations
 
 import asyncio
 
+from kybern.wire.message import RawStream
 from kybern.wire.remotecommand import protocol
 from kybern.wire.remotecommand.client import RemoteCommand
-from kybern.wire.remotecommand.protocol import STDERR, STDOUT
+from kybern.wire.remotecommand.protocol import STDERR, STDOUT, Options
 from kybern.wire.remotecommand.server import CommandStreams
+from kybern.wire.spdy.connection import SpdyConnection
+
+
+async def relay(near: CommandStreams, raw: RawStream, options: Options) -> None:
+    """Run `near`'s command over the upgraded SPDY connection `raw`, which is closed at the end."""
+    connection = SpdyConnection(raw, is_server=False)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(connection.run(), name="remote command: far frames")
+            try:
+                await join(near, await RemoteCommand.start(connection, options))
+            finally:
+                connection.close()
+    finally:
+        raw.close()
 
 
 async def join(near: CommandStreams, far: RemoteCommand) -> None:

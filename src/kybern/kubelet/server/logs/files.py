@@ -13,8 +13,8 @@ import threading
 from collections.abc import Awaitable, Callable
 
 from kybern.kubelet.server.logs.lines import LineFormatter
-from kybern.kubelet.server.logs.options import LogOptions
 from kybern.machinery.clock import Clock
+from kybern.machinery.log_options import LogOptions
 from kybern.wire.message import Sink
 
 _PIECE = 256 * 1024

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 
-from kybern.kubelet.server.logs.options import LogOptions
+from kybern.machinery.log_options import LogOptions
 
 
 class LineFormatter:

@@ -1,4 +1,7 @@
-"""What a client asks of a log: query parameters to typed options. Pure; used by server/application."""
+"""What a client asks of a container log: query parameters to typed options. Pure.
+
+Read by apiserver/proxy, which refuses what makes no sense, and by kubelet/server/logs, which obeys.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ class LogOptions:
     stream: str = ""  # "stdout", "stderr" or "": both
 
 
-def parse_options(query: Mapping[str, Sequence[str]], now: datetime.datetime) -> LogOptions:
-    """Raises ApiError (400 for what cannot be read, 422 for what makes no sense)."""
+def parse_options(query: Mapping[str, Sequence[str]], now: datetime.datetime, pod: str = "") -> LogOptions:
+    """`pod` is named in errors. Raises ApiError (400 for what cannot be read, 422 for what makes no sense)."""
     seconds, moment = _integer(query, "sinceSeconds"), _first(query, "sinceTime")
     tail, limit = _integer(query, "tailLines"), _integer(query, "limitBytes")
     stream = _first(query, "stream") or "All"
@@ -42,7 +45,7 @@ def parse_options(query: Mapping[str, Sequence[str]], now: datetime.datetime) ->
     elif stream != "All" and tail is not None:
         faults.append(status.forbidden_field("", "`tailLines` and specific `stream` are mutually exclusive for now"))
     if faults:
-        raise ApiError.invalid("", "PodLogOptions", "", faults)
+        raise ApiError.invalid("", "PodLogOptions", pod, faults)
     since = None
     if moment:
         since = _parse_time(moment)
