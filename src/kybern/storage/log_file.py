@@ -28,7 +28,7 @@ from kybern.storage.interface import Change, Record, Revision, StoreError, Store
 
 FORMAT = 1  # PRAGMA user_version; another one is refused
 APPLICATION = 0x4B794274  # PRAGMA application_id: "KyBt"
-CHECKPOINT_PAGES = 4_000  # of 4 KiB: rarely enough to cost little, small enough to be read back at once
+CHECKPOINT_PAGES = 2_000  # of 4 KiB: each stalls writers for some 20 ms, and a reopened file replays at most this much
 BUSY_TIMEOUT = 5_000  # ms; only the scrub and an operator's shell compete
 
 _SCHEMA = f"""
