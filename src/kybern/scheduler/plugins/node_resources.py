@@ -1,0 +1,82 @@
+"""NodeResourcesFit and NodeResourcesBalancedAllocation: room for the pod, and using nodes evenly.
+
+Only what the pod asks for is looked at: a node whose other resources are overdrawn still takes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from kybern.scheduler.cluster import Cluster
+from kybern.scheduler.objects import PodInfo
+from kybern.scheduler.plugins import contract
+from kybern.scheduler.plugins.contract import MOST_POINTS, Change, Event, Points, Rejection, Rows
+
+
+def _frees_something(pod: PodInfo, change: Change) -> bool:
+    # Every pod that goes frees one of the node's places, and what it asked for.
+    return bool(change.old.node_name or change.old.nominated)
+
+
+def _has_more(pod: PodInfo, change: Change) -> bool:
+    old, new = change.old.status, change.new.status
+    return bool((old.allocatable or old.capacity) != (new.allocatable or new.capacity))
+
+
+@contract.filter(
+    "NodeResourcesFit",
+    wakes={
+        Event.NODE_ADDED: contract.always,
+        Event.NODE_CHANGED: _has_more,
+        Event.POD_GONE: _frees_something,
+        Event.POD_CHANGED: contract.always,
+        Event.OWN_CHANGE: contract.always,
+    },
+)
+def node_resources_fit(pod: PodInfo, cluster: Cluster) -> Iterable[Rejection]:
+    snapshot = cluster.snapshot
+    full = snapshot.pod_count + 1 > snapshot.pod_limit
+    if full.any():
+        yield Rejection(full, "Too many pods", is_final=False)
+    for name, wanted in pod.requests.items():
+        column = snapshot.resources.get(name)
+        if column is None:
+            yield Rejection(np.ones(len(snapshot), dtype=np.bool_), f"Insufficient {name}", is_final=True)
+            continue
+        allocatable = snapshot.allocatable[:, column]
+        never = allocatable < wanted
+        short = allocatable - snapshot.requested[:, column] < wanted
+        if never.any():
+            yield Rejection(never, f"Insufficient {name}", is_final=True)
+        yield Rejection(short & ~never, f"Insufficient {name}")
+
+
+@contract.score("NodeResourcesFit")
+def least_allocated(pod: PodInfo, cluster: Cluster, rows: Rows) -> Points | None:
+    """The share of cpu and memory that stays free, averaged over those a node has."""
+    snapshot = cluster.snapshot
+    allocatable = snapshot.allocatable[rows, :2]
+    used = snapshot.nonzero[rows] + np.array(pod.nonzero, dtype=np.int64)
+    has = allocatable > 0
+    safe = np.where(has, allocatable, 1)
+    free = np.where(has & (used <= allocatable), np.floor((allocatable - used) * MOST_POINTS / safe), 0.0)
+    count = has.sum(axis=1)
+    points: Points = np.floor(free.sum(axis=1) / np.maximum(count, 1))
+    return points
+
+
+@contract.score("NodeResourcesBalancedAllocation")
+def balanced_allocation(pod: PodInfo, cluster: Cluster, rows: Rows) -> Points | None:
+    """How alike the used shares of cpu and memory are; no opinion on pods that ask for neither."""
+    wanted = np.array([pod.requests.get("cpu", 0), pod.requests.get("memory", 0)], dtype=np.int64)
+    if not wanted.any():
+        return None
+    snapshot = cluster.snapshot
+    allocatable = snapshot.allocatable[rows, :2]
+    has = allocatable > 0
+    share = np.minimum((snapshot.requested[rows, :2] + wanted) / np.where(has, allocatable, 1), 1.0)
+    spread = np.where(has.all(axis=1), np.abs(share[:, 0] - share[:, 1]) / 2, 0.0)
+    points: Points = np.floor((1 - spread) * MOST_POINTS)
+    return points
