@@ -208,6 +208,9 @@ class ResourceStore:
             self.strategy.prepare_status_update(obj, old)
             return self.strategy.validate_status_update
         if write.subresource:
+            prepare = getattr(self.strategy, f"prepare_{write.subresource}_update", None)
+            if prepare is not None:
+                prepare(obj, old)
             return getattr(self.strategy, f"validate_{write.subresource}_update", _nothing_wrong)
         self.strategy.prepare_update(obj, old)
         return self.strategy.validate_update
@@ -255,7 +258,10 @@ class ResourceStore:
         obj.metadata.resourceVersion = ""
         uid = obj.metadata.uid
         grace = self.strategy.graceful_seconds(obj, options.gracePeriodSeconds)
-        obj.metadata.finalizers = metadata.finalizers_after(obj, options.propagationPolicy, options.orphanDependents)
+        propagation = options.propagationPolicy
+        if propagation is None and options.orphanDependents is None and obj.metadata.deletionTimestamp is None:
+            propagation = self.strategy.default_propagation
+        obj.metadata.finalizers = metadata.finalizers_after(obj, propagation, options.orphanDependents)
         already = obj.metadata.deletionTimestamp is not None
         if grace == 0 and self.strategy.may_go(obj):
             if write.dry_run:

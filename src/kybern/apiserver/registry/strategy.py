@@ -17,6 +17,7 @@ from typing import Any
 
 from kybern.api import codec
 from kybern.api.resource import Resource
+from kybern.apiserver.registry import facts
 from kybern.apiserver.request import Reader, User, Writer
 from kybern.machinery import defaults, validation
 from kybern.machinery.clock import Clock
@@ -35,43 +36,28 @@ class Context:
     node_port_range: tuple[int, int] = (30000, 32767)
 
 
-# Kinds whose spec changes bump metadata.generation (group_resource). Pods do as well since 1.34.
-GENERATION_KINDS = frozenset(
-    {
-        "pods", "replicationcontrollers", "deployments.apps", "replicasets.apps", "statefulsets.apps",
-        "daemonsets.apps", "jobs.batch", "cronjobs.batch", "ingresses.networking.k8s.io",
-        "networkpolicies.networking.k8s.io", "poddisruptionbudgets.policy", "resourceclaims.resource.k8s.io",
-        "customresourcedefinitions.apiextensions.k8s.io", "flowschemas.flowcontrol.apiserver.k8s.io",
-        "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
-        "validatingwebhookconfigurations.admissionregistration.k8s.io",
-        "mutatingwebhookconfigurations.admissionregistration.k8s.io",
-        "validatingadmissionpolicies.admissionregistration.k8s.io",
-        "mutatingadmissionpolicies.admissionregistration.k8s.io",
-        "priorityclasses.scheduling.k8s.io", "csidrivers.storage.k8s.io",
-        "horizontalpodautoscalers.autoscaling", "runtimeclasses.node.k8s.io",
-    }
-)  # fmt: skip
-
-
 class Strategy:
     """The generic rules of every kind with metadata, and spec and status where it has them."""
-
-    # Names may come without rule of their own; PUT to a missing name creates (leases, endpoints do upstream).
-    create_on_update = False
-    # DELETE answers with the last state of the object instead of a Status.
-    returns_deleted = False
-    # Unconditional update (no resourceVersion in the body) is allowed.
-    unconditional_update = True
 
     def __init__(self, context: Context, resource: Resource) -> None:
         self.context = context
         self.resource = resource
+        name = resource.group_resource
+        # PUT to a missing name creates.
+        self.create_on_update = name in facts.CREATE_ON_UPDATE
+        # DELETE answers with the last state of the object instead of a Status.
+        self.returns_deleted = name in facts.RETURNS_DELETED
+        # Unconditional update (no resourceVersion in the body) is allowed.
+        self.unconditional_update = name not in facts.CONDITIONAL_UPDATE
+        # What becomes of dependents where a deletion does not say.
+        self.default_propagation = "Orphan" if name in facts.ORPHANING else None
+        self._has_generation = name in facts.GENERATION
 
     def prepare_create(self, obj: Any, user: User) -> None:
         """Reset what a client may not set: status, generation."""
         if hasattr(obj, "status") and self._has_status():
             obj.status = type(obj)().status
-        if self.resource.group_resource in GENERATION_KINDS:
+        if self._has_generation:
             obj.metadata.generation = 1
 
     def prepare_update(self, obj: Any, old: Any) -> None:
@@ -152,7 +138,7 @@ class Strategy:
 
     def _bump_generation(self, obj: Any, old: Any) -> None:
         """Upstream compares everything but metadata and status."""
-        if self.resource.group_resource not in GENERATION_KINDS:
+        if not self._has_generation:
             return
         for field in obj.__struct_fields__:
             if field not in ("metadata", "status") and getattr(obj, field) != getattr(old, field):

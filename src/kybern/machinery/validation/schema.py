@@ -23,7 +23,8 @@ def check(obj: Any, errors: Errors) -> None:
     for field in msgspec.structs.fields(type(obj)):
         if field.name not in _SKIPPED:
             _walk(getattr(obj, field.name), field.encode_name, errors)
-    for name in _required_texts(type(obj)):
+    kind: Any = type(obj)
+    for name in _required_texts(kind):
         if name not in _SKIPPED and not getattr(obj, name):
             errors.append(required(name))
 

@@ -1,10 +1,49 @@
-"""What is special about each resource when it is written. One file a family; `STRATEGIES` is read by registry/registry."""
+"""What is special about each resource when it is written, one file a family. Read by registry/registry.
+
+Resources that are not listed are written by the generic rules of registry/strategy.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from kybern.api.resource import Resource
+from kybern.apiserver.registry.strategies.cluster import (
+    CertificateSigningRequests,
+    CustomResourceDefinitions,
+    EndpointSlices,
+    Events,
+    Nodes,
+    PodDisruptionBudgets,
+    ResourceSlices,
+    Secrets,
+)
+from kybern.apiserver.registry.strategies.jobs import Jobs
+from kybern.apiserver.registry.strategies.namespaces import Namespaces
+from kybern.apiserver.registry.strategies.pods import Pods
+from kybern.apiserver.registry.strategies.services import Services
+from kybern.apiserver.registry.strategies.storage import PersistentVolumeClaims, PersistentVolumes
+from kybern.apiserver.registry.strategies.workloads import DaemonSets, StatefulSets, WithReplicas
 from kybern.apiserver.registry.strategy import Context, Strategy
 
-STRATEGIES: dict[str, Callable[[Context, Resource], Strategy]] = {}
+# By group_resource of the stored version.
+STRATEGIES: dict[str, Callable[[Context, Resource], Strategy]] = {
+    "pods": Pods,
+    "services": Services,
+    "namespaces": Namespaces,
+    "nodes": Nodes,
+    "events": Events,
+    "secrets": Secrets,
+    "persistentvolumeclaims": PersistentVolumeClaims,
+    "persistentvolumes": PersistentVolumes,
+    "replicationcontrollers": WithReplicas,
+    "replicasets.apps": WithReplicas,
+    "daemonsets.apps": DaemonSets,
+    "statefulsets.apps": StatefulSets,
+    "jobs.batch": Jobs,
+    "poddisruptionbudgets.policy": PodDisruptionBudgets,
+    "endpointslices.discovery.k8s.io": EndpointSlices,
+    "certificatesigningrequests.certificates.k8s.io": CertificateSigningRequests,
+    "resourceslices.resource.k8s.io": ResourceSlices,
+    "customresourcedefinitions.apiextensions.k8s.io": CustomResourceDefinitions,
+}

@@ -1,0 +1,152 @@
+"""Nodes, events, secrets, certificate requests, disruption budgets, endpoint slices, custom resource definitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kybern.api import scalars
+from kybern.api.apiextensions_v1 import CustomResourceDefinition, CustomResourceDefinitionNames
+from kybern.api.certificates_v1 import CertificateSigningRequest
+from kybern.api.core_v1 import Event, Node
+from kybern.api.policy_v1 import PodDisruptionBudgetStatus
+from kybern.api.resource_v1 import ResourceSlice
+from kybern.apiserver.registry.strategy import Strategy
+from kybern.apiserver.request import User
+
+
+class Nodes(Strategy):
+    def prepare_create(self, obj: Any, user: User) -> None:
+        # A kubelet registers its node whole: capacity and conditions come with the first write.
+        node: Node = obj
+        node.spec.configSource = None
+
+    def selectable_fields(self, obj: Any) -> dict[str, str]:
+        return super().selectable_fields(obj) | {"spec.unschedulable": "true" if obj.spec.unschedulable else "false"}
+
+
+class Events(Strategy):
+    def selectable_fields(self, obj: Any) -> dict[str, str]:
+        event: Event = obj
+        involved = event.involvedObject
+        fields = {
+            f"involvedObject.{name}": getattr(involved, name) or ""
+            for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+        }
+        return (
+            super().selectable_fields(obj)
+            | fields
+            | {
+                "reason": event.reason or "",
+                "reportingComponent": event.reportingComponent or "",
+                "source": event.source.component or event.reportingComponent or "",
+                "type": event.type or "",
+            }
+        )
+
+
+class Secrets(Strategy):
+    def selectable_fields(self, obj: Any) -> dict[str, str]:
+        return super().selectable_fields(obj) | {"type": obj.type or ""}
+
+
+class CertificateSigningRequests(Strategy):
+    def prepare_create(self, obj: Any, user: User) -> None:
+        super().prepare_create(obj, user)
+        request: CertificateSigningRequest = obj
+        # Who asks is what authentication says, never what the body says.
+        request.spec.username = user.name
+        request.spec.uid = user.uid or None
+        request.spec.groups = list(user.groups)
+        request.spec.extra = {key: list(values) for key, values in user.extra.items()}
+
+    def prepare_update(self, obj: Any, old: Any) -> None:
+        super().prepare_update(obj, old)
+        obj.spec = old.spec
+
+    def prepare_status_update(self, obj: Any, old: Any) -> None:
+        """Certificate and failure; approval has a subresource of its own."""
+        super().prepare_status_update(obj, old)
+        kept = [c for c in old.status.conditions if c.type in ("Approved", "Denied")]
+        obj.status.conditions = [*kept, *(c for c in obj.status.conditions if c.type not in ("Approved", "Denied"))]
+        self._stamp(obj, old)
+
+    def prepare_approval_update(self, obj: Any, old: Any) -> None:
+        """Approved and Denied, nothing else."""
+        wanted = [c for c in obj.status.conditions if c.type in ("Approved", "Denied")]
+        others = [c for c in old.status.conditions if c.type not in ("Approved", "Denied")]
+        obj.spec = old.spec
+        obj.status.certificate = old.status.certificate
+        obj.status.conditions = [*others, *wanted]
+        self._stamp(obj, old)
+
+    def _stamp(self, request: CertificateSigningRequest, old: CertificateSigningRequest) -> None:
+        now = scalars.render_time(self.context.clock.now())
+        before = {c.type: c for c in old.status.conditions}
+        for condition in request.status.conditions:
+            previous = before.get(condition.type)
+            if condition.lastUpdateTime is None:
+                condition.lastUpdateTime = now
+            if condition.lastTransitionTime is None:
+                unchanged = previous is not None and previous.status == condition.status
+                condition.lastTransitionTime = (previous.lastTransitionTime if unchanged and previous else None) or now
+
+    def selectable_fields(self, obj: Any) -> dict[str, str]:
+        return super().selectable_fields(obj) | {"spec.signerName": obj.spec.signerName}
+
+
+class PodDisruptionBudgets(Strategy):
+    def prepare_create(self, obj: Any, user: User) -> None:
+        super().prepare_create(obj, user)
+        obj.status = PodDisruptionBudgetStatus(disruptionsAllowed=0, currentHealthy=0, desiredHealthy=0, expectedPods=0)
+
+
+class EndpointSlices(Strategy):
+    def prepare_update(self, obj: Any, old: Any) -> None:
+        super().prepare_update(obj, old)
+        # Labels count: they say whose endpoints these are.
+        if obj.metadata.generation == old.metadata.generation and obj.metadata.labels != old.metadata.labels:
+            obj.metadata.generation = (old.metadata.generation or 0) + 1
+
+
+class ResourceSlices(Strategy):
+    def prepare_create(self, obj: Any, user: User) -> None:
+        super().prepare_create(obj, user)
+        self._stamp(obj)
+
+    def prepare_update(self, obj: Any, old: Any) -> None:
+        super().prepare_update(obj, old)
+        self._stamp(obj)
+
+    def _stamp(self, resource_slice: ResourceSlice) -> None:
+        now = scalars.render_time(self.context.clock.now())
+        for device in resource_slice.spec.devices:
+            for taint in device.taints:
+                if taint.timeAdded is None:
+                    taint.timeAdded = now
+
+    def selectable_fields(self, obj: Any) -> dict[str, str]:
+        return super().selectable_fields(obj) | {
+            "spec.nodeName": obj.spec.nodeName or "",
+            "spec.driver": obj.spec.driver,
+        }
+
+
+class CustomResourceDefinitions(Strategy):
+    def prepare_create(self, obj: Any, user: User) -> None:
+        super().prepare_create(obj, user)
+        definition: CustomResourceDefinition = obj
+        definition.status.acceptedNames = CustomResourceDefinitionNames()
+        definition.status.storedVersions = [v.name for v in definition.spec.versions if v.storage]
+
+    def prepare_update(self, obj: Any, old: Any) -> None:
+        super().prepare_update(obj, old)
+        # A version that was ever stored stays listed until somebody has migrated its objects.
+        stored = list(old.status.storedVersions)
+        added = [v.name for v in obj.spec.versions if v.storage and v.name not in stored]
+        if added:
+            obj.status = type(obj.status)(
+                acceptedNames=old.status.acceptedNames,
+                conditions=old.status.conditions,
+                observedGeneration=old.status.observedGeneration,
+                storedVersions=[*stored, *added],
+            )

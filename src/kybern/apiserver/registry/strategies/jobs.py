@@ -1,0 +1,37 @@
+"""Jobs: their pods are told apart by the Job's uid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kybern.api.batch_v1 import Job
+from kybern.api.meta_v1 import LabelSelector
+from kybern.apiserver.registry.strategy import Strategy
+from kybern.apiserver.request import User
+
+_PREFIX = "batch.kubernetes.io/"
+
+
+class Jobs(Strategy):
+    def prepare_create(self, obj: Any, user: User) -> None:
+        super().prepare_create(obj, user)
+        job: Job = obj
+        if not job.spec.manualSelector:
+            _generate_selector(job)
+        if not job.metadata.labels and job.spec.template.metadata.labels:
+            job.metadata.labels = dict(job.spec.template.metadata.labels)
+
+    def selectable_fields(self, obj: Any) -> dict[str, str]:
+        return super().selectable_fields(obj) | {"status.successful": str(obj.status.succeeded or 0)}
+
+
+def _generate_selector(job: Job) -> None:
+    labels = job.spec.template.metadata.labels
+    uid, name = job.metadata.uid, job.metadata.name
+    # Wrong values a client sent stay, for validation to refuse. The old spellings are kept for old clients.
+    for key, value in (("controller-uid", uid), ("job-name", name)):
+        labels.setdefault(key, value)
+        labels.setdefault(_PREFIX + key, value)
+    if job.spec.selector is None:
+        job.spec.selector = LabelSelector()
+    job.spec.selector.matchLabels.setdefault(_PREFIX + "controller-uid", uid)

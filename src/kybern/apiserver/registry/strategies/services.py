@@ -1,0 +1,233 @@
+"""Services: cluster IPs, node ports and health check ports are given out here, kept over updates, and given back."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from kybern.api.core_v1 import Service, ServiceSpec
+from kybern.api.resource import Resource
+from kybern.apiserver.registry.strategies import service_fields as plan
+from kybern.apiserver.registry.strategies.allocation import Pool, PoolFull, Taken, node_ports, service_addresses
+from kybern.apiserver.registry.strategy import Context, Strategy
+from kybern.apiserver.request import User
+from kybern.machinery import validation
+from kybern.machinery.status import ApiError, FieldError, invalid
+
+
+class Services(Strategy):
+    def __init__(self, context: Context, resource: Resource) -> None:
+        super().__init__(context, resource)
+        network = ipaddress.ip_network(context.service_cidr)
+        self._network = network
+        reader, clock = context.reader, context.clock
+
+        def services() -> list[Service]:
+            return reader.list("services")
+
+        def version() -> int:
+            return reader.version("services")
+
+        addresses = service_addresses(int(network.network_address), network.num_addresses)
+        self._addresses = Pool(addresses, lambda: _addresses_of(services()), version, clock.monotonic, context.rng)
+        self._ports = Pool(
+            node_ports(*context.node_port_range),
+            lambda: _ports_of(services()),
+            version,
+            clock.monotonic,
+            context.rng,
+        )
+
+    def prepare_create(self, obj: Any, user: User) -> None:
+        super().prepare_create(obj, user)
+        plan.normalise_cluster_ips(obj.spec, None)
+        plan.fill_families(obj)
+
+    def prepare_update(self, obj: Any, old: Any) -> None:
+        super().prepare_update(obj, old)
+        plan.normalise_cluster_ips(obj.spec, old.spec)
+        plan.keep_allocated(obj.spec, old.spec)
+        plan.drop_unneeded(obj.spec, old.spec)
+        plan.fill_families(obj)
+
+    def validate_create(self, obj: Any) -> list[FieldError]:
+        return validation.validate_create(obj) or self._family_faults(obj.spec)
+
+    def validate_update(self, obj: Any, old: Any) -> list[FieldError]:
+        return validation.validate_update(obj, old) or self._family_faults(obj.spec)
+
+    def _family_faults(self, spec: ServiceSpec) -> list[FieldError]:
+        """Families this cluster does not have."""
+        if not plan.needs_cluster_ip(spec) or (plan.is_headless(spec) and not spec.selector):
+            return []
+        mine = "IPv6" if self._network.version == 6 else "IPv4"
+        faults = [
+            invalid(f"spec.ipFamilies[{i}]", family, "not configured on this cluster")
+            for i, family in enumerate(spec.ipFamilies)
+            if family != mine
+        ]
+        if not faults and spec.ipFamilyPolicy == "RequireDualStack":
+            message = "this cluster is not configured for dual-stack services"
+            faults.append(invalid("spec.ipFamilyPolicy", spec.ipFamilyPolicy, message))
+        return faults
+
+    async def allocate(self, obj: Any, old: Any | None) -> Callable[[], None] | None:
+        service: Service = obj
+        before = set(_numbers(old.spec)) if old is not None else set()
+        taken: list[tuple[Pool, int]] = []
+
+        def give_back() -> None:
+            for pool, number in taken:
+                pool.give_back([number])
+
+        try:
+            self._allocate_address(service, old, taken)
+            self._allocate_ports(service, old, taken)
+            self._allocate_health_check(service, old, taken)
+        except BaseException:
+            give_back()
+            raise
+        # What this update lets go of is held by the old object until the write is done, and then by nobody.
+        for pool, number in before - set(_numbers(service.spec)):
+            self._pool(pool).give_back([number])
+        return give_back
+
+    def _pool(self, name: str) -> Pool:
+        return self._addresses if name == "address" else self._ports
+
+    def _allocate_address(self, service: Service, old: Service | None, taken: list[tuple[Pool, int]]) -> None:
+        spec = service.spec
+        if not plan.needs_cluster_ip(spec) or plan.is_headless(spec):
+            return
+        if spec.clusterIPs:
+            if old is not None and spec.clusterIPs == old.spec.clusterIPs:
+                return
+            for address in spec.clusterIPs:
+                number = int(ipaddress.ip_address(address))
+                if number not in self._addresses.numbers:
+                    raise self._address_error(service, address, "the provided network does not match the current range")
+                try:
+                    self._addresses.take(number)
+                except Taken:
+                    raise self._address_error(service, address, "provided IP is already allocated") from None
+                taken.append((self._addresses, number))
+            return
+        try:
+            number = self._addresses.take_any()
+        except PoolFull:
+            raise ApiError.internal("failed to allocate a serviceIP: range is full") from None
+        taken.append((self._addresses, number))
+        spec.clusterIP = str(ipaddress.ip_address(number))
+        spec.clusterIPs = [spec.clusterIP]
+
+    def _address_error(self, service: Service, address: str, why: str) -> ApiError:
+        fault = invalid("spec.clusterIPs", service.spec.clusterIPs, f"failed to allocate IP {address}: {why}")
+        return self._invalid(service, fault)
+
+    def _invalid(self, service: Service, fault: FieldError) -> ApiError:
+        return ApiError.invalid(self.resource.group, self.resource.kind, service.metadata.name, [fault])
+
+    def _allocate_ports(self, service: Service, old: Service | None, taken: list[tuple[Pool, int]]) -> None:
+        spec = service.spec
+        if not plan.may_have_node_ports(spec):
+            return
+        mine = {p.nodePort for p in old.spec.ports if p.nodePort} if old is not None else set()
+        # Within one Service a number may serve several protocols.
+        given: dict[int, set[str]] = {}
+        for i, port in enumerate(spec.ports):
+            if not port.nodePort:
+                continue
+            protocols = given.setdefault(port.nodePort, set())
+            if port.protocol in protocols:
+                raise self._port_taken(service, i, port.nodePort)
+            if not protocols and port.nodePort not in mine:
+                self._take_port(service, i, port.nodePort, taken)
+            protocols.add(port.protocol or "TCP")
+        if not plan.needs_node_ports(spec):
+            return
+        for port in spec.ports:
+            if port.nodePort:
+                continue
+            # The same port in another protocol gets the same number, if it can.
+            sibling = next(
+                (p.nodePort for p in spec.ports if p.nodePort and p.port == port.port and p.protocol != port.protocol),
+                None,
+            )
+            if sibling is not None and port.protocol not in given.get(sibling, set()):
+                port.nodePort = sibling
+            else:
+                port.nodePort = self._any_port(taken)
+            given.setdefault(port.nodePort, set()).add(port.protocol or "TCP")
+
+    def _take_port(self, service: Service, index: int, number: int, taken: list[tuple[Pool, int]]) -> None:
+        if number not in self._ports.numbers:
+            first, last = self.context.node_port_range
+            message = f"provided port is not in the valid range. The range of valid ports is {first}-{last}"
+            raise self._invalid(service, invalid(f"spec.ports[{index}].nodePort", number, message))
+        try:
+            self._ports.take(number)
+        except Taken:
+            raise self._port_taken(service, index, number) from None
+        taken.append((self._ports, number))
+
+    def _port_taken(self, service: Service, index: int, number: int) -> ApiError:
+        fault = invalid(f"spec.ports[{index}].nodePort", number, "provided port is already allocated")
+        return self._invalid(service, fault)
+
+    def _any_port(self, taken: list[tuple[Pool, int]]) -> int:
+        try:
+            number = self._ports.take_any()
+        except PoolFull:
+            raise ApiError.internal("failed to allocate a nodePort: range is full") from None
+        taken.append((self._ports, number))
+        return number
+
+    def _allocate_health_check(self, service: Service, old: Service | None, taken: list[tuple[Pool, int]]) -> None:
+        spec = service.spec
+        if not plan.needs_health_check_port(spec):
+            return
+        if not spec.healthCheckNodePort:
+            spec.healthCheckNodePort = self._any_port(taken)
+            return
+        if old is not None and old.spec.healthCheckNodePort == spec.healthCheckNodePort:
+            return
+        number = spec.healthCheckNodePort
+        try:
+            if number not in self._ports.numbers:
+                raise Taken
+            self._ports.take(number)
+        except Taken:
+            why = f"failed to allocate requested HealthCheck NodePort {number}: provided port is already allocated"
+            raise ApiError.internal(why) from None
+        taken.append((self._ports, number))
+
+    def after_delete(self, obj: Any) -> None:
+        for pool, number in _numbers(obj.spec):
+            self._pool(pool).give_back([number])
+
+    def selectable_fields(self, obj: Any) -> dict[str, str]:
+        return super().selectable_fields(obj) | {
+            "spec.clusterIP": obj.spec.clusterIP or "",
+            "spec.type": obj.spec.type or "",
+        }
+
+
+def _numbers(spec: ServiceSpec) -> Iterator[tuple[str, int]]:
+    """Everything out of the pools that a Service holds."""
+    for address in spec.clusterIPs or ([spec.clusterIP] if spec.clusterIP else []):
+        if address != plan.HEADLESS:
+            yield "address", int(ipaddress.ip_address(address))
+    for port in spec.ports:
+        if port.nodePort:
+            yield "port", port.nodePort
+    if spec.healthCheckNodePort:
+        yield "port", spec.healthCheckNodePort
+
+
+def _addresses_of(services: list[Service]) -> Iterator[int]:
+    return (number for s in services for pool, number in _numbers(s.spec) if pool == "address")
+
+
+def _ports_of(services: list[Service]) -> Iterator[int]:
+    return (number for s in services for pool, number in _numbers(s.spec) if pool == "port")

@@ -1,0 +1,28 @@
+"""PersistentVolumes, claims and attachments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kybern.api import scalars
+from kybern.apiserver.registry.strategy import Strategy
+from kybern.apiserver.request import User
+
+
+class PersistentVolumeClaims(Strategy):
+    def prepare_create(self, obj: Any, user: User) -> None:
+        super().prepare_create(obj, user)
+        obj.status.phase = "Pending"
+
+
+class PersistentVolumes(Strategy):
+    def prepare_create(self, obj: Any, user: User) -> None:
+        super().prepare_create(obj, user)
+        obj.status.phase = "Pending"
+        obj.status.lastPhaseTransitionTime = scalars.render_time(self.context.clock.now())
+
+    def prepare_status_update(self, obj: Any, old: Any) -> None:
+        super().prepare_status_update(obj, old)
+        unstamped = obj.status.lastPhaseTransitionTime in (None, old.status.lastPhaseTransitionTime)
+        if obj.status.phase != old.status.phase and unstamped:
+            obj.status.lastPhaseTransitionTime = scalars.render_time(self.context.clock.now())
