@@ -92,33 +92,44 @@ def plan_claim(owner: Any, selector: Selector, own: Iterable[T], orphaned: Itera
     return Claim(tuple(kept), tuple(adopt), tuple(release))
 
 
-async def apply_claim(context: runtime.Context, owner: Any, claim: Claim[T]) -> list[T]:
-    """Write it, and return what the owner holds then. The owner is asked for afresh before anything is adopted."""
+async def apply_claim(context: runtime.Context, owner: Any, claim: Claim[T], *, finalizer: str = "") -> list[T]:
+    """Write it, and return what the owner holds then. The owner is asked for afresh before anything is adopted.
+
+    `finalizer` comes with adoption and goes with release.
+    """
     held = list(claim.kept)
     for obj in claim.release:
-        await _set_owners(context, obj, lambda refs: [r for r in refs if r.uid != owner.metadata.uid])
+        await _set_owners(context, obj, lambda refs: [r for r in refs if r.uid != owner.metadata.uid], drop=finalizer)
     if claim.adopt:
         live = await context.client.get(type(owner), owner.metadata.namespace, owner.metadata.name)
         if live.metadata.uid != owner.metadata.uid or live.metadata.deletionTimestamp:
             return held
         for obj in claim.adopt:
-            adopted = await _set_owners(context, obj, lambda refs: [*refs, reference_to(owner)])
+            adopted = await _set_owners(context, obj, lambda refs: [*refs, reference_to(owner)], add=finalizer)
             if adopted is not None:
                 held.append(adopted)
     return held
 
 
 async def _set_owners(
-    context: runtime.Context, obj: T, change: Callable[[list[OwnerReference]], list[OwnerReference]]
+    context: runtime.Context,
+    obj: T,
+    change: Callable[[list[OwnerReference]], list[OwnerReference]],
+    *,
+    add: str = "",
+    drop: str = "",
 ) -> T | None:
     meta = cast("Any", obj).metadata
-    patch = {
-        "metadata": {
-            "uid": meta.uid,
-            "resourceVersion": meta.resourceVersion,
-            "ownerReferences": codec.to_json(change(meta.ownerReferences)),
-        }
+    fields: dict[str, Any] = {
+        "uid": meta.uid,
+        "resourceVersion": meta.resourceVersion,
+        "ownerReferences": codec.to_json(change(meta.ownerReferences)),
     }
+    if add and add not in meta.finalizers:
+        fields["finalizers"] = [*meta.finalizers, add]
+    if drop in meta.finalizers:
+        fields["finalizers"] = [f for f in meta.finalizers if f != drop]
+    patch = {"metadata": fields}
     try:
         return await context.patch(type(obj), meta.namespace, meta.name, patch)
     except ApiError as error:

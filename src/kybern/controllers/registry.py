@@ -17,6 +17,21 @@ CONTROLLERS: dict[str, str] = {
     "replicaset-controller": "replicaset",
     "replicationcontroller-controller": "replicationcontroller",
     "deployment-controller": "deployment",
+    "job-controller": "job",
+    "ttl-after-finished-controller": "ttl_after_finished",
+    "namespace-controller": "namespace",
+    "serviceaccount-controller": "serviceaccount",
+    "serviceaccount-token-controller": "serviceaccount_token",
+    "root-ca-certificate-publisher-controller": "root_ca",
+    "endpoints-controller": "endpoints",
+    "endpointslice-controller": "endpointslice",
+    "endpointslice-mirroring-controller": "endpointslice_mirroring",
+    "node-ipam-controller": "node_ipam",
+    "node-lifecycle-controller": "node_lifecycle",
+    "taint-eviction-controller": "taint_eviction",
+    "pod-garbage-collector-controller": "pod_gc",
+    "clusterrole-aggregation-controller": "clusterrole_aggregation",
+    "garbage-collector-controller": "garbage_collector",
 }
 
 

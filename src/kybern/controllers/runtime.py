@@ -229,6 +229,12 @@ def enqueue_on_change(loop: Loop, informer: Informer[Any]) -> None:
     informer.on_change(lambda old, new: loop.queue.add(shapes.key_of(new if new is not None else old)))
 
 
+def is_namespace_ending(error: ApiError) -> bool:
+    """Nothing can be created in a namespace that goes away: no failure of ours."""
+    causes = error.status.details.causes if error.status.details is not None else []
+    return any(cause.reason == "NamespaceTerminating" for cause in causes)
+
+
 def resource_of(kind: type[Any]) -> Resource:
     """The row of a typed kind."""
     return shapes.of(kind).resource

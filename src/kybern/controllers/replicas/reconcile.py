@@ -84,7 +84,7 @@ class ReplicaController(Generic[T]):
             held = [pod for pod in mine if selector.matches(pod.metadata.labels)]
         counts = plan.count(held, _template_labels(owner), owner.spec.minReadySeconds or 0, self._context.clock.now())
         await self._report(owner, counts, failure, len([p for p in held if pods.is_active(p)]))
-        if failure is not None and not _is_namespace_ending(failure):
+        if failure is not None and not runtime.is_namespace_ending(failure):
             raise failure
         return runtime.RequeueAfter(counts.available_in) if counts.available_in else None
 
@@ -121,7 +121,7 @@ class ReplicaController(Generic[T]):
         try:
             pod = await self._context.create(pods.from_template(owner.spec.template, owner))
         except ApiError as error:
-            if not _is_namespace_ending(error):
+            if not runtime.is_namespace_ending(error):
                 self._recorder.event(owner, "Warning", "FailedCreate", f"Error creating: {error}")
             raise
         self._recorder.event(owner, "Normal", "SuccessfulCreate", f"Created pod: {pod.metadata.name}")
@@ -162,9 +162,3 @@ class ReplicaController(Generic[T]):
 
 def _template_labels(owner: Any) -> dict[str, str]:
     return owner.spec.template.metadata.labels if owner.spec.template is not None else {}
-
-
-def _is_namespace_ending(error: ApiError) -> bool:
-    """Nothing can be created in a namespace that goes away: no failure of ours."""
-    causes = error.status.details.causes if error.status.details is not None else []
-    return any(cause.reason == "NamespaceTerminating" for cause in causes)
