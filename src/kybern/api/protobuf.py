@@ -73,7 +73,8 @@ def to_json(kind: type[msgspec.Struct], raw: bytes) -> dict[str, Any]:
     message = f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}"
     if message not in FIELDS:
         raise ProtobufError(f"{kind.__name__} has no protobuf form")
-    return _message(message, raw, 0)
+    value: dict[str, Any] = _message(message, raw, 0)
+    return value
 
 
 @functools.cache

@@ -118,7 +118,7 @@ async def _remove_sandbox(client: object, sandbox: str) -> None:
 
     assert isinstance(client, CriClient)
     for container in await client.list_containers():
-        if container.sandbox == sandbox:
+        if container.sandbox_id == sandbox:
             try:
                 await client.stop_container(container.id, 0)
             except CriError:

@@ -59,7 +59,8 @@ def _documents(text: bytes | str, duplicates: list[str] | None) -> Iterator[Any]
     try:
         while loader.check_node():
             node = loader.get_node()
-            yield _Reader(duplicates).value(node, 0, "")
+            if node is not None:
+                yield _Reader(duplicates).value(node, 0, "")
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ManifestError(f"error converting YAML to JSON: {_one_line(error)}") from None
     finally:
