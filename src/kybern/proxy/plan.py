@@ -241,12 +241,16 @@ class _Draft:
         chain = self._chain(kind, port, protocol)
         if chain in self.chains:
             return chain
+        # A packet on its way while a change is made may read the rules of before and the maps of after, and miss.
+        # The last rule, which needs no map, catches it; else it would leave untranslated, and be refused.
         if self.service.spec.sessionAffinity != "ClientIP":
-            self.chains[chain] = (Balance(protocol, targets),)
+            last = Forward(protocol, targets[0])
+            self.chains[chain] = (Balance(protocol, targets), last) if len(targets) > 1 else (last,)
             return chain
         entries = [self._endpoint_chain(port, protocol, target) for target in targets]
         known = tuple(GotoIfRemembered(memory, entry) for memory, entry in entries)
-        self.chains[chain] = (*known, BalanceChains(tuple(entry for _, entry in entries)))
+        choice = (BalanceChains(tuple(entry for _, entry in entries)),) if len(entries) > 1 else ()
+        self.chains[chain] = (*known, *choice, Goto(entries[0][1]))
         return chain
 
     def _endpoint_chain(self, port: ServicePort, protocol: str, target: Target) -> tuple[str, str]:

@@ -260,8 +260,8 @@ class _Walk:
         return self._verdict(action)
 
     def _verdict(self, text: str) -> bool:
-        if text in ("drop", "reject"):
-            self.verdict = text
+        if text in ("drop", "reject", "reject with tcp reset"):
+            self.verdict = text.split()[0]
             return True
         if text == "jump mark-for-masquerade":
             self.is_marked = True

@@ -20,7 +20,7 @@ from kybern.kubelet.cni import conflist, port_maps
 from kybern.kubelet.cni.conflist import PodNetwork
 
 _NFT = "/usr/sbin/nft"
-_IPTABLES = "/usr/sbin/iptables"
+_IPTABLES = {"ip": "/usr/sbin/iptables", "ip6": "/usr/sbin/ip6tables"}  # the plugin prepares both
 _SIOCGIFMTU = 0x8921
 _DEFAULT_MTU = 1500
 # Packets of pods pass through the host. A pod that reaches itself through a Service goes back where it came
@@ -61,7 +61,9 @@ def cleanup(directory: Path, lease_directory: Path) -> None:
     (directory / conflist.FILE).unlink(missing_ok=True)
     shutil.rmtree(lease_directory / conflist.NAME, ignore_errors=True)
     _run_nft(conflist.render_removal())
-    _remove_port_maps()
+    for family, program in _IPTABLES.items():
+        if os.access(program, os.X_OK):
+            _remove_port_maps(family, program)
 
 
 def default_mtu() -> int:
@@ -91,24 +93,19 @@ def _run_nft(script: str) -> None:
     subprocess.run([_NFT, "-f", "-"], input=script.encode(), check=True, capture_output=True, timeout=30)
 
 
-def _remove_port_maps() -> None:
-    if not os.access(_IPTABLES, os.X_OK):
-        return
-    listing = _iptables("-S")
-    commands = port_maps.plan_removal(listing)
-    if not commands:
-        return
-    for arguments in commands:
-        _iptables(*arguments)
-    if not port_maps.has_rules(_iptables("-S")):
+def _remove_port_maps(family: str, program: str) -> None:
+    listing = _iptables(program, "-S")
+    for arguments in port_maps.plan_removal(listing):
+        _iptables(program, *arguments)
+    if not port_maps.has_rules(_iptables(program, "-S")):
         # iptables-nft made the table for the plugin; iptables makes it again when somebody needs it.
-        subprocess.run([_NFT, "delete", "table", "ip", "nat"], check=False, capture_output=True, timeout=30)
+        subprocess.run([_NFT, "delete", "table", family, "nat"], check=False, capture_output=True, timeout=30)
 
 
-def _iptables(*arguments: str) -> str:
-    command = [_IPTABLES, "-w", "5", "-t", "nat", *arguments]
+def _iptables(program: str, *arguments: str) -> str:
+    command = [program, "-w", "5", "-t", "nat", *arguments]
     result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
     if result.returncode:
-        log.warning("iptables failed", arguments=arguments, error=result.stderr.strip())
+        log.warning("iptables failed", command=command, error=result.stderr.strip())
         return ""
     return result.stdout

@@ -30,6 +30,9 @@ class Ranges:
     def __init__(self) -> None:
         self._ranges: dict[str, Range] = {}
         self._free: dict[int, list[int]] = {}
+        # Given back since the last `take`. Not given out before the next: a packet that still reads the rules of
+        # before must not find another Service's endpoint.
+        self._resting: list[Range] = []
         self._next = 0
         self.removed: list[int] = []
         self.added: list[tuple[int, Target]] = []
@@ -38,6 +41,9 @@ class Ranges:
         """Numbers to delete, and numbers to add with their targets, since the last call."""
         taken = (self.removed, self.added)
         self.removed, self.added = [], []
+        for old in self._resting:
+            self._free.setdefault(old.size, []).append(old.start)
+        self._resting = []
         return taken
 
     def assign(self, chain: str, targets: tuple[Target, ...]) -> int:
@@ -65,7 +71,7 @@ class Ranges:
         old = self._ranges.pop(chain, None)
         if old is not None:
             self.removed += range(old.start, old.start + len(old.targets))
-            self._free.setdefault(old.size, []).append(old.start)
+            self._resting.append(old)
 
     def _allocate(self, size: int) -> int:
         free = self._free.get(size)

@@ -45,8 +45,9 @@ SETS = {
     "cluster-ips": "type ipv4_addr",
     "hairpin-connections": "type ipv4_addr . ipv4_addr",
 }
-# Every Service's endpoints, numbered; a Service's rule draws from its own range. See ranges.py.
-ENDPOINTS_TYPE = "typeof numgen random mod 2 : ip daddr . tcp dport"
+# Every Service's endpoints, numbered; a Service's rule draws from its own range. See ranges.py. One map a protocol:
+# nft takes the type's `dport` for a condition, and refuses a rule that has another.
+ENDPOINTS_TYPES = {p: f"typeof numgen random mod 2 : ip daddr . {p} dport" for p in ("tcp", "udp", "sctp")}
 # Clients of one endpoint. Bounded: who does not fit is balanced anew.
 MEMORY_TYPE = "type ipv4_addr ; flags dynamic, timeout ; size 65536"
 
@@ -98,6 +99,8 @@ def fixed_rules(settings: Settings) -> list[tuple[str, str]]:
         ("nodeport-endpoints-check", f"{local} {node_key} vmap @no-endpoint-nodeports"),
         ("cluster-ips-check", "ip daddr @cluster-ips goto reject-chain"),
         ("mark-for-masquerade", f"meta mark set meta mark or {settings.mark}"),
+        # The kernel sends one ICMP error a second to a client; resets are not held back.
+        ("reject-chain", "meta l4proto tcp reject with tcp reset"),
         ("reject-chain", "reject"),
     ]
     if settings.masquerade_all:

@@ -30,8 +30,8 @@ class Writer:
 
     def __init__(self, settings: table.Settings) -> None:
         self.settings = settings
-        self._ranges = Ranges()
-        self._map = "endpoints-a"
+        self._ranges = {protocol: Ranges() for protocol in table.ENDPOINTS_TYPES}
+        self._generation = "a"
 
     def render_delta(self, delta: Delta) -> str:
         """Additions first, then what pointed to the old, then the old."""
@@ -39,7 +39,7 @@ class Writer:
         lines += [f"add chain {WHERE} {name}" for name in delta.chains if name in delta.chains_new]
         rules = self._rules(delta.chains)
         for name in delta.chains_gone:
-            self._ranges.release(name)
+            self._release(name)
         lines += self._endpoint_changes()
         lines += [f"flush chain {WHERE} {name}" for name in delta.chains if name not in delta.chains_new]
         lines += rules
@@ -53,18 +53,18 @@ class Writer:
     def render_whole(self, ruleset: Ruleset, existing: Existing | None) -> str:
         """The table as it should be. What `existing` holds is reused, so that sessions keep their endpoint."""
         chains, memories, elements = ruleset.chains(), ruleset.memories(), ruleset.elements()
-        self._ranges = Ranges()
-        # Elements of a map cost time for each rule that reads it: they go into a fresh map, before any rule.
         existing = existing or Existing()
-        self._map = "endpoints-b" if "endpoints-a" in existing.maps else "endpoints-a"
-        stale_maps = existing.maps - table.MAPS.keys() - {self._map}
+        # Elements of a map cost time for each rule that reads it: they go into fresh maps, before any rule.
+        self._ranges = {protocol: Ranges() for protocol in table.ENDPOINTS_TYPES}
+        self._generation = "b" if self._map("tcp", "a") in existing.maps else "a"
+        fresh = {self._map(protocol): kind for protocol, kind in table.ENDPOINTS_TYPES.items()}
+        stale_maps = existing.maps - table.MAPS.keys() - fresh.keys()
         lines = [f"add table {WHERE}", f"flush table {WHERE}"]
         lines += [f"add map {WHERE} {name} {{ {kind} ; }}" for name, kind in table.MAPS.items()]
         lines += [f"add set {WHERE} {name} {{ {kind} ; }}" for name, kind in table.SETS.items()]
-        lines += [f"add map {WHERE} {self._map} {{ {table.ENDPOINTS_TYPE} ; }}"]
+        lines += [f"delete map {WHERE} {name}" for name in sorted(existing.maps & fresh.keys())]
+        lines += [f"add map {WHERE} {name} {{ {kind} ; }}" for name, kind in fresh.items()]
         lines += [f"add set {WHERE} {name} {{ {table.MEMORY_TYPE} ; }}" for name in sorted(memories - existing.sets)]
-        if self._map in existing.maps:
-            lines.append(f"flush map {WHERE} {self._map}")
         lines += [f"flush map {WHERE} {name}" for name in table.MAPS]
         lines += [f"flush set {WHERE} {name}" for name in table.SETS]
         lines += [f"add chain {WHERE} {name} {{ {hook} ; }}" for name, hook in table.HOOKS.items()]
@@ -79,24 +79,38 @@ class Writer:
         lines += [f"delete map {WHERE} {name}" for name in sorted(stale_maps)]
         return "\n".join(lines) + "\n"
 
+    def _map(self, protocol: str, generation: str = "") -> str:
+        return f"endpoints-{generation or self._generation}-{protocol}"
+
+    def _release(self, chain: str) -> None:
+        for ranges in self._ranges.values():
+            ranges.release(chain)
+
     def _rules(self, chains: Mapping[str, tuple[Rule, ...]]) -> list[str]:
         lines = []
         for name, rules in chains.items():
             balance = next((rule for rule in rules if isinstance(rule, Balance)), None)
-            start = self._ranges.assign(name, balance.targets) if balance else 0
+            start, source = 0, ""
             if balance is None:
-                self._ranges.release(name)
-            lines += [f"add rule {WHERE} {name} {render_rule(rule, start, self._map)}" for rule in rules]
+                self._release(name)
+            else:
+                start, source = (
+                    self._ranges[balance.protocol].assign(name, balance.targets),
+                    self._map(balance.protocol),
+                )
+            lines += [f"add rule {WHERE} {name} {render_rule(rule, start, source)}" for rule in rules]
         return lines
 
     def _endpoint_changes(self) -> list[str]:
-        removed, added = self._ranges.take()
         lines = []
-        if removed:
-            lines.append(f"delete element {WHERE} {self._map} {{ {', '.join(map(str, removed))} }}")
-        if added:
-            arms = ", ".join(f"{number} : {target.ip} . {target.port}" for number, target in added)
-            lines.append(f"add element {WHERE} {self._map} {{ {arms} }}")
+        for protocol, ranges in self._ranges.items():
+            removed, added = ranges.take()
+            where = f"element {WHERE} {self._map(protocol)}"
+            if removed:
+                lines.append(f"delete {where} {{ {', '.join(map(str, removed))} }}")
+            if added:
+                arms = ", ".join(f"{number} : {target.ip} . {target.port}" for number, target in added)
+                lines.append(f"add {where} {{ {arms} }}")
         return lines
 
 

@@ -2,6 +2,7 @@
 
 from kybern.kubelet.cni import port_maps
 
+COMMENT = "CNI portfwd requiring masquerade"
 LISTING = """\
 -P PREROUTING ACCEPT
 -P POSTROUTING ACCEPT
@@ -21,8 +22,8 @@ def test_jumps_go_first_then_what_they_led_to() -> None:
     commands = port_maps.plan_removal(LISTING)
     assert commands[:2] == [
         ["-D", "PREROUTING", "-m", "addrtype", "--dst-type", "LOCAL", "-j", "CNI-HOSTPORT-DNAT"],
-        ["-D", "POSTROUTING", "-m", "comment", "--comment", "CNI portfwd requiring masquerade", "-j", "CNI-HOSTPORT-MASQ"],
-    ]  # fmt: skip
+        ["-D", "POSTROUTING", "-m", "comment", "--comment", COMMENT, "-j", "CNI-HOSTPORT-MASQ"],
+    ]
     assert [c for c in commands if c[0] == "-X"] == [
         ["-X", name]
         for name in ("CNI-DN-9c22ee2dcc39957b4416a", "CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-MASQ", "CNI-HOSTPORT-SETMARK")

@@ -83,6 +83,21 @@ def test_endpoints_come_and_go(nft: Nft) -> None:
     asyncio.run(scenario())
 
 
+def test_every_protocol_is_balanced(nft: Nft) -> None:
+    async def scenario() -> None:
+        kernel = Kernel(nft)
+        await kernel.write_whole()
+        for protocol in ("TCP", "UDP", "SCTP"):
+            obj = service("web", "10.96.0.5", port(80, protocol))
+            await kernel.change(
+                planned(
+                    obj, endpoint_slice("web", [port(80, protocol)], endpoint("10.244.0.2"), endpoint("10.244.0.3"))
+                )
+            )
+
+    asyncio.run(scenario())
+
+
 def test_everything_at_once(nft: Nft) -> None:
     async def scenario() -> None:
         kernel = Kernel(nft)
@@ -142,7 +157,7 @@ def test_the_whole_table_replaces_what_others_left_in_it(nft: Nft) -> None:
         assert left is not None
         assert left.sets < memories
         assert {c for c in left.chains if c.startswith("ep/")} == {"ep/default/web/tcp/80/10.244.0.2/8080"}
-        assert len(left.maps) == len(table.MAPS) + 1
+        assert len(left.maps) == len(table.MAPS) + len(table.ENDPOINTS_TYPES)
 
     asyncio.run(scenario())
 
