@@ -116,10 +116,7 @@ class Strategy:
 
     def selectable_fields(self, obj: Any) -> dict[str, str]:
         """Fields that field selectors may name, with this object's values."""
-        fields = {"metadata.name": obj.metadata.name}
-        if self.resource.namespaced:
-            fields["metadata.namespace"] = obj.metadata.namespace
-        return fields
+        return {"metadata.name": obj.metadata.name, "metadata.namespace": obj.metadata.namespace}
 
     @property
     def selectable(self) -> frozenset[str]:

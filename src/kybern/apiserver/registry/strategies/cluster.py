@@ -21,16 +21,19 @@ class Nodes(Strategy):
         node.spec.configSource = None
 
     def selectable_fields(self, obj: Any) -> dict[str, str]:
-        return super().selectable_fields(obj) | {"spec.unschedulable": "true" if obj.spec.unschedulable else "false"}
+        unschedulable = "true" if obj.spec.unschedulable else "false"
+        return {"metadata.name": obj.metadata.name, "spec.unschedulable": unschedulable}
 
 
 class Events(Strategy):
     def selectable_fields(self, obj: Any) -> dict[str, str]:
         event: Event = obj
         involved = event.involvedObject
+        # Events of both groups are one resource: each group's own names are known.
         fields = {
-            f"involvedObject.{name}": getattr(involved, name) or ""
+            f"{prefix}.{name}": getattr(involved, name) or ""
             for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+            for prefix in ("involvedObject", "regarding")
         }
         return (
             super().selectable_fields(obj)
@@ -38,6 +41,7 @@ class Events(Strategy):
             | {
                 "reason": event.reason or "",
                 "reportingComponent": event.reportingComponent or "",
+                "reportingController": event.reportingComponent or "",
                 "source": event.source.component or event.reportingComponent or "",
                 "type": event.type or "",
             }
@@ -91,7 +95,7 @@ class CertificateSigningRequests(Strategy):
                 condition.lastTransitionTime = (previous.lastTransitionTime if unchanged and previous else None) or now
 
     def selectable_fields(self, obj: Any) -> dict[str, str]:
-        return super().selectable_fields(obj) | {"spec.signerName": obj.spec.signerName}
+        return {"metadata.name": obj.metadata.name, "spec.signerName": obj.spec.signerName}
 
 
 class PodDisruptionBudgets(Strategy):
@@ -125,7 +129,8 @@ class ResourceSlices(Strategy):
                     taint.timeAdded = now
 
     def selectable_fields(self, obj: Any) -> dict[str, str]:
-        return super().selectable_fields(obj) | {
+        return {
+            "metadata.name": obj.metadata.name,
             "spec.nodeName": obj.spec.nodeName or "",
             "spec.driver": obj.spec.driver,
         }

@@ -46,5 +46,4 @@ class Namespaces(Strategy):
         return not obj.metadata.finalizers and not obj.spec.finalizers
 
     def selectable_fields(self, obj: Any) -> dict[str, str]:
-        phase = obj.status.phase or ""
-        return super().selectable_fields(obj) | {"status.phase": phase, "name": obj.metadata.name}
+        return {"metadata.name": obj.metadata.name, "status.phase": obj.status.phase or ""}

@@ -11,9 +11,7 @@ from kybern.apiserver.request import User
 _TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 
-class WithReplicas(Strategy):
-    """ReplicaSets and ReplicationControllers."""
-
+class ReplicationControllers(Strategy):
     def selectable_fields(self, obj: Any) -> dict[str, str]:
         return super().selectable_fields(obj) | {"status.replicas": str(obj.status.replicas)}
 
