@@ -91,7 +91,7 @@ def _with_own(pod: Pod, base: DnsConfig) -> DnsConfig:
     own = pod.spec.dnsConfig
     if own is None:
         return base
-    options: dict[str, str] = dict(o.partition(":")[::2] for o in base.options)  # type: ignore[misc]
+    options: dict[str, str] = dict(o.partition(":")[::2] for o in base.options)
     for option in own.options:
         if option.name:
             options[option.name] = option.value or ""
@@ -155,6 +155,6 @@ def hosts_file(pod: Pod, pod_ips: Sequence[str], name: str, domain: str, node_ho
         lines += [f"{ip}\t{names}" for ip in pod_ips]
         text = "\n".join(lines) + "\n"
     if pod.spec.hostAliases:
-        entries = [f"{alias.ip}\t{'\t'.join(alias.hostnames)}" for alias in pod.spec.hostAliases]
+        entries = ["\t".join([alias.ip, *alias.hostnames]) for alias in pod.spec.hostAliases]
         text += "\n# Entries added by HostAliases.\n" + "\n".join(entries) + "\n"
     return text

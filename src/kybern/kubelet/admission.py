@@ -1,0 +1,147 @@
+"""May a pod run on this node? Asked once, when the node first sees it.
+
+Pure. Called by pod_workers; a Rejected pod becomes Failed with the reason. The scheduler has asked the same
+questions before; this is for pods that came another way, or whose node has changed since.
+Source: "Pod Admission" of the kubelet in the Kubernetes documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kybern.api.core_v1 import Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, Taint, Toleration
+from kybern.kubelet import podkeys, resources, security
+from kybern.kubelet.failures import Rejected
+from kybern.machinery import quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the node has, and what its other pods take."""
+
+    node: Node | None
+    allocatable: Mapping[str, str]
+    others: Sequence[Pod]  # admitted, and not ended
+    allowed_sysctls: tuple[str, ...] = ()
+
+
+def admit(pod: Pod, room: Room) -> None:
+    """Raises Rejected."""
+    problem = security.forbidden_sysctl(pod, room.allowed_sysctls)
+    if problem:
+        raise Rejected("SysctlForbidden", problem)
+    if pod.spec.os is not None and pod.spec.os.name not in ("", "linux"):
+        raise Rejected(
+            "PodOSNotSupported", f"Failed to admit pod as the OS field doesn't match node OS: {pod.spec.os.name}"
+        )
+    _check_resources(pod, room)
+    if room.node is None:
+        return
+    if not _matches_node(pod, room.node):
+        raise Rejected(
+            "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+        )
+    if _host_ports(pod) & {port for other in room.others for port in _host_ports(other)}:
+        raise Rejected(
+            "NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+        )
+    if not podkeys.is_static(pod):
+        _check_taints(pod, room.node)
+
+
+def _check_resources(pod: Pod, room: Room) -> None:
+    limit = quantity.value(room.allocatable.get("pods", "110"))
+    if len(room.others) + 1 > limit:
+        raise Rejected("OutOfpods", _lacking("pods", 1, len(room.others), limit))
+    if podkeys.is_critical(pod):
+        return
+    used = quantity.add_maps(resources.pod_requests(other) for other in room.others)
+    for name, amount in sorted(resources.pod_requests(pod).items()):
+        wanted = quantity.nano(amount)
+        if wanted == 0:
+            continue
+        has = quantity.nano(room.allocatable.get(name, "0"))
+        taken = quantity.nano(used.get(name, "0"))
+        if wanted > has - taken:
+            unit = 10**6 if name == "cpu" else 10**9
+            raise Rejected(f"OutOf{name}", _lacking(name, wanted // unit, taken // unit, has // unit))
+
+
+def _lacking(name: str, wanted: int, used: int, capacity: int) -> str:
+    return f"Node didn't have enough resource: {name}, requested: {wanted}, used: {used}, capacity: {capacity}"
+
+
+def _host_ports(pod: Pod) -> set[tuple[str, str, int]]:
+    return {
+        (port.hostIP or "0.0.0.0", port.protocol or "TCP", port.hostPort)
+        for container in pod.spec.containers
+        for port in container.ports
+        if port.hostPort
+    }
+
+
+# Node selectors.
+
+
+def _matches_node(pod: Pod, node: Node) -> bool:
+    labels = node.metadata.labels
+    if any(labels.get(key) != value for key, value in pod.spec.nodeSelector.items()):
+        return False
+    affinity = pod.spec.affinity.nodeAffinity if pod.spec.affinity else None
+    required = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity else None
+    return required is None or matches_selector(required, node)
+
+
+def matches_selector(selector: NodeSelector, node: Node) -> bool:
+    """Does any term match? A term without requirements matches nothing."""
+    return any(_matches_term(term, node) for term in selector.nodeSelectorTerms)
+
+
+def _matches_term(term: NodeSelectorTerm, node: Node) -> bool:
+    if not term.matchExpressions and not term.matchFields:
+        return False
+    fields = {"metadata.name": node.metadata.name}
+    return all(_matches(r, node.metadata.labels) for r in term.matchExpressions) and all(
+        _matches(r, fields) for r in term.matchFields
+    )
+
+
+def _matches(requirement: NodeSelectorRequirement, values: Mapping[str, str]) -> bool:
+    value = values.get(requirement.key)
+    match requirement.operator:
+        case "In":
+            return value is not None and value in requirement.values
+        case "NotIn":
+            return value is None or value not in requirement.values
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+        case "Gt" | "Lt":
+            try:
+                left, right = int(value or ""), int(requirement.values[0])
+            except (ValueError, IndexError):
+                return False
+            return left > right if requirement.operator == "Gt" else left < right
+    return False
+
+
+# Taints.
+
+
+def _check_taints(pod: Pod, node: Node) -> None:
+    """Only NoExecute concerns a pod that is bound already."""
+    for taint in node.spec.taints:
+        if taint.effect == "NoExecute" and not any(_tolerates(t, taint) for t in pod.spec.tolerations):
+            raise Rejected("TaintToleration", "Predicate TaintToleration failed: node(s) had untolerated taint(s)")
+
+
+def _tolerates(toleration: Toleration, taint: Taint) -> bool:
+    if toleration.effect and toleration.effect != taint.effect:
+        return False
+    if toleration.key and toleration.key != taint.key:
+        return False
+    if toleration.operator == "Exists":
+        return True
+    return bool(toleration.key) and (toleration.value or "") == (taint.value or "")

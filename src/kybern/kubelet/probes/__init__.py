@@ -1,0 +1,1 @@
+"""Probes: ask containers whether they have started, live, and are ready."""
