@@ -73,7 +73,9 @@ def _handler_of(handlers: Handlers, info: RequestInfo, served: Served) -> Handle
         raise ApiError.method_not_allowed(resource.group, resource.plural, "create")
     if not info.name and info.verb in ("update", "patch"):
         raise ApiError.method_not_allowed(resource.group, resource.plural, info.verb)
-    if resource.namespaced and not info.namespace and (info.name or info.verb == "create"):
+    # A list may have a name too: that of its field selector.
+    is_single = info.verb in ("get", "create", "update", "patch", "delete")
+    if resource.namespaced and not info.namespace and is_single:
         raise ApiError.no_such_path()
     return VERBS[info.verb]
 
