@@ -1,8 +1,9 @@
 """One SPDY/3.1 session: frames in, events out, and the other way round. Pure: no sockets, no tasks.
 
 Fed by connection. The peers of this world are built on moby/spdystream, which neither grants nor heeds
-flow-control windows. So what we receive is credited as the draft says, and what we send is held back only once a
-peer has shown, by a first WINDOW_UPDATE, that it counts.
+flow-control windows, and which closes without reading on: a WINDOW_UPDATE it has not read then resets the
+connection and takes the end of the output with it. So windows are kept only with a peer that has shown, by a first
+WINDOW_UPDATE or SETTINGS of its own, that it counts.
 """
 
 from __future__ import annotations
@@ -99,6 +100,7 @@ class Session:
     _last_remote: int = 0
     _last_ping: int = 0
     _peer_window: int = _WINDOW
+    _keeps_windows: bool = False
     _heeds_streams: bool = False  # the peer grants windows to streams
     _heeds_session: bool = False
 
@@ -167,6 +169,7 @@ class Session:
             case frames.GOAWAY:
                 return PeerLeaving(frames.parse_u32(payload, 4))
             case frames.SETTINGS:
+                self._keeps_windows = True
                 self._peer_window = frames.parse_settings(payload).get(frames.INITIAL_WINDOW_SIZE, self._peer_window)
                 return None
             case frames.WINDOW_UPDATE:
@@ -190,6 +193,7 @@ class Session:
         return StreamOpened(number, headers, fin)
 
     def _on_window_update(self, number: int, delta: int) -> Event | None:
+        self._keeps_windows = True
         if number == 0:
             self._heeds_session = True
             self._whole.granted += delta
@@ -267,7 +271,7 @@ class Session:
         if stream is None or stream.remote_done:
             return
         stream.uncredited += size
-        if stream.uncredited >= _WINDOW // 2:
+        if self._keeps_windows and stream.uncredited >= _WINDOW // 2:
             self._out.append(frames.render_window_update(number, stream.uncredited))
             stream.uncredited = 0
 

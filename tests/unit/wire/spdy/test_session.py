@@ -86,8 +86,17 @@ def test_a_peer_that_never_grants_windows_is_not_waited_for() -> None:
     assert sum(len(e.data) for e in pass_on(client, server) if isinstance(e, DataReceived)) == 655_360
 
 
-def test_a_peer_that_grants_windows_is_heeded() -> None:
+def test_windows_are_not_granted_to_a_peer_that_never_spoke_of_them() -> None:
     client, server, number = pair()
+    client.send(number, b"x" * 100_000)
+    pass_on(client, server)
+    server.consumed(number, 100_000)
+    assert server.take_output() == b""
+
+
+def test_a_peer_that_grants_windows_is_heeded_and_granted_some() -> None:
+    client, server, number = pair()
+    server.receive(frames.render_control(frames.SETTINGS, 0, b"\0\0\0\0"))
     client.send(number, b"x" * 65536)
     pass_on(client, server)
     server.consumed(number, 40_000)
