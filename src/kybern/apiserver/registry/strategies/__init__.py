@@ -23,7 +23,7 @@ from kybern.apiserver.registry.strategies.namespaces import Namespaces
 from kybern.apiserver.registry.strategies.pods import Pods
 from kybern.apiserver.registry.strategies.services import Services
 from kybern.apiserver.registry.strategies.storage import PersistentVolumeClaims, PersistentVolumes
-from kybern.apiserver.registry.strategies.workloads import DaemonSets, StatefulSets, ReplicationControllers
+from kybern.apiserver.registry.strategies.workloads import DaemonSets, ReplicationControllers, StatefulSets
 from kybern.apiserver.registry.strategy import Context, Strategy
 
 # By group_resource of the stored version.

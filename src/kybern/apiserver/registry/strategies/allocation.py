@@ -6,6 +6,7 @@ was given out to writes still under way is remembered until they show up, fail, 
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -84,10 +85,11 @@ class Pool:
                 self._pending[number] = self._now() + _FORGET_AFTER
                 return number
         # Nearly full: look at every one, the dynamic part first.
-        for candidate in (
-            *range(self.numbers.dynamic, self.numbers.last + 1),
-            *range(self.numbers.first, self.numbers.dynamic),
-        ):
+        dynamic, reserved = (
+            range(self.numbers.dynamic, self.numbers.last + 1),
+            range(self.numbers.first, self.numbers.dynamic),
+        )
+        for candidate in itertools.chain(dynamic, reserved):
             if candidate not in held and candidate not in self._pending:
                 self._pending[candidate] = self._now() + _FORGET_AFTER
                 return candidate
