@@ -19,11 +19,12 @@ def write_config(settings: Settings) -> Path:
     network = settings.data / "cni/net.d"
     network.mkdir(parents=True, exist_ok=True)
     file = directory / "config.toml"
+    protects = may_lower_oom_score()
     file.write_text(f"""# Written by `kybern up`.
 version = 2
 root = "{directory}/root"
 state = "{settings.run}/containerd/state"
-oom_score = -999
+oom_score = {-999 if protects else 0}
 
 [grpc]
   address = "{settings.containerd_socket}"
@@ -37,6 +38,7 @@ oom_score = -999
   stream_server_port = "0"
   enable_unprivileged_ports = true
   enable_unprivileged_icmp = true
+  restrict_oom_score_adj = {"false" if protects else "true"}
   max_container_log_line_size = 16384
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
@@ -50,6 +52,18 @@ oom_score = -999
     conf_dir = "{network}"
 """)
     return file
+
+
+def may_lower_oom_score() -> bool:
+    """Whether this machine lets root protect processes from the OOM killer (containers and some VMs do not)."""
+    own = Path("/proc/self/oom_score_adj")
+    before = own.read_text()
+    try:
+        own.write_text("-999")
+    except OSError:
+        return False
+    own.write_text(before)
+    return True
 
 
 def ctr(settings: Settings, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:

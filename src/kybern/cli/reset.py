@@ -22,7 +22,7 @@ from kybern.cli.settings import Settings
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _POD_LOGS = (Path("/var/log/pods"), Path("/var/log/containers"))
-_PARENTS = ("kubepods", "k8s.io")
+_PARENTS = ("kubepods",)
 
 
 @click.command()
