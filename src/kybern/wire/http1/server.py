@@ -92,14 +92,16 @@ class Server(Generic[R]):
             self._listener.close()
         for connection in list(self.connections):
             connection.shut_down()
-        waited = 0.0
-        while self.connections and waited < grace:
-            await self._clock.sleep(0.05)
-            waited += 0.05
-        for connection in list(self.connections):
-            connection.abort()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        try:
+            waited = 0.0
+            while self.connections and waited < grace:
+                await self._clock.sleep(0.05)
+                waited += 0.05
+        finally:
+            for connection in list(self.connections):
+                connection.abort()
+            if self._sweeper is not None:
+                self._sweeper.cancel()
 
 
 async def serve(

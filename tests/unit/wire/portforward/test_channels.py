@@ -1,0 +1,60 @@
+"""Port-forward for WebSocket channel clients, over a SPDY session to a fake runtime."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from kybern.machinery.status import ApiError
+from kybern.testing.streams import connect
+from kybern.wire.portforward import protocol
+from kybern.wire.portforward.channels import ChannelForward
+from kybern.wire.spdy.connection import SpdyConnection
+from kybern.wire.websocket.connection import WebSocket
+
+
+async def runtime(connection: SpdyConnection) -> None:
+    """Echoes in capitals on port 80; refuses every other."""
+    errors = {}
+    while (stream := await connection.accept()) is not None:
+        number = stream.headers["requestid"]
+        if stream.headers["streamtype"] == "error":
+            errors[number] = stream
+            continue
+        if stream.headers["port"] == "80":
+            await stream.write((await stream.read()).upper())
+        else:
+            await errors[number].write(b"refused")
+        await errors[number].close()
+        await stream.close()
+
+
+def test_each_port_has_two_channels_that_start_with_its_number() -> None:
+    async def main() -> None:
+        near, client_end = connect()
+        ours, theirs = connect()
+        client = WebSocket(client_end, is_server=False)
+        far, fake = SpdyConnection(ours, is_server=False), SpdyConnection(theirs, is_server=True)
+        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(c.run()) for c in (far, fake)]
+            running.append(tasks.create_task(runtime(fake)))
+            forwarding = ChannelForward(WebSocket(near, is_server=True), [80, 81], is_base64=False)
+            done = tasks.create_task(forwarding.run(far))
+            started = [await client.receive() for _ in range(4)]
+            assert started == [b"\0P\0", b"\1P\0", b"\2Q\0", b"\3Q\0"]
+            await client.send(b"\0hello")
+            assert sorted([await client.receive(), await client.receive()], key=repr) == [b"\0HELLO", b"\3refused"]
+            assert await client.receive() is None
+            await done
+            for task in running:
+                task.cancel()
+
+    asyncio.run(main())
+
+
+def test_ports_are_read_strictly() -> None:
+    assert protocol.parse_ports(["80", "81,82"]) == [80, 81, 82]
+    for bad in ("", "x", "0", "65536", "80,", "+80", "٨٠", ",".join(["80"] * 65)):
+        with pytest.raises(ApiError):
+            protocol.parse_ports([bad])
