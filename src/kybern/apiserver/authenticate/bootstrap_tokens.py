@@ -37,7 +37,7 @@ class BootstrapTokens:
         if secret is None or flaw:
             raise InvalidToken(f"bootstrap token {token_id}: {flaw}")
         groups = with_group((DEFAULT_GROUP,), *_extra_groups(secret, token_id), AUTHENTICATED)
-        return TokenUser(User(f"system:bootstrap:{token_id}", groups=groups), audiences)
+        return TokenUser(User(f"system:bootstrap:{token_id}", groups=groups))
 
     def _flaw(self, secret: Secret, token_id: str, token_secret: str) -> str:
         if secret.metadata.deletionTimestamp:

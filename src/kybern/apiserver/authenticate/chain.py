@@ -85,8 +85,11 @@ class Authenticators:
         """Whose token it is. Raises InvalidToken."""
         for authenticator in self._tokens:
             found = authenticator.authenticate(token, audiences)
-            if found is not None:
-                return found
+            if found is None:
+                continue
+            good_for = found.audiences or tuple(a for a in audiences if a in self.audiences)
+            if good_for or not audiences:
+                return TokenUser(found.user, good_for)
         raise InvalidToken("invalid bearer token")
 
     def _certificate_user(self, chain: tuple[bytes, ...]) -> User | None:

@@ -98,6 +98,7 @@ class TokenIssuer:
         }
         granted.metadata.name = account.metadata.name
         granted.metadata.namespace = account.metadata.namespace
+        granted.metadata.uid = account.metadata.uid
         granted.metadata.creationTimestamp = scalars.render_time(now)
         spec.expirationSeconds = wanted
         granted.status.token = self._key.sign(msgspec.to_builtins(claims))
@@ -152,7 +153,7 @@ class TokenIssuer:
         if ref.uid and ref.uid != obj.metadata.uid:
             raise ApiError.conflict(
                 "",
-                resource,
+                ref.kind or resource,
                 ref.name or "",
                 f"the UID in the bound object reference ({ref.uid}) does not match the UID in record. "
                 "The object might have been deleted and then recreated",

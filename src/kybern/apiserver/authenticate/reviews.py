@@ -35,15 +35,12 @@ def review_token(review: TokenReview, authenticators: Authenticators) -> TokenRe
     if not review.spec.token:
         raise ApiError.bad_request("token is required for TokenReview in authentication")
     audiences = tuple(review.spec.audiences) or authenticators.audiences
-    # The token is not sent back: reviews end up in logs.
     try:
         found = authenticators.authenticate_token(review.spec.token, audiences)
     except InvalidToken as error:
-        review.status = TokenReviewStatus(authenticated=False, error=str(error), user=UserInfo())
+        review.status = TokenReviewStatus(error=str(error), user=UserInfo())  # false is not written
         return review
-    review.status = TokenReviewStatus(
-        authenticated=True, user=user_info(found.user), audiences=list(found.audiences or audiences)
-    )
+    review.status = TokenReviewStatus(authenticated=True, user=user_info(found.user), audiences=list(found.audiences))
     return review
 
 

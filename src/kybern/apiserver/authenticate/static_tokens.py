@@ -21,7 +21,7 @@ class StaticTokens:
 
     def authenticate(self, token: str, audiences: tuple[str, ...]) -> TokenUser | None:
         user = self._users.get(_digest(token))
-        return TokenUser(user, audiences) if user else None
+        return TokenUser(user) if user else None
 
 
 def parse(content: str) -> dict[bytes, User]:

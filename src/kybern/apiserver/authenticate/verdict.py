@@ -16,7 +16,10 @@ class InvalidToken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TokenUser:
-    """Whose token it is, and for which of the wanted audiences it is good."""
+    """Whose token it is, and for which of the wanted audiences it is good.
+
+    Authenticators that know nothing of audiences leave them empty: such tokens are for this server only.
+    """
 
     user: User
     audiences: tuple[str, ...] = ()

@@ -27,16 +27,12 @@ def check_role(authorizers: Authorizers, user: User, role: AnyRole, old: AnyRole
     plural = "clusterroles" if isinstance(role, ClusterRole) else "roles"
     if _may(authorizers, user, "escalate", plural, role.metadata.namespace, role.metadata.name):
         return
-    # Who writes the rule of an aggregation could let anything in: upstream asks for everything, too.
-    wanted: Sequence[PolicyRule] = role.rules
-    if isinstance(role, ClusterRole) and role.aggregationRule is not None:
-        wanted = [
-            PolicyRule(verbs=["*"], apiGroups=["*"], resources=["*"]),
-            PolicyRule(verbs=["*"], nonResourceURLs=["*"]),
-        ]
-        if isinstance(old, ClusterRole) and old.aggregationRule == role.aggregationRule:
-            wanted = role.rules
-    _require(authorizers, user, wanted, plural, role.metadata.namespace, role.metadata.name)
+    held = [rule for _, rule in authorizers.rbac.rules_for(user, role.metadata.namespace)]
+    # The rule of an aggregation may let anything in.
+    if _aggregates_anew(role, old) and not _holds_everything(held):
+        why = "must have cluster-admin privileges to use the aggregationRule"
+        raise ApiError.forbidden(GROUP, plural, role.metadata.name, why)
+    _require(user, held, role.rules, plural, role.metadata.name)
 
 
 def check_binding(authorizers: Authorizers, user: User, binding: AnyBinding, old: AnyBinding | None) -> None:
@@ -49,21 +45,33 @@ def check_binding(authorizers: Authorizers, user: User, binding: AnyBinding, old
     role_plural = "clusterroles" if binding.roleRef.kind == "ClusterRole" else "roles"
     if _may(authorizers, user, "bind", role_plural, namespace, binding.roleRef.name):
         return
+    plural = "rolebindings" if isinstance(binding, RoleBinding) else "clusterrolebindings"
     wanted = authorizers.rbac.rules_of(binding.roleRef, namespace)
     if wanted is None:
-        raise ApiError.not_found(GROUP, role_plural, binding.roleRef.name)
-    plural = "rolebindings" if isinstance(binding, RoleBinding) else "clusterrolebindings"
-    _require(authorizers, user, wanted, plural, namespace, binding.metadata.name)
-
-
-def _require(
-    authorizers: Authorizers, user: User, wanted: Sequence[PolicyRule], plural: str, namespace: str, name: str
-) -> None:
+        raise ApiError.not_found(GROUP, plural, binding.roleRef.name)  # upstream, too, names the binding's kind
     held = [rule for _, rule in authorizers.rbac.rules_for(user, namespace)]
+    _require(user, held, wanted, plural, binding.metadata.name)
+
+
+def _aggregates_anew(role: AnyRole, old: AnyRole | None) -> bool:
+    if not isinstance(role, ClusterRole) or role.aggregationRule is None:
+        return False
+    return not isinstance(old, ClusterRole) or old.aggregationRule != role.aggregationRule
+
+
+def _holds_everything(held: Sequence[PolicyRule]) -> bool:
+    everything = [
+        PolicyRule(verbs=["*"], apiGroups=["*"], resources=["*"]),
+        PolicyRule(verbs=["*"], nonResourceURLs=["*"]),
+    ]
+    return not rules.plan_uncovered(held, everything)
+
+
+def _require(user: User, held: Sequence[PolicyRule], wanted: Sequence[PolicyRule], plural: str, name: str) -> None:
     missing = rules.plan_compact(rules.plan_uncovered(held, wanted))
     if not missing:
         return
-    shown = "\n".join(rules.render(r) for r in missing)
+    shown = "\n".join(sorted(rules.render(r) for r in missing))
     groups = " ".join(f'"{g}"' for g in user.groups)
     why = f'user "{user.name}" (groups=[{groups}]) is attempting to grant RBAC permissions not currently held:\n{shown}'
     raise ApiError.forbidden(GROUP, plural, name, why)

@@ -19,8 +19,9 @@ USER_PREFIX = "system:node:"
 GROUP = "system:nodes"
 LEASES = "kube-node-lease"
 _CACHED = 65536
+_ALLOWED = Decision(True, "", "node")
 _READ = frozenset({"get", "list", "watch"})
-_WRITE = frozenset({"create", "update", "patch", "delete"})
+_OWN = frozenset({"get", "create", "update", "patch", "delete"})
 
 
 def node_of(user: User) -> str | None:
@@ -61,11 +62,11 @@ class NodeAuthorizer:
             return None
         if not node:
             return Decision(False, f"unknown node for user {user.name!r}")
-        why = self._judge(node, a)
-        return Decision(False, why) if why else Decision(True, "", "node")
+        why_not = self._judge(node, a)
+        return _ALLOWED if why_not is None else Decision(False, why_not)
 
-    def _judge(self, node: str, a: Attributes) -> str:
-        """Why not, or ""."""
+    def _judge(self, node: str, a: Attributes) -> str | None:
+        """Why not ("": there is nothing to say); None if it is allowed."""
         match (a.group, a.resource):
             case ("", "secrets" | "configmaps"):
                 return self._judge_related(node, a, _READ)
@@ -81,68 +82,64 @@ class NodeAuthorizer:
                 return self._judge_related(node, a, {"get"})
             case ("", "nodes") if a.verb in _READ and not a.subresource:
                 own = a.name or a.field("metadata.name")
-                return "" if own == node else f"node {node!r} cannot read {own!r}, only its own Node object"
+                return None if own == node else f"node {node!r} cannot read {own!r}, only its own Node object"
             case ("", "pods") if a.verb in _READ and not a.subresource:
                 return self._judge_pods(node, a)
             case ("storage.k8s.io", "volumeattachments"):
                 return self._judge_attachment(node, a)
             case ("storage.k8s.io", "csinodes"):
-                return _judge_own(node, a, {"get", *_WRITE}, "csinodes")
+                return _judge_own(node, a, "CSINode")
             case ("coordination.k8s.io", "leases"):
                 if a.namespace != LEASES:
                     return f'can only access leases in the "{LEASES}" system namespace'
-                return _judge_own(node, a, {"get", *_WRITE}, "node lease")
+                return _judge_own(node, a, "node lease")
             case ("resource.k8s.io", "resourceslices"):
                 return self._judge_slices(node, a)
-        return "" if any(rules.allows(r, a) for r in self._rules) else "no rule for nodes allows it"
+        return None if any(rules.allows(r, a) for r in self._rules) else ""
 
-    def _judge_related(self, node: str, a: Attributes, verbs: Iterable[str], subresource: str = "") -> str:
+    def _judge_related(self, node: str, a: Attributes, verbs: Iterable[str], subresource: str = "") -> str | None:
         if a.verb not in verbs:
-            return f"can only {'/'.join(sorted(verbs))} resources of this type"
+            what = "read" if verbs is _READ else "/".join(sorted(verbs))
+            return f"can only {what} resources of this type"
         if a.subresource != subresource:
             return f"cannot access subresource {a.subresource!r}"
         if not a.name:
-            return (
-                "can only read namespaced object of this type"
-                if not a.namespace
-                else "can only get individual resources of this type"
-            )
+            return "No Object name found"
         return self._require_relation(node, a)
 
-    def _judge_pods(self, node: str, a: Attributes) -> str:
+    def _judge_pods(self, node: str, a: Attributes) -> str | None:
         if a.verb == "get" or (a.namespace and a.name):
             pod = self._reader.get("pods", a.namespace, a.name)
             # A pod that is gone has no secrets: the kubelet must learn that it is gone.
             if pod is None or pod.spec.nodeName == node:
-                return ""
+                return None
             return _no_relation(node)
-        return "" if a.field("spec.nodeName") == node else "can only list/watch pods with spec.nodeName field selector"
+        return (
+            None if a.field("spec.nodeName") == node else "can only list/watch pods with spec.nodeName field selector"
+        )
 
-    def _judge_attachment(self, node: str, a: Attributes) -> str:
+    def _judge_attachment(self, node: str, a: Attributes) -> str | None:
         if a.verb != "get" or a.subresource:
             return "can only get individual resources of this type"
         found = self._reader.get("volumeattachments.storage.k8s.io", "", a.name)
-        return "" if found is not None and found.spec.nodeName == node else _no_relation(node)
+        return None if found is not None and found.spec.nodeName == node else _no_relation(node)
 
-    def _judge_slices(self, node: str, a: Attributes) -> str:
+    def _judge_slices(self, node: str, a: Attributes) -> str | None:
         if a.subresource:
             return "cannot access subresources"
         if a.verb in ("list", "watch", "deletecollection"):
-            return (
-                ""
-                if a.field("spec.nodeName") == node
-                else "can only access own slices, with spec.nodeName field selector"
-            )
+            own = a.field("spec.nodeName") == node
+            return None if own else "can only access own slices, with spec.nodeName field selector"
         if a.verb == "create":
-            return ""  # admission checks the node it names
+            return None  # admission checks the node it names
         found = self._reader.get("resourceslices.resource.k8s.io", "", a.name)
-        return "" if found is not None and found.spec.nodeName == node else _no_relation(node)
+        return None if found is not None and found.spec.nodeName == node else _no_relation(node)
 
-    def _require_relation(self, node: str, a: Attributes) -> str:
+    def _require_relation(self, node: str, a: Attributes) -> str | None:
         key = (node, a.resource, a.namespace, a.name)
         witness = self._witnesses.get(key)
         if witness is not None and self._is_on(node, self._pod(witness)):
-            return ""
+            return None
         relates = self._related[a.resource]
         for pod in self._reader.list("pods", a.namespace or None):
             if pod.spec.nodeName == node and self._is_on(node, pod) and relates(pod, a):
@@ -151,9 +148,9 @@ class NodeAuthorizer:
                 # A volume's secret may be in another namespace than the pod, and claims can be bound anew.
                 if a.resource in ("configmaps", "persistentvolumeclaims", "serviceaccounts"):
                     self._witnesses[key] = (pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
-                return ""
+                return None
         if a.resource == "secrets" and self._needed_by_volume(node, a):
-            return ""
+            return None
         return _no_relation(node)
 
     def _pod(self, witness: tuple[str, str, str]) -> Pod | None:
@@ -186,14 +183,14 @@ class NodeAuthorizer:
         return [c.spec.volumeName for c in claims if c is not None and c.spec.volumeName]
 
 
-def _judge_own(node: str, a: Attributes, verbs: Iterable[str], what: str) -> str:
-    if a.verb not in verbs:
-        return f"can only {'/'.join(sorted(verbs))} {what}"
+def _judge_own(node: str, a: Attributes, what: str) -> str | None:
+    if a.verb not in _OWN:
+        return f"can only get, create, update, patch, or delete a {what}"
     if a.subresource:
         return f"cannot access {what} subresources"
     # The name of what is created is in the body: NodeRestriction looks at it.
     if a.name == node or (a.verb == "create" and not a.name):
-        return ""
+        return None
     return f"can only access {what} with the same name as the requesting node"
 
 

@@ -10,6 +10,7 @@ from kybern.api import codec, core_v1
 from kybern.api.core_v1 import Container, ResourceQuota, ResourceQuotaSpec, ResourceQuotaStatus, ResourceRequirements
 from kybern.api.meta_v1 import ObjectMeta
 from kybern.api.scalars import Quantity
+from kybern.api.storage_v1 import StorageClass
 from kybern.apiserver.admission.chain import Chain
 from kybern.apiserver.admission.resource_quota import ResourceQuotaAdmission
 from kybern.machinery import defaults
@@ -141,7 +142,8 @@ def service(kind: str, ports: int = 1) -> core_v1.Service:
 def claim(size: str, storage_class: str | None = "gold") -> core_v1.PersistentVolumeClaim:
     resources = core_v1.VolumeResourceRequirements(requests=amounts(f"storage={size}"))
     spec = core_v1.PersistentVolumeClaimSpec(storageClassName=storage_class, resources=resources)
-    return core_v1.PersistentVolumeClaim(metadata=ObjectMeta(name="c", namespace="ns"), spec=spec)
+    status = core_v1.PersistentVolumeClaimStatus(phase="Bound")
+    return core_v1.PersistentVolumeClaim(metadata=ObjectMeta(name="c", namespace="ns"), spec=spec, status=status)
 
 
 def config_map(name: str = "c") -> core_v1.ConfigMap:
@@ -214,6 +216,7 @@ def test_a_dry_run_is_judged_and_takes_nothing() -> None:
 def test_growth_is_counted_and_shrinking_is_free() -> None:
     gate = Budget()
     gate.quota("requests.storage=3Gi services.nodeports=1", "requests.storage=2Gi")
+    gate.objects.put(StorageClass(metadata=ObjectMeta(name="gold"), allowVolumeExpansion=True))
     assert gate.outcome(claim("3Gi"), claim("2Gi")) == ""
     assert gate.used()["requests.storage"] == "3Gi"
     assert "requested: requests.storage=1Gi" in gate.outcome(claim("4Gi"), claim("3Gi"))

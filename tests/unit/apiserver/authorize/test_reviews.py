@@ -26,6 +26,7 @@ from kybern.testing.clock import FakeClock
 from kybern.testing.objects import ObjectTable
 
 JANE = User("jane", "1", ("system:authenticated",), {"k": ("v",)})
+ISSUER = "https://kubernetes.default.svc.cluster.local"
 PODS = ResourceAttributes(verb="list", resource="pods", namespace="ns")
 
 
@@ -109,11 +110,15 @@ def test_masters_may_everything_and_nodes_know_only_a_part() -> None:
 def test_whose_token_is_this() -> None:
     options = AuthenticationOptions(static_tokens="s3cret,ann,1,devs")
     authenticators = Authenticators(options, ObjectTable(), FakeClock())
-    found = review_token(TokenReview(spec=TokenReviewSpec(token="s3cret", audiences=["a"])), authenticators).status
+    found = review_token(
+        TokenReview(spec=TokenReviewSpec(token="s3cret", audiences=["a", ISSUER])), authenticators
+    ).status
     assert found.authenticated
     assert found.user is not None
     assert (found.user.username, found.user.groups) == ("ann", ["devs", "system:authenticated"])
-    assert found.audiences == ["a"]
+    assert found.audiences == [ISSUER]
+    elsewhere = TokenReview(spec=TokenReviewSpec(token="s3cret", audiences=["a"]))
+    assert not review_token(elsewhere, authenticators).status.authenticated
     wrong = review_token(TokenReview(spec=TokenReviewSpec(token="wrong")), authenticators).status
     assert not wrong.authenticated
     assert wrong.error == "invalid bearer token"
