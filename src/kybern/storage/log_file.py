@@ -217,7 +217,8 @@ def _connect(path: Path) -> apsw.Connection:
         raise StoreUnavailable(f"cannot open the store {path}: {error}") from error
     try:
         db.set_busy_timeout(BUSY_TIMEOUT)
-        db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF")
+        for name, value in {"journal_mode": "WAL", "synchronous": "FULL", "trusted_schema": "OFF"}.items():
+            db.pragma(name, value)
         db.wal_autocheckpoint(CHECKPOINT_PAGES)
         application, version = db.pragma("application_id"), db.pragma("user_version")
         if (application, version) == (0, 0) and not db.execute("SELECT 1 FROM sqlite_schema").get:

@@ -230,6 +230,19 @@ class StoreSuite:
 
         self.play(tmp_path, scenario)
 
+    def test_watches_of_a_key_and_of_what_is_below_it_each_get_their_own(self, tmp_path: Path) -> None:
+        async def scenario(store: Store) -> None:
+            prefixes = ["/a", "/a/", "/a/b", "/a/b/c/d", "/b", ""]
+            watches = [store.watch(prefix, Revision(0)) for prefix in prefixes]
+            keys = ["/a", "/a/", "/a/b", "/ab", "/a/b/c", "/c"]
+            for key in keys:
+                await store.create(key, b"")
+            for prefix, watch in zip(prefixes, watches, strict=True):
+                due = [key for key in keys if key.startswith(prefix)]
+                assert [change.key for change in await read_watch(watch, len(due))] == due
+
+        self.play(tmp_path, scenario)
+
     def test_a_watch_delivers_every_change_once_and_in_order_under_load(self, tmp_path: Path) -> None:
         async def scenario(store: Store) -> None:
             for i in range(200):

@@ -93,6 +93,27 @@ def test_dependent_writes_in_one_group_are_decided_one_after_the_other() -> None
     play(scenario)
 
 
+def test_a_write_is_decided_upon_the_last_one_of_its_key_also_when_an_earlier_one_became_durable() -> None:
+    async def scenario(commits: GroupCommit, history: History, disk: Disk) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(commits.write("/a", create("/a")), name="first")
+            await settle()
+            group.create_task(commits.write("/a", update("/a")), name="second")
+            await settle()
+            disk.go.release()
+            while history.revision < 1:  # noqa: ASYNC110 (the disk's thread tells nobody but the loop)
+                await asyncio.sleep(0)
+            third = group.create_task(
+                commits.write("/a", lambda now, revision: plan.plan_delete(now, "/a", Revision(2), revision)),
+                name="third",
+            )
+            await settle()
+            disk.go.release(2)
+        assert third.result().revision == 3
+
+    play(scenario)
+
+
 def test_a_failed_group_takes_along_what_was_decided_upon_it() -> None:
     async def scenario(commits: GroupCommit, history: History, disk: Disk) -> None:
         disk.go.release()

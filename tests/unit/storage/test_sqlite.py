@@ -17,6 +17,7 @@ import apsw
 import pytest
 
 from kybern.storage.interface import Compacted, KeyExists, Record, Revision, StoreUnavailable
+from kybern.storage.log_file import LogFile
 from kybern.storage.sqlite import SqliteStore, StoreCorrupt, StoreLocked
 
 
@@ -126,6 +127,7 @@ def test_a_second_opener_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
 
 OPEN_ONCE = """
 import asyncio, pathlib, sys
+from kybern.storage.log_file import LogFile
 from kybern.storage.sqlite import SqliteStore
 asyncio.run(SqliteStore.open(pathlib.Path(sys.argv[1])))
 """
@@ -143,8 +145,16 @@ def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
+def test_every_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    """What a killed process cannot show, only a cut of power: SQLite must be told to fsync each commit."""
+    file = LogFile(tmp_path / "kybern.db")
+    assert (file._db.pragma("synchronous"), file._db.pragma("journal_mode")) == (2, "wal")
+    file.close()
+
+
 WRITE_UNTIL_KILLED = """
 import asyncio, pathlib, sys
+from kybern.storage.log_file import LogFile
 from kybern.storage.sqlite import SqliteStore
 
 async def write(store, worker):
