@@ -5,6 +5,7 @@ Called by pipeline, after authorization. Raises ApiError 404 and 405.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Awaitable
 
 from kybern.apiserver.handlers.binding import bind
@@ -50,6 +51,9 @@ def handle(handlers: Handlers, request: Request) -> Answer | Awaitable[Answer]:
     info = request.info
     served = handlers.registry.get(info.group, info.version, info.plural)
     if served is not None:
+        if info.namespace and info.plural == "namespaces" and not info.group:
+            # For authorization a namespace is in itself; it is stored outside of any.
+            info = request.info = dataclasses.replace(info, namespace="")
         return _handler_of(handlers, info, served)(handlers, request, served)
     if info.resource is None or not handlers.registry.is_enabled(info.group, info.version):
         raise ApiError.no_such_path()
@@ -63,7 +67,7 @@ def handle(handlers: Handlers, request: Request) -> Answer | Awaitable[Answer]:
 
 def _handler_of(handlers: Handlers, info: RequestInfo, served: Served) -> Handler:
     resource = served.resource
-    if not resource.namespaced and info.namespace and info.plural != "namespaces":
+    if not resource.namespaced and info.namespace:
         raise ApiError.no_such_path()
     if info.subresource:
         return _subresource_handler(handlers, served, info)
