@@ -43,6 +43,11 @@ class Outcome:
     reasons: list[Reason] = field(default_factory=list)
     blanket: str = ""  # the reason, if it is not about nodes
     plugins: set[str] = field(default_factory=set)  # that excluded a node
+    excluded: list[Bools] = field(default_factory=list)  # by each of the reasons
+
+    def reasons_of(self, row: int) -> list[str]:
+        """What excluded one node."""
+        return [reason.text for reason, nodes in zip(self.reasons, self.excluded, strict=True) if nodes[row]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,9 @@ def run_filters(pod: PodInfo, cluster: Cluster, filters: Iterable[Filter]) -> Ou
     nothing = np.zeros(len(snapshot), dtype=np.bool_)
     outcome = Outcome(~nothing, nothing.copy())
     named = terms.named_nodes(pod.required_nodes)
+    if named is not None and not named:
+        _give_up(outcome, "NodeAffinity", Unplaceable("pod affinity terms conflict"))
+        return outcome
     if named is not None:
         # Upstream leaves these out before any rule is asked, and says so in these words.
         others = ~snapshot.mask_of(named)
@@ -77,12 +85,16 @@ def run_filters(pod: PodInfo, cluster: Cluster, filters: Iterable[Filter]) -> Ou
         try:
             _exclude(outcome, rule.name, _ask(rule, pod, cluster))
         except Unplaceable as found:
-            outcome.blanket = found.reason
-            outcome.feasible = nothing
-            outcome.final = np.full(len(snapshot), found.is_final)
-            outcome.plugins = {rule.name}
+            _give_up(outcome, rule.name, found)
             break
     return outcome
+
+
+def _give_up(outcome: Outcome, plugin: str, found: Unplaceable) -> None:
+    outcome.blanket = found.reason
+    outcome.feasible = np.zeros(len(outcome.feasible), dtype=np.bool_)
+    outcome.final = np.full(len(outcome.feasible), found.is_final)
+    outcome.plugins = {plugin}
 
 
 def _ask(rule: Filter, pod: PodInfo, cluster: Cluster) -> list[Rejection]:
@@ -101,6 +113,7 @@ def _exclude(outcome: Outcome, plugin: str, rejections: list[Rejection]) -> None
             continue
         outcome.plugins.add(plugin)
         outcome.reasons.append(Reason(plugin, rejection.reason, count, rejection.is_final))
+        outcome.excluded.append(hit)
         outcome.feasible &= ~hit
         if rejection.is_final:
             outcome.final |= hit
@@ -126,7 +139,7 @@ def filter_nodes(pod: PodInfo, cluster: Cluster, filters: tuple[Filter, ...]) ->
             outcome.feasible &= without.feasible
             outcome.final |= lost & without.final
             outcome.plugins |= without.plugins
-            outcome.reasons = without.reasons
+            outcome.reasons, outcome.excluded = without.reasons, without.excluded
     return outcome
 
 
@@ -177,13 +190,15 @@ def _select(
 
 
 def render_failure(nodes: int, outcome: Outcome, preemption: str = "") -> str:
-    """Upstream's words: `0/3 nodes are available: 1 Insufficient cpu, 2 node(s) ...`."""
+    """Upstream's words: `0/3 nodes are available: 1 Insufficient cpu, 2 ...`, and what came of preemption."""
     if not nodes:
         return NO_NODES
     counts: dict[str, int] = {}
     for reason in outcome.reasons:
         counts[reason.text] = counts.get(reason.text, 0) + reason.nodes
     texts = sorted(f"{count} {text}" for text, count in counts.items())
-    why = outcome.blanket or ", ".join(texts)
-    message = f"0/{nodes} nodes are available: {why}." if why else f"0/{nodes} nodes are available."
-    return f"{message} preemption: {preemption}" if preemption else message
+    # The words at the ends are those of kube-scheduler 1.36, where dynamic resources have their say before preemption.
+    if outcome.blanket:
+        return f"0/{nodes} nodes are available: {outcome.blanket}. not found"
+    message = f"0/{nodes} nodes are available: {', '.join(texts)}."
+    return f"{message} no new claims to deallocate, preemption: {preemption}" if preemption else message

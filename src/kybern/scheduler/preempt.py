@@ -88,8 +88,8 @@ def plan_preemption(pod: PodInfo, cluster: Cluster, outcome: Outcome, filters: t
             if len(candidates) >= limit:
                 break
         else:
-            for reason in found:
-                why[reason.text] = why.get(reason.text, 0) + 1
+            for text in found:
+                why[text] = why.get(text, 0) + 1
     if candidates:
         best = _best(candidates)
         return Preemption(best.node, best.victims)
@@ -128,13 +128,13 @@ def _would_have_room(pod: PodInfo, cluster: Cluster, below: Bools) -> Bools:
 
 def _choose_victims(
     pod: PodInfo, cluster: Cluster, filters: tuple[Filter, ...], node: str, lower: list[PodInfo]
-) -> _Candidate | list[Reason]:
+) -> _Candidate | list[str]:
     """The victims needed on a node, or why even evicting all lower pods is not enough."""
     row = cluster.snapshot.rows[node]
     with cluster.snapshot.supposing(without=lower):
         outcome = filter_nodes(pod, cluster, filters)
     if not outcome.feasible[row]:
-        return outcome.reasons
+        return outcome.reasons_of(row)
     lower.sort(key=_importance)
     breaking, others = _split_by_budget(lower, cluster)
     victims: list[PodInfo] = list(lower)
@@ -149,7 +149,7 @@ def _choose_victims(
         elif candidate in breaking:
             violations += 1
     if not victims:
-        return outcome.reasons  # it fits as things are: the next cycle will find that
+        return [NO_VICTIMS]  # it fits as things are: the next cycle will find that
     return _Candidate(node, tuple(victims), violations)
 
 

@@ -14,17 +14,9 @@ LEAST = 23 * MEBI  # below it, having the images is no advantage
 MOST = 1000 * MEBI  # for each container
 
 
-def _names(image: str) -> tuple[str, ...]:
-    """How nodes may report an image."""
-    tagged = image if "@" in image or ":" in image.rpartition("/")[2] else f"{image}:latest"
-    return tuple(dict.fromkeys((tagged, image, *_full(tagged))))
-
-
-def _full(image: str) -> tuple[str, ...]:
-    first, slash, _ = image.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
-        return ()
-    return (f"docker.io/{image}",) if slash else (f"docker.io/library/{image}",)
+def _tagged(image: str) -> str:
+    """An image's name as nodes report it. As upstream, a short name does not find `docker.io/library/...`."""
+    return image if "@" in image or ":" in image.rpartition("/")[2] else f"{image}:latest"
 
 
 @contract.score("ImageLocality")
@@ -35,7 +27,7 @@ def image_locality(pod: PodInfo, cluster: Cluster, rows: Rows) -> Points | None:
     wanted += [v.image.reference for v in spec.volumes if v.image is not None and v.image.reference]
     total = np.zeros(len(snapshot), dtype=np.float64)
     for image in wanted:
-        holders = next((snapshot.images[n] for n in _names(image) if n in snapshot.images), None)
+        holders = snapshot.images.get(_tagged(image))
         if holders is None:
             continue
         # An image few nodes have counts less, or all pods would gather on them.

@@ -13,6 +13,7 @@ from kybern.scheduler.cluster import Cluster
 from kybern.scheduler.objects import PodInfo
 from kybern.scheduler.plugins import contract
 from kybern.scheduler.plugins.contract import MOST_POINTS, Change, Event, Points, Rejection, Rows
+from kybern.scheduler.snapshot import Ints
 
 
 def _frees_something(pod: PodInfo, change: Change) -> bool:
@@ -69,14 +70,22 @@ def least_allocated(pod: PodInfo, cluster: Cluster, rows: Rows) -> Points | None
 
 @contract.score("NodeResourcesBalancedAllocation")
 def balanced_allocation(pod: PodInfo, cluster: Cluster, rows: Rows) -> Points | None:
-    """How alike the used shares of cpu and memory are; no opinion on pods that ask for neither."""
+    """How much more alike the pod makes the used shares of cpu and memory; no opinion on pods that ask for neither."""
     wanted = np.array([pod.requests.get("cpu", 0), pod.requests.get("memory", 0)], dtype=np.int64)
     if not wanted.any():
         return None
-    snapshot = cluster.snapshot
-    allocatable = snapshot.allocatable[rows, :2]
+    allocatable, requested = cluster.snapshot.allocatable[rows, :2], cluster.snapshot.requested[rows, :2]
+    # 75 where nothing changes, whole points before and after: as kube-scheduler 1.36 answers.
+    points: Points = np.floor(
+        (_balance(allocatable, requested + wanted) - _balance(allocatable, requested) + 1.5 * MOST_POINTS) / 2
+    )
+    return points
+
+
+def _balance(allocatable: Ints, requested: Ints) -> Points:
+    """100 where the shares in use are the same, down to 50."""
     has = allocatable > 0
-    share = np.minimum((snapshot.requested[rows, :2] + wanted) / np.where(has, allocatable, 1), 1.0)
-    spread = np.where(has.all(axis=1), np.abs(share[:, 0] - share[:, 1]) / 2, 0.0)
-    points: Points = np.floor((1 - spread) * MOST_POINTS)
+    share = np.minimum(requested / np.where(has, allocatable, 1), 1.0)
+    deviation = np.where(has.all(axis=1), np.abs(share[:, 0] - share[:, 1]) / 2, 0.0)
+    points: Points = np.floor((1 - deviation) * MOST_POINTS)
     return points
