@@ -36,6 +36,7 @@ from kybern.apiserver.watch_cache.feed import Feed
 from kybern.machinery import fields, runtime_config
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError
+from kybern.storage.compactor import Compactor
 from kybern.storage.interface import Store
 
 log = structlog.get_logger(__name__)
@@ -112,11 +113,11 @@ class ApiServer:
         sweeper = upkeep.EventSweeper(self.registry.objects, self.clock, self.options.event_ttl)
         for name, seconds, work in (
             ("bookmarks", upkeep.BOOKMARK_SECONDS, self._bookmark),
-            ("compaction", upkeep.COMPACT_SECONDS, upkeep.Compactor(self.feed)),
             ("event ttl", upkeep.EVENT_SWEEP_SECONDS, sweeper),
             ("kubernetes service", upkeep.SERVICE_SECONDS, own),
         ):
             tasks.create_task(upkeep.forever(name, seconds, self.clock, work), name=f"upkeep: {name}")
+        tasks.create_task(Compactor(self.feed.store, self.clock).run(), name="upkeep: compaction")
         self.is_ready = True
 
     def drain(self) -> None:

@@ -1,4 +1,4 @@
-"""What the server does of its own accord: bookmarks, forgetting old history and old events, its own Service.
+"""What the server does of its own accord: bookmarks, forgetting old events, its own Service.
 
 Started by server, one task each; every loop goes on after a fault, which is logged.
 """
@@ -18,16 +18,13 @@ from kybern.api.discovery_v1 import Endpoint, EndpointSlice
 from kybern.api.discovery_v1 import EndpointPort as SlicePort
 from kybern.api.meta_v1 import ObjectMeta
 from kybern.apiserver.registry.registry import Objects
-from kybern.apiserver.watch_cache.feed import Feed
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError
-from kybern.storage.interface import Revision, StoreError
+from kybern.storage.interface import StoreError
 
 log = structlog.get_logger(__name__)
 
 BOOKMARK_SECONDS = 60.0
-# kube-apiserver compacts etcd every five minutes, so that five to ten minutes of history stay.
-COMPACT_SECONDS = 300.0
 EVENT_SWEEP_SECONDS = 60.0
 SERVICE_SECONDS = 10.0
 
@@ -40,19 +37,6 @@ async def forever(name: str, seconds: float, clock: Clock, work: Callable[[], Aw
             await work()
         except (ApiError, StoreError, OSError) as error:
             log.warning("upkeep failed", task=name, error=str(error))
-
-
-class Compactor:
-    """Forget what was written before the last round."""
-
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
-        self._last = Revision(0)
-
-    async def __call__(self) -> None:
-        if self._last > self._feed.store.oldest:
-            await self._feed.store.compact(self._last)
-        self._last = self._feed.revision
 
 
 class EventSweeper:

@@ -15,6 +15,7 @@ import structlog
 from kybern.apiserver.request import Request
 from kybern.apiserver.server import ApiServer, ServerOptions
 from kybern.client.clock import RealClock
+from kybern.machinery.clock import Clock
 from kybern.storage.interface import Store
 from kybern.storage.memory import MemoryStore
 from kybern.storage.sqlite import SqliteStore
@@ -22,6 +23,8 @@ from kybern.wire import tls
 from kybern.wire.http1.server import serve
 
 log = structlog.get_logger(__name__)
+
+SCRUB_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,15 @@ async def open_store(where: str) -> Store:
     return await SqliteStore.open(Path(where))
 
 
+async def scrub(store: SqliteStore, clock: Clock) -> None:
+    """Look for rows that have gone bad on the disk, every hour; a fault is an error in the log for a person to see."""
+    while True:
+        await clock.sleep(SCRUB_SECONDS)
+        found = await store.scrub()
+        for fault in found.faults:
+            log.error("a row of the store is damaged: restore a backup", fault=str(fault))
+
+
 async def run(options: Options) -> None:
     """Serve until cancelled; then finish what is under way and close the store."""
     store = await open_store(options.store)
@@ -95,6 +107,8 @@ async def run(options: Options) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             await server.start(tasks)
+            if isinstance(store, SqliteStore):
+                tasks.create_task(scrub(store, clock), name="store scrub")
             pair = tls.KeyPair(Path(options.tls_cert_file), Path(options.tls_private_key_file))
             authorities = tuple(Path(f) for f in (options.client_ca_file, options.requestheader_client_ca_file) if f)
             context = tls.server_context(pair, authorities)

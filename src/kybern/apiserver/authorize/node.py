@@ -90,7 +90,7 @@ class NodeAuthorizer:
             case ("storage.k8s.io", "csinodes"):
                 return _judge_own(node, a, "CSINode")
             case ("coordination.k8s.io", "leases"):
-                if a.namespace != LEASES:
+                if a.verb in _OWN and a.namespace != LEASES:
                     return f'can only access leases in the "{LEASES}" system namespace'
                 return _judge_own(node, a, "node lease")
             case ("resource.k8s.io", "resourceslices"):

@@ -18,6 +18,7 @@ from kybern.api.authorization_v1 import (
     SubjectAccessReview,
 )
 from kybern.apiserver import negotiate
+from kybern.apiserver.admission import Attributes
 from kybern.apiserver.authenticate import impersonate
 from kybern.apiserver.authenticate import reviews as authentication_reviews
 from kybern.apiserver.authenticate.chain import Authenticators
@@ -70,10 +71,17 @@ def _install_tokens(handlers: Handlers, options: ServerOptions, rng: random.Rand
         rng,
     )
 
-    def token(_: Handlers, request: Request, served: Served) -> Answer:
+    async def token(owner: Handlers, request: Request, served: Served) -> Answer:
         accepted = negotiate.choose(request.headers.get("accept", ""))
         asked = body.decode(request, TokenRequest, "authentication.k8s.io/v1", "TokenRequest")
-        account = served.store.entry(request.info.namespace, request.info.name).object
+        info = request.info
+        account = served.store.entry(info.namespace, info.name).object
+        attributes = Attributes(
+            "CREATE", served.resource, info.subresource, info.namespace, info.name, asked, None, request.user
+        )
+        waiting = owner.admit(attributes)
+        if waiting is not None:
+            await waiting
         return _made(issuer.issue_token(account, asked), accepted)
 
     handlers.extensions["serviceaccounts/token"] = token

@@ -15,8 +15,9 @@ _ATTRIBUTE = re.compile(
     \s*=\s*)("[^"]*"|'[^']*'|[^\s"'>]+)""",
     re.VERBOSE,
 )
-_TAG = re.compile(rb"<[a-zA-Z](?:[^>\"']|\"[^\"]*\"|'[^']*')*>")
-_MAX_CARRY = 64 * 1024  # a tag longer than this is passed as it is
+_START = re.compile(rb"<[a-zA-Z]")
+_STOP = re.compile(rb"[>\"']")
+_MAX_CARRY = 8 * 1024  # a tag longer than this is passed as it is
 
 
 def rewrite_url(url: str, prefix: str, authority: str) -> str:
@@ -43,20 +44,26 @@ class HtmlRewriter:
         self._carry = b""
 
     def feed(self, data: bytes) -> bytes:
-        data = self._carry + data
-        start = data.rfind(b"<")
-        if start >= 0 and b">" not in data[start:] and len(data) - start < _MAX_CARRY:
-            data, self._carry = data[:start], data[start:]
-        else:
-            self._carry = b""
-        return _TAG.sub(self._tag, data)
+        data, self._carry = self._carry + data, b""
+        out: list[bytes] = []
+        done = 0  # everything before it is in `out`
+        while True:
+            start = _find_tag(data, done)
+            if start < 0:
+                break
+            end = _end_of_tag(data, start)
+            if end < 0:
+                if len(data) - start <= _MAX_CARRY:
+                    self._carry = data[start:]
+                    data = data[:start]
+                break
+            out += [data[done:start], _ATTRIBUTE.sub(self._attribute, data[start:end])]
+            done = end
+        return b"".join([*out, data[done:]])
 
     def finish(self) -> bytes:
         rest, self._carry = self._carry, b""
         return rest
-
-    def _tag(self, found: re.Match[bytes]) -> bytes:
-        return _ATTRIBUTE.sub(self._attribute, found[0])
 
     def _attribute(self, found: re.Match[bytes]) -> bytes:
         value = found[2]
@@ -67,3 +74,24 @@ class HtmlRewriter:
         except UnicodeDecodeError:
             return found[0]
         return found[1] + quote + changed.encode() + quote
+
+
+def _find_tag(data: bytes, start: int) -> int:
+    """Where the next tag begins, or may begin (a `<` as the last byte); -1: nowhere."""
+    found = _START.search(data, start)
+    if found is not None:
+        return found.start()
+    return len(data) - 1 if data.endswith(b"<") else -1
+
+
+def _end_of_tag(data: bytes, start: int) -> int:
+    """Behind the `>` of the tag at `start`, quoted ones not counted; -1: not there yet. Looks at each byte once."""
+    position = start + 1
+    while (found := _STOP.search(data, position)) is not None:
+        position = found.end()
+        if found[0] == b">":
+            return position
+        position = data.find(found[0], position) + 1
+        if position == 0:
+            break
+    return -1
