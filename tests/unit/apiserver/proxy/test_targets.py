@@ -1,0 +1,180 @@
+"""Names to addresses, and what may not be reached."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from kybern.api.core_v1 import (
+    Container,
+    ContainerPort,
+    DaemonEndpoint,
+    Node,
+    NodeAddress,
+    NodeDaemonEndpoints,
+    NodeStatus,
+    Pod,
+    PodSpec,
+    PodStatus,
+    Service,
+    ServicePort,
+    ServiceSpec,
+)
+from kybern.api.discovery_v1 import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
+from kybern.api.meta_v1 import ObjectMeta
+from kybern.apiserver.proxy import routes, targets
+from kybern.apiserver.proxy.targets import ProxyName, Target
+from kybern.machinery.status import ApiError
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("web", ProxyName("", "web", "")),
+        ("web:80", ProxyName("", "web", "80")),
+        ("https:web:", ProxyName("https", "web", "")),
+        ("http:web:main", ProxyName("http", "web", "main")),
+        (":web:", ProxyName("", "web", "")),
+    ],
+)
+def test_names_have_an_optional_scheme_and_port(text: str, expected: ProxyName) -> None:
+    assert targets.parse_name(text, "service") == expected
+
+
+@pytest.mark.parametrize("text", ["", ":80", "ftp:web:80", "a:b:c:d", "http::80"])
+def test_other_names_are_refused(text: str) -> None:
+    with pytest.raises(ApiError, match="invalid service request"):
+        targets.parse_name(text, "service")
+
+
+def pod(ip: str | None = "10.1.2.3", *ports: int) -> Pod:
+    container = Container(name="c", ports=[ContainerPort(containerPort=p) for p in ports])
+    return Pod(metadata=ObjectMeta(name="p"), spec=PodSpec(containers=[container]), status=PodStatus(podIP=ip))
+
+
+def test_a_pods_port_is_the_one_asked_for_the_first_declared_or_the_schemes() -> None:
+    assert targets.pod_target(pod("10.1.2.3", 8080), ProxyName("", "p", "81")) == Target("http", "10.1.2.3", 81)
+    assert targets.pod_target(pod("10.1.2.3", 8080, 1), ProxyName("", "p", "")) == Target("http", "10.1.2.3", 8080)
+    assert targets.pod_target(pod(), ProxyName("https", "p", "")) == Target("https", "10.1.2.3", 443)
+    assert targets.pod_target(pod("fd00::1"), ProxyName("", "p", "")).authority == "[fd00::1]:80"
+
+
+@pytest.mark.parametrize(
+    "ip",
+    [
+        None,
+        "127.0.0.1",
+        "::1",
+        "169.254.169.254",
+        "fe80::1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::ffff:127.0.0.1",
+        "localhost",
+    ],
+)
+def test_addresses_of_this_machine_or_link_are_not_reached(ip: str | None) -> None:
+    with pytest.raises(ApiError, match="address not allowed"):
+        targets.pod_target(pod(ip), ProxyName("", "p", "80"))
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "٨٠", "8 0"])
+def test_ports_of_pods_are_numbers(port: str) -> None:
+    with pytest.raises(ApiError, match="invalid port"):
+        targets.pod_target(pod(), ProxyName("", "p", port))
+
+
+def endpoints(
+    *addresses: str, ready: bool | None = True, service: str = "web", port: str | None = "main"
+) -> EndpointSlice:
+    return EndpointSlice(
+        metadata=ObjectMeta(name="s", labels={"kubernetes.io/service-name": service}),
+        addressType="IPv4",
+        ports=[EndpointPort(name=port, port=8080)],
+        endpoints=[Endpoint(addresses=[a], conditions=EndpointConditions(ready=ready)) for a in addresses],
+    )
+
+
+SERVICE = Service(
+    metadata=ObjectMeta(name="web"),
+    spec=ServiceSpec(ports=[ServicePort(name="main", port=80), ServicePort(name="other", port=81)]),
+)
+
+
+def choose(asked: ProxyName, *slices: EndpointSlice, service: Service = SERVICE) -> Target:
+    return targets.service_target(service, slices, asked, random.Random(1))
+
+
+def test_a_services_port_is_found_by_name_and_number() -> None:
+    for port in ("main", "80"):
+        assert choose(ProxyName("", "web", port), endpoints("10.0.0.1")) == Target("http", "10.0.0.1", 8080)
+
+
+def test_a_services_only_or_nameless_port_needs_no_mention() -> None:
+    single = Service(metadata=ObjectMeta(name="web"), spec=ServiceSpec(ports=[ServicePort(port=80)]))
+    assert choose(ProxyName("", "web", ""), endpoints("10.0.0.1", port=None), service=single).port == 8080
+    with pytest.raises(ApiError):
+        choose(ProxyName("", "web", ""), endpoints("10.0.0.1"))
+
+
+def test_only_ready_endpoints_of_the_service_and_port_are_chosen() -> None:
+    others = (
+        endpoints("10.0.0.2", ready=False),
+        endpoints("10.0.0.3", service="elsewhere"),
+        endpoints("10.0.0.4", port="other"),
+    )
+    assert {choose(ProxyName("", "web", "main"), endpoints("10.0.0.1", ready=None), *others).host} == {"10.0.0.1"}
+    with pytest.raises(ApiError, match="no endpoints available") as caught:
+        choose(ProxyName("", "web", "main"), *others)
+    assert caught.value.code == 503
+
+
+def test_all_endpoints_get_their_share() -> None:
+    rng = random.Random(7)
+    slices = [endpoints("10.0.0.1", "10.0.0.2")]
+    seen = {targets.service_target(SERVICE, slices, ProxyName("", "web", "80"), rng).host for _ in range(50)}
+    assert seen == {"10.0.0.1", "10.0.0.2"}
+
+
+def node(*addresses: tuple[str, str], port: int = 10250) -> Node:
+    return Node(
+        metadata=ObjectMeta(name="n"),
+        status=NodeStatus(
+            addresses=[NodeAddress(type=kind, address=address) for kind, address in addresses],
+            daemonEndpoints=NodeDaemonEndpoints(kubeletEndpoint=DaemonEndpoint(Port=port)),
+        ),
+    )
+
+
+def test_a_kubelet_is_dialled_at_its_internal_address_and_announced_port() -> None:
+    found = targets.kubelet_target(node(("Hostname", "n"), ("InternalIP", "10.0.0.9"), port=12345))
+    assert found == Target("https", "10.0.0.9", 12345, is_kubelet=True)
+    with pytest.raises(ApiError):
+        targets.kubelet_target(node())
+
+
+def test_only_the_kubelets_own_port_gets_the_servers_certificate() -> None:
+    known = node(("InternalIP", "10.0.0.9"))
+    assert targets.node_target(known, ProxyName("", "n", "")).is_kubelet
+    assert targets.node_target(known, ProxyName("http", "n", "10250")).is_kubelet
+    assert targets.node_target(known, ProxyName("", "n", "9100")) == Target("http", "10.0.0.9", 9100)
+
+
+@pytest.mark.parametrize(
+    ("target", "prefix", "tail"),
+    [
+        ("/api/v1/nodes/n/proxy", "/api/v1/nodes/n/proxy", ""),
+        ("/api/v1/nodes/n/proxy?a=b", "/api/v1/nodes/n/proxy", "?a=b"),
+        ("/api/v1/nodes/n/proxy/", "/api/v1/nodes/n/proxy", "/"),
+        (
+            "/api/v1/namespaces/ns/pods/a:80/proxy/x%2Fy//z?q=%20",
+            "/api/v1/namespaces/ns/pods/a:80/proxy",
+            "/x%2Fy//z?q=%20",
+        ),
+        ("//api/v1/nodes/proxy/proxy/proxy", "//api/v1/nodes/proxy/proxy", "/proxy"),
+    ],
+)
+def test_targets_are_split_at_the_proxy_segment(target: str, prefix: str, tail: str) -> None:
+    assert routes.split_target(target) == (prefix, tail)
