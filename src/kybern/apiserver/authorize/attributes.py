@@ -57,8 +57,12 @@ def of_request(info: RequestInfo, fields: tuple[tuple[str, str, str], ...] = ())
     """What a request asks for. `fields` are the requirements of its field selector."""
     if not info.is_resource:
         return Attributes(info.verb, path=info.path)
+    name = info.name
+    if not name and fields:
+        # Watching one object by name is no more than getting it: rules with resourceNames and nodes rely on this.
+        name = next((v for field, operator, v in fields if field == "metadata.name" and operator in ("=", "==")), "")
     return Attributes(
-        info.verb, info.group, info.plural, info.subresource, info.namespace, info.name, info.path, info.version, fields
+        info.verb, info.group, info.plural, info.subresource, info.namespace, name, info.path, info.version, fields
     )
 
 

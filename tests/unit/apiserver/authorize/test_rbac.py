@@ -190,3 +190,14 @@ def test_users_with_the_same_name_and_other_groups_are_told_apart() -> None:
 def test_a_refusal_reads_as_upstreams(info: RequestInfo, message: str) -> None:
     error = forbidden(JANE, of_request(info))
     assert (error.code, error.reason, str(error)) == (403, "Forbidden", message)
+
+
+def test_watching_one_object_by_name_is_asked_for_that_name() -> None:
+    info = RequestInfo("watch", "/", True, "", "v1", "secrets", namespace="y")
+    assert of_request(info, (("metadata.name", "=", "a"),)).name == "a"
+    assert of_request(info, (("metadata.name", "!=", "a"),)).name == ""
+    assert of_request(info, (("type", "=", "a"),)).name == ""
+    named = PolicyRule(verbs=["watch"], apiGroups=[""], resources=["secrets"], resourceNames=["a"])
+    authorizers = Authorizers(ObjectTable(role("r", named), bind("r", USER)))
+    assert authorizers.authorize(JANE, of_request(info, (("metadata.name", "=", "a"),))).allowed
+    assert not authorizers.authorize(JANE, of_request(info)).allowed
