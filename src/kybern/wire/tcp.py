@@ -10,6 +10,7 @@ import ssl
 from typing import cast
 
 from kybern.wire.http1.streams import Gate, RawConnection
+from kybern.wire.keepalive import apply_keepalive
 from kybern.wire.message import RawStream
 
 
@@ -23,6 +24,7 @@ class _Outgoing(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._is_tls = transport.get_extra_info("ssl_object") is not None
+        apply_keepalive(transport)
         self.raw = RawConnection(cast("asyncio.Transport", transport), self._gate, b"")
 
     def data_received(self, data: bytes) -> None:

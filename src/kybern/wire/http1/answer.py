@@ -44,6 +44,8 @@ def _prefix(status: int, content_type: str) -> bytes:
 
 def _field_bytes(value: str) -> bytes:
     """Latin-1 where it fits, UTF-8 else; never a line end, which would start another field."""
+    if value.isascii() and value.isprintable():
+        return value.encode()
     try:
         raw = value.encode("latin-1")
     except UnicodeEncodeError:

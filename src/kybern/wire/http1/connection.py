@@ -17,6 +17,7 @@ import structlog
 from kybern.machinery.status import ApiError
 from kybern.wire.http1 import answer, body, head
 from kybern.wire.http1.streams import ChunkedSink, Gate, RawConnection
+from kybern.wire.keepalive import apply_keepalive
 from kybern.wire.message import Answer, Request, Response, StreamResponse, UpgradeResponse
 
 if TYPE_CHECKING:
@@ -68,7 +69,12 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        if len(self._server.connections) >= self._limits.connections:
+            self._closing = True
+            self._transport.abort()
+            return
         self._transport.set_write_buffer_limits(high=256 * 1024)
+        apply_keepalive(transport)
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
         secured = transport.get_extra_info("ssl_object")
@@ -148,7 +154,7 @@ class Connection(asyncio.Protocol):
         turns = 0
         try:
             while not (self._busy or self._closing) and self._gate.is_open:
-                if self._line is None and not self._take_head():
+                if self._line is None and not (self._pending and self._take_head()):
                     break
                 if not self._take_body():
                     break

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kybern.machinery.status import ApiError
 from kybern.wire.http1.body import frame_chunk
@@ -575,5 +577,75 @@ def test_types_of_requests_are_the_servers_choice() -> None:
         assert seen[0].query == {"a": ["1", " "], "b": [" "], "c": [""]}
         assert seen[0].headers == {"host": "h", "x": "1, 2"}
         assert seen[0].peer == "192.0.2.1"
+
+    run(scenario)
+
+
+def test_connections_beyond_the_limit_are_cut() -> None:
+    async def scenario(tasks: asyncio.TaskGroup) -> None:
+        client = Client(tasks, echo, Limits(connections=1))
+        second = Connection(client.server, asyncio.get_running_loop())
+        transport = FakeTransport()
+        transport.protocol = second
+        second.connection_made(transport)
+        await client.settle()
+        assert transport.aborted
+        assert not client.transport.aborted
+
+    run(scenario)
+
+
+REQUESTS = (
+    b"GET /1 HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"\r\n\r\nPOST /2 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n\r\n\r\nx",
+    b"PUT /3 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    b"HEAD /4 HTTP/1.1\r\nHost: h\r\nX: y\r\n\r\n",
+    b"POST /5 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nz",
+    b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n",
+)
+
+
+def mixed(request: Request) -> Any:
+    async def later() -> Response:
+        await asyncio.sleep(0)
+        return echo(request)
+
+    return later() if request.path == "/slow" else echo(request)
+
+
+@given(st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=6), st.lists(st.integers(1, 60), max_size=20))
+def test_answers_do_not_depend_on_how_requests_are_cut(requests: list[bytes], cuts: list[int]) -> None:
+    wire = b"".join(requests)
+
+    async def scenario(tasks: asyncio.TaskGroup) -> None:
+        whole, cut = Client(tasks, mixed), Client(tasks, mixed)
+        await whole.send(wire)
+        position = 0
+        for size in [*cuts, len(wire)]:
+            await cut.send(wire[position : position + size])
+            position += size
+        for client in (whole, cut):
+            for _ in range(len(requests)):
+                await client.settle()
+        told = cut.transport.sent.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
+        assert told == whole.transport.sent
+        assert told.count(b"200 OK") == len(requests)
+
+    run(scenario)
+
+
+@given(
+    st.lists(st.one_of(st.binary(max_size=60), st.sampled_from([*REQUESTS, b"\r\n", b"\n", b"\0", b": "])), max_size=12)
+)
+def test_no_bytes_make_the_server_fail(pieces: list[bytes]) -> None:
+    async def scenario(tasks: asyncio.TaskGroup) -> None:
+        client = Client(tasks, mixed)
+        for piece in pieces:
+            await client.send(piece)
+        client.server.expire(float("inf"))
+        client.server.expire(float("inf"))
+        await client.settle()
+        assert client.transport.closed
+        assert b" 500 " not in client.transport.sent
 
     run(scenario)
