@@ -107,7 +107,7 @@ class Kubelet:
         self.cgroups = CgroupTree(hierarchy, config.cgroup_root, config.pod_pids)
         self.tokens = TokenSource(client, clock)
         self.workers = PodWorkers(self._make_tools)
-        self.references = objects.ReferencedObjects(self._informers, self.workers.refresh)
+        self.references = objects.ReferencedObjects(client, self._informers, clock, self.workers.refresh)
         self._inspector = Inspector(cri)
         self.volumes = PodVolumes(
             config.root,
@@ -218,6 +218,7 @@ class Kubelet:
             await self._start_cgroups()
             parts = [
                 (self._informers.run(), "informers"),
+                (self.references.run(), "referenced objects"),
                 (self.recorder.run(), "events"),
                 (self.workers.run(), "pod workers"),
                 (self._sender.run(), "statuses"),

@@ -1,30 +1,48 @@
 """ConfigMaps and Secrets that pods of this node use: each watched by name, for as long as somebody refers to it.
 
 Used by sync/apply (environment) and volumes (files). A watch of a single object is what the Node authorizer permits.
-Promises: `get` answers from a list or watch no older than the first reference; `on_change` is called at once with
-the kind, namespace and name of what changed.
+Promises: what is answered was read after the first reference; `on_change` is called at once, with the pods that
+refer to what changed.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from kybern.api.core_v1 import ConfigMap, Pod, Secret
 from kybern.client.informer import Informer, Informers
-from kybern.kubelet import env
+from kybern.client.rest import RestClient
+from kybern.kubelet import env, waiting
 from kybern.kubelet.podkeys import PodUid, containers_of
+from kybern.machinery.clock import Clock
+from kybern.machinery.status import ApiError
 
 Kind = Literal["ConfigMap", "Secret"]
 Reference = tuple[Kind, str, str]  # kind, namespace, name
 
 SYNC_TIMEOUT = 30.0
+FIRST_PAUSE = 0.02
+LONGEST_PAUSE = 2.0
 _TYPES: dict[Kind, type[Any]] = {"ConfigMap": ConfigMap, "Secret": Secret}
 
 
 class NotSynced(Exception):
-    """The object could not be listed in time."""
+    """The object could not be read in time."""
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One object somebody refers to."""
+
+    users: set[PodUid] = field(default_factory=set)
+    first: Any = None  # as first read, until the watch takes over; None: it does not exist
+    is_read: asyncio.Event = field(default_factory=asyncio.Event)
+    problem: str = ""
+    reading: asyncio.Task[None] | None = None
+    informer: Informer[Any] | None = None
 
 
 def references_of(pod: Pod) -> set[Reference]:
@@ -52,28 +70,50 @@ def references_of(pod: Pod) -> set[Reference]:
 
 
 class ReferencedObjects:
-    """One informer an object, counted by the pods that refer to it."""
+    """One watch an object, counted by the pods that refer to it. `run` owns the tasks of first reads."""
 
-    def __init__(self, informers: Informers, on_change: Callable[[Iterable[PodUid]], None]) -> None:
+    def __init__(
+        self,
+        client: RestClient,
+        informers: Informers,
+        clock: Clock,
+        on_change: Callable[[Iterable[PodUid]], None],
+    ) -> None:
+        self._client = client
         self._informers = informers
+        self._clock = clock
         self._on_change = on_change
-        self._watched: dict[Reference, Informer[Any]] = {}
-        self._users: dict[Reference, set[PodUid]] = {}
+        self._watched: dict[Reference, _Watched] = {}
         self._of_pod: dict[PodUid, set[Reference]] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            try:
+                for reference, watched in self._watched.items():
+                    self._start(reference, watched)
+                await asyncio.Event().wait()
+            finally:
+                self._tasks = None
 
     def refer(self, uid: PodUid, references: set[Reference]) -> None:
         """The pod refers to exactly these from now on."""
         before = self._of_pod.get(uid, set())
         for reference in references - before:
-            self._users.setdefault(reference, set()).add(uid)
             if reference not in self._watched:
-                self._watch(reference)
+                self._watched[reference] = _Watched()
+                self._start(reference, self._watched[reference])
+            self._watched[reference].users.add(uid)
         for reference in before - references:
-            users = self._users.get(reference, set())
-            users.discard(uid)
-            if not users:
-                self._users.pop(reference, None)
-                self._informers.stop(self._watched.pop(reference))
+            watched = self._watched[reference]
+            watched.users.discard(uid)
+            if not watched.users:
+                del self._watched[reference]
+                if watched.reading is not None:
+                    watched.reading.cancel()
+                if watched.informer is not None:
+                    self._informers.stop(watched.informer)
         if references:
             self._of_pod[uid] = references
         else:
@@ -82,26 +122,45 @@ class ReferencedObjects:
     def release(self, uid: PodUid) -> None:
         self.refer(uid, set())
 
-    def _watch(self, reference: Reference) -> None:
+    def _start(self, reference: Reference, watched: _Watched) -> None:
+        if self._tasks is not None and watched.reading is None:
+            watched.reading = self._tasks.create_task(self._read(reference, watched), name=f"read:{reference}")
+
+    async def _read(self, reference: Reference, watched: _Watched) -> None:
+        """Read it, and only then watch it: the authorizer may learn of the pod a moment after us, and a refused
+        watch pauses for longer than people like to wait for a pod."""
         kind, namespace, name = reference
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                watched.first = await self._client.get(_TYPES[kind], namespace, name)
+            except ApiError as error:
+                if not error.is_not_found:
+                    watched.problem = str(error)
+                    await self._clock.sleep(pause)
+                    pause = min(pause * 2, LONGEST_PAUSE)
+                    continue
+            break
+        watched.is_read.set()
         informer = self._informers.of(_TYPES[kind], namespace=namespace, field_selector=f"metadata.name={name}")
-        self._watched[reference] = informer
-        informer.on_change(lambda _old, _new: self._on_change(tuple(self._users.get(reference, ()))))
+        watched.informer = informer
+        informer.on_change(lambda _old, new: self._tell(watched, new))
+
+    def _tell(self, watched: _Watched, new: Any) -> None:
+        first, watched.first = watched.first, None
+        if first is not None and new is not None and first.metadata.resourceVersion == new.metadata.resourceVersion:
+            return  # known from the first read
+        self._on_change(tuple(watched.users))
 
     async def wait_known(self, references: Iterable[Reference]) -> None:
-        """Until all of them were listed. Raises NotSynced after half a minute."""
+        """Until all of them were read. Raises NotSynced after half a minute."""
         for reference in references:
-            informer = self._watched.get(reference)
-            if informer is None or informer.has_synced:
+            watched = self._watched.get(reference)
+            if watched is None or watched.is_read.is_set():
                 continue
-            try:
-                async with asyncio.timeout(SYNC_TIMEOUT):
-                    await informer.wait_synced()
-            except TimeoutError:
+            if not await waiting.wait_for(watched.is_read, SYNC_TIMEOUT, self._clock):
                 kind, namespace, name = reference
-                raise NotSynced(
-                    f"failed to sync {kind.lower()} cache: timed out waiting for {namespace}/{name}"
-                ) from None
+                raise NotSynced(f"failed to get {kind.lower()} {namespace}/{name}: {watched.problem or 'timed out'}")
 
     def config_map(self, namespace: str, name: str) -> ConfigMap | None:
         return cast("ConfigMap | None", self._get(("ConfigMap", namespace, name)))
@@ -110,5 +169,9 @@ class ReferencedObjects:
         return cast("Secret | None", self._get(("Secret", namespace, name)))
 
     def _get(self, reference: Reference) -> Any:
-        informer = self._watched.get(reference)
-        return None if informer is None else informer.get(reference[1], reference[2])
+        watched = self._watched.get(reference)
+        if watched is None:
+            return None
+        if watched.informer is not None and watched.informer.has_synced:
+            return watched.informer.get(reference[1], reference[2])
+        return watched.first

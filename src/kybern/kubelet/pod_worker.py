@@ -168,7 +168,6 @@ class PodWorker:
     async def run(self) -> None:
         """Until the pod is gone."""
         tools = self._tools
-        tools.applier.references.refer(self.uid, objects.references_of(self.pod))
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             self._prober = PodProber(tools.applier.cri, tools.applier.recorder, tools.clock, tasks, self._wake.set)
@@ -204,8 +203,9 @@ class PodWorker:
         pod = self._base()
         if self.stage is Stage.SYNCING and not self.is_admitted:
             self._admit(pod, facts)
-        tools.applier.references.refer(self.uid, objects.references_of(pod))
         self._advance(pod, facts)
+        if self.stage is Stage.SYNCING:
+            tools.applier.references.refer(self.uid, objects.references_of(pod))
         if self.stage is Stage.SYNCING or self.stage is Stage.TERMINATING:
             assert self._prober is not None
             self._prober.observe(pod, facts, self._ip(pod, facts))

@@ -146,10 +146,8 @@ class StatusSender:
         """False: try again later."""
         try:
             pod = self._current(namespace, name)
-            if pod is None:
-                pod = await self._client.get(Pod, namespace, name)
-            if pod.metadata.uid != uid:
-                return True  # a namesake
+            if pod is None or pod.metadata.uid != uid:
+                return True  # gone, or a namesake
             patch = plan_patch(pod.status, status)
             if not patch:
                 return True
