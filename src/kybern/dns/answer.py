@@ -19,7 +19,8 @@ from kybern.dns.metrics import Metrics
 from kybern.dns.wire import Malformed, Negative, Question, Rcode
 from kybern.dns.zone import Answer, Kind, Outcome, Record, Zone
 
-KEPT = 8192  # answers as bytes
+KEPT = 16384  # answers as bytes
+ORDERS = 64  # in which an answer with several records is kept: each begins with another, so that clients spread
 LONGEST_CHAIN = 8  # of aliases
 _AXFR, _IXFR = 252, 251
 _LARGEST_TCP = 65535
@@ -38,7 +39,9 @@ class Responder:
         self._rng = rng
         self._metrics = metrics
         self._ttl = ttl
-        self._kept: dict[tuple[bool, bytes], bytes] = {}
+        self._kept: dict[tuple[bool, bytes], list[bytes]] = {}
+        self._orders: dict[tuple[bool, bytes], int] = {}  # how many of them there should be
+        self._kept_count = 0
         self._kept_version = -1
 
     def respond(self, packet: bytes, *, is_tcp: bool) -> Outgoing:
@@ -46,11 +49,11 @@ class Responder:
         key = (is_tcp, packet[2:])
         if self._kept_version == self._zone.version:
             kept = self._kept.get(key)
-            if kept is not None:
+            if kept is not None and len(kept) >= self._orders[key]:
                 self._metrics.kept.inc()
-                return wire.patch_id(kept, packet[:2])
+                return wire.patch_id(kept[0] if len(kept) == 1 else self._rng.choice(kept), packet[:2])
         else:
-            self._kept.clear()
+            self._forget()
             self._kept_version = self._zone.version
         try:
             question = wire.parse(packet)
@@ -70,15 +73,21 @@ class Responder:
             return self._forward(question, packet, is_tcp)
         if found.chase and question.kind in (Kind.A, Kind.AAAA):
             return self._chase(question, found, limit)
-        records = list(found.records)
-        if len(records) > 1:
-            self._rng.shuffle(records)
-        answer = self._pack(self._render(question, found, records), limit)
-        if len(records) < 2:  # others are shuffled anew each time, so that clients spread
-            if len(self._kept) >= KEPT:
-                self._kept.clear()
-            self._kept[key] = answer
+        if self._kept_count >= KEPT:
+            self._forget()
+        kept = self._kept.setdefault(key, [])
+        orders = max(1, min(ORDERS, len(found.records)))
+        first = len(kept) * len(found.records) // orders
+        answer = self._pack(self._render(question, found, [*found.records[first:], *found.records[:first]]), limit)
+        kept.append(answer)
+        self._orders[key] = orders
+        self._kept_count += 1
         return answer
+
+    def _forget(self) -> None:
+        self._kept.clear()
+        self._orders.clear()
+        self._kept_count = 0
 
     def _render(self, question: Question, found: Answer, records: list[Record]) -> DNSRecord:
         rcode = Rcode.NXDOMAIN if found.outcome is Outcome.NO_NAME else Rcode.NOERROR

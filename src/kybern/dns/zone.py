@@ -1,7 +1,7 @@
 """The cluster's names: Services and EndpointSlices as an index, and the answer to one question.
 
 Filled by process/dns from informers; asked by answer.py. Pure: no clock, no loop, no sockets; the order of records
-is that of the objects (answer.py shuffles addresses). Promises every answer the specification asks for, and for all
+is that of the objects (answer.py turns them). Promises every answer the specification asks for, and for all
 other names under the domain "no such name" or "no such data" as RFC 8020 has it: a name with something below exists.
 Source: "Kubernetes DNS-Based Service Discovery", version 1.1.0.
 
