@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 def write_config(directory: Path, network: PodNetwork) -> bool:
     """Make the host and the CNI directory ready for pods; whether the configuration file is new or changed.
 
-    Raises OSError, or subprocess.CalledProcessError with what nft said.
+    Raises OSError, with what nft said if it was nft.
     """
     for name, value in _SYSCTLS.items():
         _set_sysctl(Path("/proc/sys") / name, value)
@@ -90,7 +90,12 @@ def _set_sysctl(path: Path, value: str) -> None:
 
 
 def _run_nft(script: str) -> None:
-    subprocess.run([_NFT, "-f", "-"], input=script.encode(), check=True, capture_output=True, timeout=30)
+    try:
+        subprocess.run([_NFT, "-f", "-"], input=script.encode(), check=True, capture_output=True, timeout=30)
+    except subprocess.CalledProcessError as error:
+        raise OSError(f"nft refused the masquerade table: {error.stderr.decode(errors='replace').strip()}") from error
+    except subprocess.TimeoutExpired as error:
+        raise OSError("nft did not answer within 30 s") from error
 
 
 def _remove_port_maps(family: str, program: str) -> None:
