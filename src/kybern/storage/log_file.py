@@ -88,6 +88,8 @@ class LogFile:
 
         One statement is one transaction, and the interpreter is let go and taken back once, however many rows.
         """
+        if not changes:
+            return  # a group of refusals only: they waited for what they depended on, which is durable by now
         values: list[object] = []
         for change in changes:
             record = change.record or change.previous

@@ -443,3 +443,15 @@ async def _failure_of(work: Awaitable[object]) -> BaseException | None:
     except (StoreError, StopAsyncIteration) as error:
         return error
     return None
+
+    def test_a_group_of_refusals_only_leaves_the_store_working(self, tmp_path: Path) -> None:
+        async def scenario(store: Store) -> None:
+            for _ in range(20):
+                made = asyncio.gather(*(store.create("/r/a", b"1") for _ in range(2)), return_exceptions=True)
+                await asyncio.sleep(0)  # the first is on its way to the disk: what depends on it waits in a group
+                refused = asyncio.gather(*(store.create("/r/a", b"2") for _ in range(5)), return_exceptions=True)
+                results = [*await made, *await refused]
+                assert sum(isinstance(r, KeyExists) for r in results) == len(results) - 1
+                await store.delete("/r/a", None)
+
+        self.play(tmp_path, scenario)
