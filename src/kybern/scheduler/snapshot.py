@@ -186,7 +186,8 @@ class Snapshot:
         self._pod_limit[row] = amounts.pop("pods", 0)
         self._allocatable[row] = 0
         for resource, value in amounts.items():
-            self._allocatable[row, self._resource(resource)] = value
+            column = self._resource(resource)  # first: a new resource may replace the array
+            self._allocatable[row, column] = value
         self._unschedulable[row] = bool(node.spec.unschedulable)
         self._taint_bits[row] = 0
         for taint in node.spec.taints:
