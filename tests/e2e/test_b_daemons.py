@@ -37,7 +37,7 @@ def test_a_killed_component_comes_back_and_no_container_restarts(kubectl: Kubect
 
 
 def test_status_tells_people_and_programs(kubectl: Kubectl) -> None:
-    report = json.loads(kybern("status", "-o", "json").stdout)
+    report = json.loads(kybern("status", "--wait", "-o", "json").stdout)
     assert report["works"] and set(report["components"]) == set(COMPONENTS)
     assert "API" in kybern("status").stdout
 
