@@ -436,14 +436,6 @@ class StoreSuite:
 
         self.play(tmp_path, scenario)
 
-
-async def _failure_of(work: Awaitable[object]) -> BaseException | None:
-    try:
-        await asyncio.wait_for(work, PATIENCE)
-    except (StoreError, StopAsyncIteration) as error:
-        return error
-    return None
-
     def test_a_group_of_refusals_only_leaves_the_store_working(self, tmp_path: Path) -> None:
         async def scenario(store: Store) -> None:
             for _ in range(20):
@@ -455,3 +447,11 @@ async def _failure_of(work: Awaitable[object]) -> BaseException | None:
                 await store.delete("/r/a", None)
 
         self.play(tmp_path, scenario)
+
+
+async def _failure_of(work: Awaitable[object]) -> BaseException | None:
+    try:
+        await asyncio.wait_for(work, PATIENCE)
+    except (StoreError, StopAsyncIteration) as error:
+        return error
+    return None
