@@ -1,0 +1,223 @@
+"""A real API server in a test: on a MemoryStore, with time and dice of the test's own, and no sockets.
+
+`run(scenario)` starts one (a tenth of a second), hands the scenario an `Api` and stops the server when it returns.
+An `Api` speaks as one user: `await api.get(path)` goes through the whole pipeline and comes back as an `Answer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from kybern.apiserver.request import Request, Response, StreamResponse, User
+from kybern.apiserver.server import ApiServer, ServerOptions
+from kybern.machinery.clock import Clock
+from kybern.storage.interface import Store
+from kybern.storage.memory import MemoryStore
+from kybern.testing.clock import FakeClock
+from kybern.wire.http1 import body as chunks
+from kybern.wire.http1 import target as targets
+
+T = TypeVar("T")
+ADMIN = User("admin", "1", ("system:masters",))
+PATIENCE = 10.0  # real seconds that a watch waits for an event before the test fails
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer. `json` is its body decoded."""
+
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+    seconds: float  # of real time
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+    @property
+    def warnings(self) -> list[str]:
+        """The texts of the Warning headers."""
+        joined = self.headers.get("warning", "")
+        return [w.removeprefix('299 - "').removesuffix('"') for w in joined.split("\n")] if joined else []
+
+    def ok(self) -> Any:
+        """The decoded body of a success."""
+        assert 200 <= self.status < 300, f"{self.status}: {self.body[:1000]!r}"
+        return self.json
+
+
+class MemorySink:
+    """Where a streamed answer goes. `buffered` is what the test says; `abort` closes it."""
+
+    def __init__(self) -> None:
+        self.received: asyncio.Queue[bytes] = asyncio.Queue()
+        self.buffered = 0
+        self._gone = asyncio.Event()
+        self.room = asyncio.Event()
+        self.room.set()
+
+    def write(self, data: bytes) -> None:
+        if not self.closed:
+            self.received.put_nowait(data)
+
+    def write_framed(self, data: bytes) -> None:
+        self.write(chunks.unframe(data))
+
+    async def drain(self) -> None:
+        await asyncio.sleep(0)
+        await self.room.wait()
+
+    @property
+    def closed(self) -> bool:
+        return self._gone.is_set()
+
+    async def wait_closed(self) -> None:
+        await self._gone.wait()
+
+    def abort(self) -> None:
+        self._gone.set()
+        self.room.set()
+
+
+class Watched:
+    """A watch under way: its events, in order."""
+
+    def __init__(self, sink: MemorySink) -> None:
+        self.sink = sink
+
+    async def next(self) -> dict[str, Any]:
+        """The next event as JSON."""
+        async with asyncio.timeout(PATIENCE):
+            event: dict[str, Any] = msgspec.json.decode(await self.sink.received.get())
+        return event
+
+    async def take(self, count: int) -> list[tuple[str, str]]:
+        """(type, name) of the next events."""
+        events = [await self.next() for _ in range(count)]
+        return [(e["type"], e["object"].get("metadata", {}).get("name", "")) for e in events]
+
+    def waiting(self) -> int:
+        """How many events have come and were not taken."""
+        return self.sink.received.qsize()
+
+
+class Api:
+    """One user's way to the server. Targets are as on the wire: `/api/v1/pods?limit=5`."""
+
+    def __init__(self, server: ApiServer, clock: Clock, user: User, tasks: asyncio.TaskGroup) -> None:
+        self.server = server
+        self.clock = clock
+        self._user = user
+        self._tasks = tasks
+
+    def as_user(self, user: User) -> Api:
+        """The same server for one of the users that `run` was given."""
+        return Api(self.server, self.clock, user, self._tasks)
+
+    async def request(
+        self, method: str, target: str, body: Any = b"", headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Any request; a body that is not bytes is sent as JSON."""
+        began = time.perf_counter()
+        answer = await self._ask(method, target, body, headers)
+        assert isinstance(answer, Response), f"{method} {target} is a stream"
+        return Answer(answer.status, _headers_of(answer), answer.body, time.perf_counter() - began)
+
+    async def get(self, target: str, **headers: str) -> Answer:
+        return await self.request("GET", target, headers=_spelled(headers))
+
+    async def create(self, target: str, obj: Any, **headers: str) -> Answer:
+        return await self.request("POST", target, obj, _spelled(headers))
+
+    async def update(self, target: str, obj: Any, **headers: str) -> Answer:
+        return await self.request("PUT", target, obj, _spelled(headers))
+
+    async def patch(self, target: str, patch: Any, kind: str = "merge") -> Answer:
+        """`kind`: merge, strategic-merge or json."""
+        return await self.request("PATCH", target, patch, {"content-type": f"application/{kind}-patch+json"})
+
+    async def delete(self, target: str, options: Any = b"", **headers: str) -> Answer:
+        return await self.request("DELETE", target, options, _spelled(headers))
+
+    @contextlib.asynccontextmanager
+    async def watch(self, target: str, **headers: str) -> AsyncIterator[Watched]:
+        """Follow a target that answers with a stream; the client goes away at the end of the block."""
+        answer = await self._ask("GET", target, b"", _spelled(headers))
+        assert isinstance(answer, StreamResponse), answer
+        sink = MemorySink()
+        stream = self._tasks.create_task(_end(answer.run(sink)), name=f"watch {target}")
+        try:
+            yield Watched(sink)
+        finally:
+            sink.abort()
+            await stream
+
+    async def _ask(self, method: str, target: str, body: Any, headers: Mapping[str, str] | None) -> Any:
+        path, query = targets.split_target(target)
+        data = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        sent = {"authorization": f"Bearer {self._user.name}", **(headers or {})}
+        if data and "content-type" not in sent:
+            sent["content-type"] = "application/json"
+        answer = self.server.application(Request(method, path, target, query, sent, data, "127.0.0.1"))
+        return await answer if isinstance(answer, Awaitable) else answer
+
+
+async def _end(running: Any) -> None:
+    await running
+
+
+def _spelled(headers: Mapping[str, str]) -> dict[str, str]:
+    """`content_type="..."` as a header."""
+    return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def _headers_of(answer: Response) -> dict[str, str]:
+    found: dict[str, str] = {"content-type": answer.content_type}
+    for name, value in answer.headers:
+        key = name.lower()
+        found[key] = f"{found[key]}\n{value}" if key == "warning" and key in found else value
+    return found
+
+
+def run(
+    scenario: Callable[[Api], Coroutine[Any, Any, T]],
+    *,
+    users: Sequence[User] = (),
+    store: Store | None = None,
+    clock: Clock | None = None,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 1,
+) -> T:
+    """What `scenario(api)` returns; `api` is the admin's. `options` are fields of ServerOptions."""
+
+    async def main() -> T:
+        tokens = "".join(f'{u.name},{u.name},{u.uid or "0"},"{",".join(u.groups)}"\n' for u in (ADMIN, *users))
+        time_of_test = clock or FakeClock()
+        chosen = ServerOptions(**{"static_tokens": tokens, **(options or {})})
+        server = ApiServer(chosen, store or MemoryStore(), time_of_test, random.Random(seed))
+        async with asyncio.TaskGroup() as tasks:
+            started = asyncio.Event()
+            upkeep = tasks.create_task(_serve(server, started), name="api server")
+            try:
+                await started.wait()
+                return await scenario(Api(server, time_of_test, ADMIN, tasks))
+            finally:
+                upkeep.cancel()
+
+    return asyncio.run(main())
+
+
+async def _serve(server: ApiServer, started: asyncio.Event) -> None:
+    """The server's own tasks, until cancelled."""
+    async with asyncio.TaskGroup() as tasks:
+        await server.start(tasks)
+        started.set()
