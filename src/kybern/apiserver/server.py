@@ -18,7 +18,7 @@ import structlog
 from kybern.api.core_v1 import Namespace
 from kybern.api.meta_v1 import ObjectMeta
 from kybern.apiserver import paths, upkeep
-from kybern.apiserver.admission import Attributes, built_in
+from kybern.apiserver.admission import Attributes, bootstrap_objects, built_in
 from kybern.apiserver.admission.chain import Chain
 from kybern.apiserver.authenticate.chain import AuthenticationOptions, Authenticators
 from kybern.apiserver.authorize import attributes as authorize_attributes
@@ -66,6 +66,21 @@ class ServerOptions:
     event_ttl: float = 3600.0
 
 
+class _Gate:
+    """The admission chain, which is made after the registry because its plugins read from it."""
+
+    chain = Chain(())
+
+    def admit(self, attributes: Attributes) -> Awaitable[None] | None:
+        return self.chain.admit(attributes)
+
+    def mutate(self, attributes: Attributes) -> Awaitable[None] | None:
+        return self.chain.mutate(attributes)
+
+    def validate(self, attributes: Attributes) -> Awaitable[None] | None:
+        return self.chain.validate(attributes)
+
+
 class ApiServer:
     """One API server over one store."""
 
@@ -74,10 +89,10 @@ class ApiServer:
         self.clock = clock
         self.feed = Feed(store)
         self.metrics = Metrics()
-        self._chain: Chain | None = None
+        self.gate = _Gate()
         self.registry: Registry = registry_module.build(
             self.feed,
-            self._admit,
+            self.gate,
             clock,
             rng,
             runtime_config.parse(options.runtime_config),
@@ -86,9 +101,9 @@ class ApiServer:
         )
         objects = self.registry.objects
         self.authorizers = Authorizers(objects)
-        self._chain = Chain(built_in.plugins(objects, objects, self.authorizers, clock, rng))
+        self.gate.chain = Chain(built_in.plugins(objects, objects, self.authorizers, clock, rng))
         self.authenticators = Authenticators(_authentication(options), objects, clock)
-        self.handlers = Handlers(self.registry, self.feed, clock, rng, self._admit, Forms(clock))
+        self.handlers = Handlers(self.registry, self.feed, clock, rng, self.gate.admit, Forms(clock))
         subresources.install(self.handlers, options, self.authenticators, self.authorizers)
         self.is_ready = False
         self.application = Pipeline(
@@ -109,7 +124,7 @@ class ApiServer:
         own = upkeep.OwnService(
             self.registry.objects, service_ip, self.options.advertise_address, self.options.secure_port
         )
-        await own()
+        await upkeep.attempt("kubernetes service", own)
         sweeper = upkeep.EventSweeper(self.registry.objects, self.clock, self.options.event_ttl)
         for name, seconds, work in (
             ("bookmarks", upkeep.BOOKMARK_SECONDS, self._bookmark),
@@ -139,10 +154,6 @@ class ApiServer:
                 selected = ()  # the handler answers 400; until then it opens nothing
         self.authorizers.require(request.user, authorize_attributes.of_request(request.info, selected))
 
-    def _admit(self, attributes: Attributes) -> Awaitable[None] | None:
-        assert self._chain is not None
-        return self._chain.admit(attributes)
-
     # -- start ---------------------------------------------------------------------------------------------------
 
     async def _bootstrap(self) -> None:
@@ -162,6 +173,14 @@ class ApiServer:
                 tasks.create_task(objects.update(_plural(obj), obj), name=f"bootstrap {obj.metadata.name}")
             for obj in built_in.system_objects(objects):
                 tasks.create_task(self._create(_plural(obj), obj), name=f"bootstrap {obj.metadata.name}")
+        options = self.options
+        told = bootstrap_objects.plan_authentication(
+            objects, options.client_ca, options.front_proxy_ca, options.front_proxy_names
+        )
+        if told is not None and told.metadata.resourceVersion:
+            await objects.update("configmaps", told)
+        elif told is not None:
+            await self._create("configmaps", told)
 
     async def _create(self, resource: str, obj: Any) -> None:
         """Another server over the same store may be faster."""

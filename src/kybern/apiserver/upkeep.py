@@ -33,10 +33,17 @@ async def forever(name: str, seconds: float, clock: Clock, work: Callable[[], Aw
     """Do `work` every so many seconds, come what may."""
     while True:
         await clock.sleep(seconds)
-        try:
-            await work()
-        except (ApiError, StoreError, OSError) as error:
-            log.warning("upkeep failed", task=name, error=str(error))
+        await attempt(name, work)
+
+
+async def attempt(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Do `work` once; a fault is logged and ends nothing, the next round may do better."""
+    try:
+        await work()
+    except (ApiError, StoreError, OSError) as error:
+        log.warning("upkeep failed", task=name, error=str(error))
+    except Exception:  # a supervised loop: a fault in upkeep must not end the server
+        log.exception("upkeep failed", task=name)
 
 
 class EventSweeper:

@@ -15,7 +15,7 @@ from kybern.api import codec
 from kybern.api.meta_v1 import DeleteOptions
 from kybern.api.resource import Resource
 from kybern.apiserver.registry import keys, strategies
-from kybern.apiserver.registry.resource_store import Admit, ResourceStore, Write
+from kybern.apiserver.registry.resource_store import Gate, ResourceStore, Write
 from kybern.apiserver.registry.strategy import Context, Strategy
 from kybern.apiserver.request import User
 from kybern.apiserver.watch_cache.feed import Feed
@@ -135,7 +135,7 @@ def _stored_version(versions: list[Resource]) -> Resource:
 
 def build(
     feed: Feed,
-    admit: Admit,
+    gate: Gate,
     clock: Clock,
     rng: random.Random,
     is_enabled: Callable[[str, str], bool],
@@ -158,7 +158,7 @@ def build(
         assert struct is not None, stored
         make = strategies.STRATEGIES.get(stored.group_resource)
         strategy = make(context, stored) if make is not None else Strategy(context, stored)
-        store = ResourceStore(stored, strategy, keys.prefix_of(stored), struct, feed, admit, clock, rng)
+        store = ResourceStore(stored, strategy, keys.prefix_of(stored), struct, feed, gate, clock, rng)
         objects.stores[family] = store
         for resource in versions:
             own = scheme.struct_of(resource.api_version, resource.kind)

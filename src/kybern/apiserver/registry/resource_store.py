@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from kybern.api import codec
 from kybern.api.meta_v1 import DeleteOptions
@@ -30,7 +30,17 @@ _NAME_TRIES = 8
 # An unconditional update that loses this many races in a row is answered with a conflict.
 _UPDATE_TRIES = 16
 
-Admit = Callable[[Attributes], Awaitable[None] | None]
+Half = Callable[[Attributes], Awaitable[None] | None]
+
+
+class Gate(Protocol):
+    """Admission in its two halves: what may change a write comes before validation, what judges it after."""
+
+    @property
+    def mutate(self) -> Half: ...
+
+    @property
+    def validate(self) -> Half: ...
 
 
 @dataclass(slots=True)
@@ -64,7 +74,7 @@ class ResourceStore:
         prefix: str,
         struct: type[Any],
         feed: Feed,
-        admit: Admit,
+        gate: Gate,
         clock: Clock,
         rng: random.Random,
     ) -> None:
@@ -76,7 +86,7 @@ class ResourceStore:
         self.hub = feed.add(self.cache)
         self._feed = feed
         self._store = feed.store
-        self._admit = admit
+        self._gate = gate
         self._clock = clock
         self._rng = rng
 
@@ -111,12 +121,14 @@ class ResourceStore:
         metadata.fill_on_create(obj.metadata, self._clock.now(), self._rng)
         self.strategy.apply_defaults(obj)
         self.strategy.prepare_create(obj, write.user)
-        await self._run_admission("CREATE", obj, None, namespace, write)
+        attributes = self._attributes("CREATE", obj, None, namespace, write)
+        await self._pass(self._gate.mutate, attributes, write)
         self._refuse(self.strategy.validate_create(obj), obj.metadata.name)
         write.warnings.extend(self.strategy.warnings_on_create(obj))
         name = obj.metadata.name
         if self.cache.get(namespace, name) is not None:
             raise ApiError.already_exists(self.resource.group, self.resource.plural, name)
+        await self._pass(self._gate.validate, attributes, write)
         give_back = await self.strategy.allocate(obj, None)
         try:
             value = self._encode(obj)
@@ -177,8 +189,10 @@ class ResourceStore:
         # Defaults first: a client that leaves them out has not changed the spec, and the generation must not rise.
         self.strategy.apply_defaults(obj)
         errors = self._prepare_update(obj, old, write)
-        await self._run_admission("UPDATE", obj, old, current.namespace, write)
+        attributes = self._attributes("UPDATE", obj, old, current.namespace, write)
+        await self._pass(self._gate.mutate, attributes, write)
         self._refuse(errors(obj, old), name)
+        await self._pass(self._gate.validate, attributes, write)
         give_back = None
         if not write.subresource:
             give_back = await self.strategy.allocate(obj, old)
@@ -247,7 +261,9 @@ class ResourceStore:
         for _ in range(_UPDATE_TRIES):
             current = self.entry(namespace, name)
             self._check_preconditions(current, options)
-            await self._run_admission("DELETE", None, current.object, namespace, write)
+            attributes = self._attributes("DELETE", None, current.object, namespace, write)
+            await self._pass(self._gate.mutate, attributes, write)
+            await self._pass(self._gate.validate, attributes, write)
             done = await self._delete_once(current, options, write)
             if done is not None:
                 return done
@@ -304,11 +320,10 @@ class ResourceStore:
 
     # -- shared --------------------------------------------------------------------------------------------------
 
-    async def _run_admission(self, operation: Operation, obj: Any, old: Any, namespace: str, write: Write) -> None:
-        if not write.admit:
-            return
+    def _attributes(self, operation: Operation, obj: Any, old: Any, namespace: str, write: Write) -> Attributes:
+        """The write as admission sees it."""
         name = (obj or old).metadata.name
-        attributes = Attributes(
+        return Attributes(
             operation=operation,
             resource=self.resource,
             subresource=write.subresource,
@@ -321,7 +336,10 @@ class ResourceStore:
             options=write.options,
             warnings=write.warnings,
         )
-        waiting = self._admit(attributes)
+
+    async def _pass(self, half: Half, attributes: Attributes, write: Write) -> None:
+        """One half of admission; only what waits costs a task switch."""
+        waiting = half(attributes) if write.admit else None
         if waiting is not None:
             await waiting
 
