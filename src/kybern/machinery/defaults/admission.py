@@ -50,9 +50,6 @@ def _fill_policy(policy: Any) -> None:
 
 def _fill_policy_binding(binding: Any) -> None:
     _fill_match_resources(binding.spec.matchResources)
-    reference = binding.spec.paramRef
-    if reference is not None and reference.parameterNotFoundAction is None:
-        reference.parameterNotFoundAction = "Deny"
 
 
 def _fill_mutating_policy(policy: Any) -> None:

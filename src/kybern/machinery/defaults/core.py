@@ -80,6 +80,8 @@ def fill_claim(claim: PersistentVolumeClaim) -> None:
 def _fill_claim(claim: PersistentVolumeClaim) -> None:
     fill_claim(claim)
     spec = claim.spec
+    if spec.dataSource is not None and not _is_claim_or_snapshot(spec.dataSource):
+        spec.dataSource = None  # what the old field cannot name is dropped, silently, as it always was
     if spec.dataSource is not None and spec.dataSourceRef is None:
         source = spec.dataSource
         spec.dataSourceRef = TypedObjectReference(kind=source.kind, name=source.name, apiGroup=source.apiGroup)
@@ -92,7 +94,7 @@ def _fill_claim(claim: PersistentVolumeClaim) -> None:
             )
 
 
-def _is_claim_or_snapshot(reference: TypedObjectReference) -> bool:
+def _is_claim_or_snapshot(reference: TypedLocalObjectReference | TypedObjectReference) -> bool:
     return (reference.apiGroup or "", reference.kind) in (
         ("", "PersistentVolumeClaim"),
         ("snapshot.storage.k8s.io", "VolumeSnapshot"),
@@ -121,8 +123,8 @@ def _fill_node(node: Node) -> None:
     if not status.allocatable and status.capacity:
         status.allocatable = dict(status.capacity)
     amounts.round_up(status.allocatable)
-    if spec.podCIDR and not spec.podCIDRs:
-        spec.podCIDRs = [spec.podCIDR]
+    if spec.podCIDR and spec.podCIDRs[:1] != [spec.podCIDR]:
+        spec.podCIDRs = [spec.podCIDR]  # old clients know only the first
     elif spec.podCIDRs and not spec.podCIDR:
         spec.podCIDR = spec.podCIDRs[0]
 

@@ -13,10 +13,24 @@ from typing import Any
 from kybern.api.resource import Resource
 from kybern.machinery import scheme
 from kybern.machinery.status import FieldError
-from kybern.machinery.validation import metadata, pods, schema
+from kybern.machinery.validation import (
+    admission,
+    core,
+    jobs,
+    metadata,
+    networking,
+    pods,
+    policy,
+    schema,
+    server,
+    services,
+    storage,
+    workloads,
+)
 from kybern.machinery.validation.rules import Rules
 
-RULES: dict[type[Any], Rules] = {**pods.RULES}
+_FAMILIES = (pods, workloads, jobs, services, core, storage, networking, policy, admission, server)
+RULES: dict[type[Any], Rules] = {kind: rules for family in _FAMILIES for kind, rules in family.RULES.items()}
 
 _GENERIC = Rules(create=schema.check)
 

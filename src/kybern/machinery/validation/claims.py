@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kybern.api import codec
 from kybern.api.core_v1 import PersistentVolumeClaimSpec
 from kybern.machinery import names, quantity
 from kybern.machinery.status import forbidden_field, invalid, not_supported, required
@@ -16,7 +17,7 @@ def check_access_modes(modes: list[str], path: str, errors: Errors) -> None:
     for mode in modes:
         if mode not in ACCESS_MODES:
             errors.append(not_supported(path, mode, ACCESS_MODES))
-    if "ReadWriteOncePod" in modes and len(modes) > 1:
+    if "ReadWriteOncePod" in modes and any(m in ACCESS_MODES for m in modes if m != "ReadWriteOncePod"):
         errors.append(forbidden_field(path, "may not use ReadWriteOncePod with other access modes"))
 
 
@@ -61,4 +62,4 @@ def _check_sources(spec: PersistentVolumeClaimSpec, path: str, errors: Errors) -
                 invalid(f"{path}.dataSource", "", "may not be specified when dataSourceRef.namespace is specified")
             )
         elif (one.kind, one.name, one.apiGroup or "") != (other.kind, other.name, other.apiGroup or ""):
-            errors.append(invalid(path, "", "must match dataSourceRef"))
+            errors.append(invalid(path, codec.to_json(spec), "must match dataSourceRef"))

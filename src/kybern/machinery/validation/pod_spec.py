@@ -73,7 +73,7 @@ def check(spec: PodSpec, path: str, errors: Errors) -> None:
 def check_template(template: PodTemplateSpec, path: str, errors: Errors) -> None:
     meta = template.metadata
     if meta.labels or meta.annotations or meta.finalizers:
-        metadata.check_template(meta, f"{path}.metadata", errors)
+        metadata.check_template(meta, path, errors)
     check(template.spec, f"{path}.spec", errors)
     if template.spec.ephemeralContainers:
         message = "ephemeral containers not allowed in pod template"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kybern.api.batch_v1 import Job
@@ -18,8 +19,12 @@ class Jobs(Strategy):
         job: Job = obj
         if not job.spec.manualSelector:
             _generate_selector(job)
-        if not job.metadata.labels and job.spec.template.metadata.labels:
+
+    async def allocate(self, obj: Any, old: Any | None) -> Callable[[], None] | None:
+        job: Job = obj
+        if old is None and not job.metadata.labels and job.spec.template.metadata.labels:
             job.metadata.labels = dict(job.spec.template.metadata.labels)
+        return None
 
     def selectable_fields(self, obj: Any) -> dict[str, str]:
         return super().selectable_fields(obj) | {"status.successful": str(obj.status.succeeded or 0)}

@@ -115,4 +115,4 @@ def fill_families(service: Service) -> None:
     spec.ipFamilyPolicy = spec.ipFamilyPolicy or "SingleStack"
     if not spec.ipFamilies:
         given = [ip for ip in spec.clusterIPs if ip != HEADLESS]
-        spec.ipFamilies = ["IPv6" if ":" in ip else "IPv4" for ip in given] or ["IPv4"]
+        spec.ipFamilies = list(dict.fromkeys("IPv6" if ":" in ip else "IPv4" for ip in given)) or ["IPv4"]

@@ -1,0 +1,414 @@
+"""What configures the API server itself: aggregation, flow control, certificates, custom resource definitions."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from kybern.api import codec
+from kybern.api.apiextensions_v1 import CustomResourceDefinition
+from kybern.api.apiregistration_v1 import APIService
+from kybern.api.certificates_v1 import CertificateSigningRequest
+from kybern.api.flowcontrol_v1 import FlowSchema, PriorityLevelConfiguration, Subject
+from kybern.machinery import names
+from kybern.machinery.status import duplicate, forbidden_field, invalid, not_supported, required
+from kybern.machinery.validation import admission, rules
+from kybern.machinery.validation.rules import Errors, Rules
+
+# -- aggregation -------------------------------------------------------------------------------------------------
+
+
+def _check_api_service(service: APIService, errors: Errors) -> None:
+    spec = service.spec
+    group, version = spec.group or "", spec.version or ""
+    wanted = f"{version}.{group}"
+    if service.metadata.name != wanted:
+        message = f'must be `spec.version+"."+spec.group`: "{wanted}"'
+        errors.append(invalid("metadata.name", service.metadata.name, message))
+    if group:
+        rules.check_rule(group, "spec.group", names.check_subdomain, errors)
+    elif version != "v1":
+        errors.append(required("spec.group", "only v1 may have an empty group and it better be legacy kube"))
+    rules.check_rule(version, "spec.version", names.check_label_1035, errors)
+    for field, most in (("groupPriorityMinimum", 20000), ("versionPriority", 1000)):
+        value = getattr(spec, field)
+        if value <= 0 or value > most:
+            errors.append(invalid(f"spec.{field}", value, f"must be positive and less than {most}"))
+    if spec.service is None:
+        if spec.caBundle:
+            errors.append(
+                invalid("spec.caBundle", f"{len(spec.caBundle)} bytes", "local APIServices may not have a caBundle")
+            )
+        if spec.insecureSkipTLSVerify:
+            message = "local APIServices may not have insecureSkipTLSVerify"
+            errors.append(invalid("spec.insecureSkipTLSVerify", True, message))
+        return
+    rules.check_required(spec.service.namespace, "spec.service.namespace", errors)
+    rules.check_required(spec.service.name, "spec.service.name", errors)
+    port = spec.service.port
+    if port is not None and not 1 <= port <= 65535:
+        errors.append(invalid("spec.service.port", port, f"port is not valid: {rules.in_range(1, 65535)}"))
+    if spec.insecureSkipTLSVerify and spec.caBundle:
+        errors.append(invalid("spec.insecureSkipTLSVerify", True, "may not be true if caBundle is present"))
+
+
+# -- flow control ------------------------------------------------------------------------------------------------
+
+_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch")
+_SUBJECTS = {"Group": "group", "ServiceAccount": "serviceAccount", "User": "user"}
+
+
+def _check_flow_schema(schema: FlowSchema, errors: Errors) -> None:
+    spec = schema.spec
+    precedence = spec.matchingPrecedence or 0
+    if precedence <= 0:
+        errors.append(invalid("spec.matchingPrecedence", precedence, "must be a positive value"))
+    if precedence > 10000:
+        errors.append(invalid("spec.matchingPrecedence", precedence, "must not be greater than 10000"))
+    if precedence == 1 and schema.metadata.name != "exempt":
+        message = "only the schema named 'exempt' may have matchingPrecedence 1"
+        errors.append(invalid("spec.matchingPrecedence", precedence, message))
+    method = spec.distinguisherMethod
+    if method is not None and method.type not in ("ByNamespace", "ByUser"):
+        shown = codec.to_json(method)
+        errors.append(not_supported("spec.distinguisherMethod.type", shown, ("ByNamespace", "ByUser")))
+    level = spec.priorityLevelConfiguration.name
+    path = "spec.priorityLevelConfiguration.name"
+    rules.check_name(level, path, names.check_subdomain, errors, "must reference a priority level")
+    for i, rule in enumerate(spec.rules):
+        where = f"spec.rules[{i}]"
+        if not rule.subjects:
+            errors.append(required(f"{where}.subjects", "subjects must contain at least one value"))
+        for j, subject in enumerate(rule.subjects):
+            _check_subject(subject, f"{where}.subjects[{j}]", errors)
+        if not rule.resourceRules and not rule.nonResourceRules:
+            message = "at least one of resourceRules and nonResourceRules has to be non-empty"
+            errors.append(required(where, message))
+        for j, resource_rule in enumerate(rule.resourceRules):
+            _check_resource_rule(resource_rule, f"{where}.resourceRules[{j}]", errors)
+        for j, other in enumerate(rule.nonResourceRules):
+            _check_non_resource_rule(other, f"{where}.nonResourceRules[{j}]", errors)
+
+
+def _check_subject(subject: Subject, path: str, errors: Errors) -> None:
+    own = _SUBJECTS.get(subject.kind)
+    if own is None:
+        errors.append(not_supported(f"{path}.kind", subject.kind, tuple(_SUBJECTS)))
+        return
+    found = getattr(subject, own)
+    where = f"{path}.{own}"
+    if found is None:
+        errors.append(required(where, f"{own} is required when subject kind is '{subject.kind}'"))
+    elif own == "serviceAccount":
+        if not found.name:
+            errors.append(required(f"{where}.name"))
+        elif found.name != "*":
+            rules.check_rule(found.name, f"{where}.name", names.check_subdomain, errors)
+        if not found.namespace:
+            errors.append(required(f"{where}.namespace", "must specify namespace for service account"))
+        else:
+            rules.check_rule(found.namespace, f"{where}.namespace", names.check_label, errors)
+    elif not found.name:
+        errors.append(required(f"{where}.name"))
+    for kind, field in _SUBJECTS.items():
+        if field != own and getattr(subject, field) is not None:
+            errors.append(forbidden_field(f"{path}.{field}", f"{field} is forbidden when subject kind is not '{kind}'"))
+
+
+def _check_list(found: Sequence[str], path: str, what: str, missing: str, errors: Errors) -> bool:
+    """False if empty. A star stands alone."""
+    if not found:
+        errors.append(required(path, missing))
+        return False
+    if len(found) > 1 and "*" in found:
+        errors.append(invalid(path, list(found), f"if '*' is present, must not specify other {what}"))
+    return True
+
+
+def _check_verbs(verbs: Sequence[str], path: str, errors: Errors) -> None:
+    if not _check_list(verbs, path, "verbs", "verbs must contain at least one value", errors):
+        return
+    if "*" not in verbs and any(v not in _VERBS for v in verbs):
+        errors.append(not_supported(path, list(verbs), _VERBS))
+
+
+def _check_resource_rule(rule: Any, path: str, errors: Errors) -> None:
+    _check_verbs(rule.verbs, f"{path}.verbs", errors)
+    missing = "resource rules must supply at least one api group"
+    _check_list(rule.apiGroups, f"{path}.apiGroups", "api groups", missing, errors)
+    missing = "resource rules must supply at least one resource"
+    _check_list(rule.resources, f"{path}.resources", "resources", missing, errors)
+    where = f"{path}.namespaces"
+    if not rule.namespaces:
+        if not rule.clusterScope:
+            message = "resource rules that are not cluster scoped must supply at least one namespace"
+            errors.append(required(where, message))
+    elif len(rule.namespaces) > 1 and "*" in rule.namespaces:
+        errors.append(invalid(where, rule.namespaces, "if '*' is present, must not specify other namespaces"))
+    else:
+        for i, namespace in enumerate(rule.namespaces):
+            for message in names.check_label(namespace) if namespace != "*" else ():
+                detail = f"each member of this list must be '*' or a DNS-1123 label; {message}"
+                errors.append(invalid(f"{where}[{i}]", namespace, detail))
+
+
+def _check_non_resource_rule(rule: Any, path: str, errors: Errors) -> None:
+    _check_verbs(rule.verbs, f"{path}.verbs", errors)
+    where = f"{path}.nonResourceURLs"
+    missing = "nonResourceURLs must contain at least one value"
+    if not _check_list(rule.nonResourceURLs, where, "non-resource URLs", missing, errors):
+        return
+    for i, url in enumerate(rule.nonResourceURLs):
+        for message in _url_faults(url):
+            errors.append(invalid(f"{where}[{i}]", url, message))
+
+
+def _url_faults(url: str) -> list[str]:
+    if url in ("*", "/"):
+        return []
+    if not url:
+        return ["must not be empty"]
+    if not url.startswith("/"):
+        return ["must start with slash"]
+    if " " in url:
+        return ["must not contain white-space"]
+    if "//" in url:
+        return ["must not contain double slash"]
+    if "*" in url and not re.fullmatch(r"[^*]*/\*", url):
+        return ["wildcard can only do suffix matching"]
+    return []
+
+
+def _check_priority_level(level: PriorityLevelConfiguration, errors: Errors) -> None:
+    spec, name = level.spec, level.metadata.name
+    if (name == "exempt") != (spec.type == "Exempt") and spec.type in ("Exempt", "Limited"):
+        message = "must be 'Exempt' if and only if `name` is 'exempt'"
+        errors.append(invalid("spec.type", spec.type, message))
+        return
+    match spec.type:
+        case "Exempt":
+            if spec.limited is not None:
+                errors.append(forbidden_field("spec.limited", "must be nil if the type is not Limited"))
+            if spec.exempt is not None:
+                _check_shares(spec.exempt, "spec.exempt", errors)
+        case "Limited":
+            if spec.exempt is not None:
+                errors.append(forbidden_field("spec.exempt", "must be nil if the type is Limited"))
+            if spec.limited is None:
+                errors.append(required("spec.limited", "must not be empty when type is Limited"))
+            else:
+                _check_limited(spec.limited, "spec.limited", errors)
+        case _:
+            errors.append(not_supported("spec.type", spec.type, ("Exempt", "Limited")))
+
+
+def _check_shares(shares: Any, path: str, errors: Errors) -> None:
+    if (shares.nominalConcurrencyShares or 0) < 0:
+        where = f"{path}.nominalConcurrencyShares"
+        errors.append(invalid(where, shares.nominalConcurrencyShares, "must be a non-negative integer"))
+    rules.check_range(shares.lendablePercent, f"{path}.lendablePercent", 0, 100, errors)
+
+
+def _check_limited(limited: Any, path: str, errors: Errors) -> None:
+    _check_shares(limited, path, errors)
+    if limited.borrowingLimitPercent is not None and limited.borrowingLimitPercent < 0:
+        where = f"{path}.borrowingLimitPercent"
+        errors.append(invalid(where, limited.borrowingLimitPercent, "if specified, must be a non-negative integer"))
+    response, path = limited.limitResponse, f"{path}.limitResponse"
+    if response is None:
+        errors.append(not_supported(f"{path}.type", "", ("Queue", "Reject")))
+        return
+    queuing, where = response.queuing, f"{path}.queuing"
+    match response.type:
+        case "Reject":
+            if queuing is not None:
+                message = "must be nil if limited.limitResponse.type is not Limited"
+                errors.append(forbidden_field(where, message))
+        case "Queue":
+            if queuing is None:
+                message = "must not be empty if limited.limitResponse.type is Limited"
+                errors.append(required(where, message))
+            else:
+                _check_queuing(queuing, where, errors)
+        case _:
+            errors.append(not_supported(f"{path}.type", response.type, ("Queue", "Reject")))
+
+
+def _check_queuing(queuing: Any, path: str, errors: Errors) -> None:
+    for field in ("queueLengthLimit", "queues"):
+        value = getattr(queuing, field) or 0
+        if value <= 0:
+            errors.append(invalid(f"{path}.{field}", value, "must be positive"))
+    hand, queues = queuing.handSize or 0, queuing.queues or 0
+    if queues > 10_000_000:
+        errors.append(invalid(f"{path}.queues", queues, "must not be greater than 10000000"))
+    if hand <= 0:
+        errors.append(invalid(f"{path}.handSize", hand, "must be positive"))
+    elif hand > queues:
+        errors.append(invalid(f"{path}.handSize", hand, f"should not be greater than queues ({queues})"))
+
+
+# -- certificates ------------------------------------------------------------------------------------------------
+
+USAGES = (
+    "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment",
+    "decipher only", "digital signature", "email protection", "encipher only", "ipsec end system", "ipsec tunnel",
+    "ipsec user", "key agreement", "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime",
+    "server auth", "signing", "timestamping",
+)  # fmt: skip
+_BAD_SIGNER = "must be a fully qualified domain and path of the form 'example.com/signer-name'"
+_PEM = re.compile(
+    rb"-----BEGIN CERTIFICATE REQUEST-----\r?\n(?P<body>[A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE REQUEST-----"
+)
+
+
+def _check_signing_request(request: CertificateSigningRequest, errors: Errors) -> None:
+    spec = request.spec
+    data = spec.request or b""
+    shown = base64.b64encode(data).decode()
+    match = _PEM.search(data)
+    if match is None:
+        errors.append(invalid("spec.request", shown, "PEM block type must be CERTIFICATE REQUEST"))
+    else:
+        try:
+            base64.b64decode(match["body"], validate=False)
+        except binascii.Error as error:
+            errors.append(invalid("spec.request", shown, f"asn1: syntax error: {error}"))
+    if not spec.usages:
+        errors.append(required("spec.usages"))
+    seen: set[str] = set()
+    for i, usage in enumerate(spec.usages):
+        if usage not in USAGES:
+            errors.append(not_supported(f"spec.usages[{i}]", usage, USAGES))
+        if usage in seen:
+            errors.append(duplicate(f"spec.usages[{i}]", usage))
+        seen.add(usage)
+    _check_signer(spec.signerName, "spec.signerName", errors)
+    if spec.expirationSeconds is not None and spec.expirationSeconds < 600:
+        message = "may not specify a duration less than 600 seconds (10 minutes)"
+        errors.append(invalid("spec.expirationSeconds", spec.expirationSeconds, message))
+
+
+def _check_signer(name: str, path: str, errors: Errors) -> None:
+    if not name:
+        errors.append(required(path))
+        return
+    domain, slash, rest = name.partition("/")
+    if not slash or "/" in rest:
+        errors.append(invalid(path, name, _BAD_SIGNER))
+        return
+    if name == "kubernetes.io/legacy-unknown":
+        errors.append(invalid(path, name, "the legacy signerName is not allowed via this API version"))
+    for message in names.check_subdomain(domain):
+        errors.append(invalid(path, domain, f"validating label {domain!r}: {message}"))
+    if "." not in domain:
+        errors.append(invalid(path, domain, "should be a domain with at least two segments separated by dots"))
+    for message in names.check_subdomain(rest):
+        errors.append(invalid(path, rest, f"validating label {rest!r}: {message}"))
+
+
+def _conditions_of_request(request: CertificateSigningRequest, old: CertificateSigningRequest, errors: Errors) -> None:
+    """Approved, Denied and Failed are final, and true."""
+    path = "status.conditions"
+    kinds = {c.type for c in request.status.conditions}
+    for i, condition in enumerate(request.status.conditions):
+        if not condition.type:
+            errors.append(required(f"{path}[{i}].type"))
+        if condition.type in ("Approved", "Denied", "Failed") and condition.status != "True":
+            errors.append(not_supported(f"{path}[{i}].status", condition.status, ("True",)))
+    if {"Approved", "Denied"} <= kinds:
+        errors.append(invalid(path, "Denied", "Approved and Denied conditions are mutually exclusive"))
+    for kind in ("Approved", "Denied", "Failed"):
+        if kind not in kinds and any(c.type == kind for c in old.status.conditions):
+            errors.append(forbidden_field(path, f'updates may not remove a condition of type "{kind}"'))
+    if old.status.certificate and request.status.certificate != old.status.certificate:
+        errors.append(forbidden_field("status.certificate", "updates may not set certificate content"))
+
+
+# -- custom resource definitions ---------------------------------------------------------------------------------
+
+
+def _check_definition(definition: CustomResourceDefinition, errors: Errors) -> None:
+    """Names and versions; schemas are the business of apiserver/custom_resources."""
+    spec = definition.spec
+    plural = spec.names.plural
+    if definition.metadata.name != f"{plural}.{spec.group}":
+        errors.append(invalid("metadata.name", definition.metadata.name, 'must be spec.names.plural+"."+spec.group'))
+    if not spec.group:
+        errors.append(required("spec.group"))
+    else:
+        rules.check_rule(spec.group, "spec.group", names.check_subdomain, errors)
+        if "." not in spec.group:
+            errors.append(invalid("spec.group", spec.group, "should be a domain with at least one dot"))
+    if not spec.scope:
+        errors.append(required("spec.scope"))
+    elif spec.scope not in ("Cluster", "Namespaced"):
+        errors.append(not_supported("spec.scope", spec.scope, ("Cluster", "Namespaced")))
+    _check_versions(definition, errors)
+    _check_names(definition, errors)
+    if not definition.status.storedVersions:
+        shown = list(definition.status.storedVersions)
+        errors.append(invalid("status.storedVersions", shown or None, "must have at least one stored version"))
+
+
+def _check_versions(definition: CustomResourceDefinition, errors: Errors) -> None:
+    versions = definition.spec.versions
+    seen: set[str] = set()
+    for i, version in enumerate(versions):
+        path = f"spec.versions[{i}]"
+        if version.name in seen:
+            errors.append(duplicate(f"{path}.name", version.name))
+        seen.add(version.name)
+        rules.check_rule(version.name, f"{path}.name", names.check_label_1035, errors)
+        if version.schema is None or version.schema.openAPIV3Schema is None:
+            errors.append(required(f"{path}.schema.openAPIV3Schema", "schemas are required"))
+    if sum(v.storage for v in versions) != 1:
+        message = "must have exactly one version marked as storage version"
+        errors.append(invalid("spec.versions", [v.name for v in versions] or None, message))
+
+
+def _check_names(definition: CustomResourceDefinition, errors: Errors) -> None:
+    found, path = definition.spec.names, "spec.names"
+    for field in ("plural", "singular", "kind", "listKind"):
+        value = getattr(found, field) or ""
+        if not value:
+            errors.append(required(f"{path}.{field}"))
+            continue
+        lowered = value.lower() if field in ("kind", "listKind") else value
+        for message in names.check_label_1035(lowered):
+            detail = message if lowered == value else f"may have mixed case, but should otherwise match: {message}"
+            errors.append(invalid(f"{path}.{field}", value, detail))
+    if found.kind and found.kind == found.listKind:
+        errors.append(invalid(f"{path}.listKind", found.listKind, "kind and listKind may not be the same"))
+    for field in ("shortNames", "categories"):
+        for i, name in enumerate(getattr(found, field)):
+            rules.check_rule(name, f"{path}.{field}[{i}]", names.check_label_1035, errors)
+
+
+def _update_definition(definition: CustomResourceDefinition, old: CustomResourceDefinition, errors: Errors) -> None:
+    _check_definition(definition, errors)
+    spec, before = definition.spec, old.spec
+    if any(c.type == "Established" and c.status == "True" for c in old.status.conditions):
+        rules.check_immutable(spec.scope, before.scope, "spec.scope", errors)
+        rules.check_immutable(spec.names.kind, before.names.kind, "spec.names.kind", errors)
+    rules.check_immutable(spec.group, before.group, "spec.group", errors)
+    rules.check_immutable(spec.names.plural, before.names.plural, "spec.names.plural", errors)
+    known = {v.name for v in spec.versions}
+    for i, stored in enumerate(definition.status.storedVersions):
+        if stored not in known:
+            message = f"missing from spec.versions; {stored} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {stored} and removes {stored} from status.storedVersions"  # noqa: E501
+            errors.append(invalid(f"status.storedVersions[{i}]", stored, message))
+
+
+RULES: dict[type[Any], Rules] = {
+    APIService: Rules(_check_api_service),
+    FlowSchema: Rules(_check_flow_schema),
+    PriorityLevelConfiguration: Rules(_check_priority_level),
+    CertificateSigningRequest: Rules(_check_signing_request, lambda obj, old, errors: None, _conditions_of_request),
+    CustomResourceDefinition: Rules(_check_definition, _update_definition),
+}
+
+__all__ = ["RULES", "USAGES", "admission"]
