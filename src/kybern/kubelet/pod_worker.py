@@ -37,6 +37,7 @@ from kybern.kubelet.status.sender import StatusSender
 from kybern.kubelet.sync import backoff, logs, mounts, plan
 from kybern.kubelet.sync.apply import Applier, PodWork, SandboxFailed
 from kybern.kubelet.sync.facts import ContainerFact, Inspector, PodFacts
+from kybern.kubelet.sync.grant import Grant
 from kybern.kubelet.volumes.tokens import TokenSource
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError
@@ -122,6 +123,7 @@ class PodWorker:
         self._asked_deletion = False
         self._content_is_stale = False
         self._start_time = pod.status.startTime
+        self._grant = Grant(tools.applier.volumes.directory(self.uid) / "resources.json")
 
     # What happens to the pod. Synchronous: it is noted, and the loop wakes.
 
@@ -156,6 +158,10 @@ class PodWorker:
     @property
     def is_ending(self) -> bool:
         return self.stage is not Stage.SYNCING
+
+    def granted(self) -> Pod:
+        """The pod with the resources this node gave it, for counting."""
+        return self._grant.granted(self.pod)
 
     def shown(self) -> Pod:
         """The pod with the newest status, read-only."""
@@ -203,6 +209,9 @@ class PodWorker:
         pod = self._base()
         if self.stage is Stage.SYNCING and not self.is_admitted:
             self._admit(pod, facts)
+        if self.is_admitted:
+            room = tools.room(self.uid) if self.stage is Stage.SYNCING else None
+            pod = await self._grant.apply_to(pod, facts, room)
         self._advance(pod, facts)
         if self.stage is Stage.SYNCING:
             tools.applier.references.refer(self.uid, objects.references_of(pod))
@@ -322,6 +331,7 @@ class PodWorker:
             ready=self._prober.ready(facts, pod),
             waiting={**self._trouble.shown, **self._crashing},
             messages=self._words,
+            resources={fact.name: self._grant.applied(fact) for fact in facts.running},
             is_over=is_over,
         )
         return Context(
@@ -331,6 +341,7 @@ class PodWorker:
             start_time=self._start_time,
             is_over=is_over,
             verdict=self._verdict,
+            resize=self._grant.conditions(pod, facts) if self.stage is Stage.SYNCING else (),
         )
 
     async def _collect_last_words(self, facts: PodFacts) -> None:
@@ -360,6 +371,7 @@ class PodWorker:
             backoffs=self._backoffs,
             retry_at=self._trouble.retry_at,
             restart_limits=self._tools.limits,
+            applied=self._grant.applied_to(facts),
         )
         chosen = plan.plan_sync(pod, facts, signals)
         self._crashing = {
@@ -446,6 +458,12 @@ class PodWorker:
                     await applier.remove_container(fact, pod)
             case plan.StartContainer():
                 await self._start(pod, facts, order)
+            case plan.ResizePod(grow):
+                await (applier.cgroups.grow(pod) if grow else applier.cgroups.ensure(pod))
+            case plan.ResizeContainer(container, name):
+                fact = next((f for f in facts.containers if f.id == container), None)
+                if fact is not None:
+                    await self._resize_one(pod, fact, name)
             case _:
                 assert_never(order)
 
@@ -469,6 +487,16 @@ class PodWorker:
             self._note(order.name, Waiting(Reason.CONFIG.value, str(error)))
         else:
             self._trouble.clear(order.name)
+
+    async def _resize_one(self, pod: Pod, fact: ContainerFact, name: str) -> None:
+        try:
+            await self._tools.applier.resize_container(pod, fact)
+        except CriError as error:
+            self._grant.problem = error.message
+            self._note(name, Waiting(""), show=False)
+            return
+        self._grant.note_applied(fact.id, pod, name)
+        self._trouble.clear(name)
 
     def _note(self, name: str, problem: Waiting, *, show: bool = True) -> None:
         tries = self._trouble.tries.get(name, 0)

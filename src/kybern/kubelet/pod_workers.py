@@ -148,7 +148,7 @@ class PodWorkers:
     def occupying(self, but: PodUid) -> Sequence[Pod]:
         """Admitted pods that still take room, besides one."""
         return [
-            worker.pod
+            worker.granted()
             for uid, worker in self._workers.items()
             if uid != but and worker.is_admitted and worker.stage in (Stage.SYNCING, Stage.TERMINATING)
         ]

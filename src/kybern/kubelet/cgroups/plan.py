@@ -57,6 +57,20 @@ def pod_limits(pod: Pod, pids: int = 0) -> Limits:
     )
 
 
+def widest(a: Limits, b: Limits) -> Limits:
+    """The larger of each; -1 (no limit) is the largest."""
+
+    def larger(x: int, y: int) -> int:
+        return -1 if -1 in (x, y) else max(x, y)
+
+    return Limits(
+        max(a.cpu_shares, b.cpu_shares),
+        larger(a.cpu_quota, b.cpu_quota),
+        larger(a.memory, b.memory),
+        max(a.pids, b.pids),
+    )
+
+
 def burstable_shares(pods: Iterable[Pod]) -> int:
     """The weight of all burstable pods together is what they ask for."""
     total = 0

@@ -22,6 +22,7 @@ class CgroupTree:
         self._root = root
         self._pids = pids
         self._burstable_shares = 0
+        self._limits: dict[str, Limits] = {}  # by pod uid, as last written
 
     def parent_of(self, pod: Pod) -> str:
         """What the runtime gets as cgroup_parent."""
@@ -48,11 +49,21 @@ class CgroupTree:
 
     async def ensure(self, pod: Pod) -> None:
         """Make the pod's group, or bring its limits up to date. Raises OSError."""
-        await asyncio.to_thread(self.hierarchy.ensure, self.parent_of(pod), plan.pod_limits(pod, self._pids))
+        await self._write(pod, plan.pod_limits(pod, self._pids))
+
+    async def grow(self, pod: Pod) -> None:
+        """Before a resize: limits that hold what the pod has and what it is to have. Raises OSError."""
+        wanted = plan.pod_limits(pod, self._pids)
+        await self._write(pod, plan.widest(self._limits.get(pod.metadata.uid, wanted), wanted))
+
+    async def _write(self, pod: Pod, limits: Limits) -> None:
+        await asyncio.to_thread(self.hierarchy.ensure, self.parent_of(pod), limits)
+        self._limits[pod.metadata.uid] = limits
 
     async def remove(self, uid: str) -> None:
         """Raises OSError when processes inside will not die."""
         await asyncio.to_thread(self._remove, uid)
+        self._limits.pop(uid, None)
 
     def _remove(self, uid: str) -> None:
         for qos in _CLASSES:

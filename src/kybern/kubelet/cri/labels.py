@@ -23,6 +23,8 @@ PRE_STOP = "io.kubernetes.container.preStopHandler"
 PORTS = "io.kubernetes.container.ports"
 CONTAINER_GRACE = "io.kubernetes.pod.terminationGracePeriod"
 POD_GRACE = "io.kubernetes.pod.deletionGracePeriod"
+# Ours: what a container was made with, to tell a resize that came while the kubelet was away.
+RESOURCES = "kybern.io/container.resources"
 
 # Of pods: where their spec came from.
 SOURCE = "kubernetes.io/config.source"

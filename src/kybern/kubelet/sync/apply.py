@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -222,13 +222,7 @@ class Applier:
         except OSError as error:
             self._container_event(pod, container, "Warning", "Failed", f"Error: {error}")
             raise StartFailed(Reason.CONFIG, str(error)) from None
-        limits = resources.container_resources(
-            pod,
-            container,
-            self.settings.memory_capacity,
-            unified=self.cgroups.hierarchy.is_unified,
-            cfs_quota=self.settings.cpu_cfs_quota,
-        )
+        limits = self._limits(pod, container)
         parts = build.ContainerParts(
             attempt=order.attempt,
             image=image,
@@ -241,6 +235,24 @@ class Applier:
             volume_groups=tuple(group for volume in volumes.values() for group in volume.groups),
         )
         return build.container_config(pod, container, parts)
+
+    def _limits(self, pod: Pod, container: AnyContainer) -> contract.Resources:
+        return resources.container_resources(
+            pod,
+            container,
+            self.settings.memory_capacity,
+            unified=self.cgroups.hierarchy.is_unified,
+            cfs_quota=self.settings.cpu_cfs_quota,
+        )
+
+    async def resize_container(self, pod: Pod, fact: ContainerFact) -> None:
+        """Give a running container what the (granted) spec says. Raises CriError."""
+        found = podkeys.find_container(pod, fact.name)
+        if found is None:
+            return
+        limits = self._limits(pod, found[1])
+        # 0 would leave an old quota in place.
+        await self.cri.update_resources(fact.id, replace(limits, cpu_quota=limits.cpu_quota or -1))
 
     @staticmethod
     def _target(container: AnyContainer, order: plan.StartContainer, facts: PodFacts) -> str:

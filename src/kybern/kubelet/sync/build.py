@@ -114,6 +114,7 @@ def _annotations(pod: Pod, container: AnyContainer, attempt: int) -> dict[str, s
     found = {
         labels.HASH: labels.container_hash(container),
         labels.RESTART_COUNT: str(attempt),
+        labels.RESOURCES: codec.encode(container.resources).decode(),
         labels.TERMINATION_PATH: container.terminationMessagePath or "",
         labels.TERMINATION_POLICY: container.terminationMessagePolicy or "File",
     }

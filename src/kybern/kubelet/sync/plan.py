@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from kybern.api.core_v1 import Container, ContainerRestartRule, Pod
+from kybern.api.core_v1 import Container, ContainerRestartRule, Pod, ResourceRequirements
 from kybern.kubelet import podkeys
 from kybern.kubelet.cri import contract, labels
 from kybern.kubelet.cri.contract import ContainerId, ContainerState, NamespaceMode, SandboxId
 from kybern.kubelet.podkeys import AnyContainer, Role
-from kybern.kubelet.sync import backoff
+from kybern.kubelet.sync import backoff, resize
 from kybern.kubelet.sync.facts import ContainerFact, PodFacts
 
 
@@ -39,6 +39,7 @@ class Signals:
     backoffs: Mapping[str, backoff.Entry] = field(default_factory=dict)  # by container name
     retry_at: Mapping[str, int] = field(default_factory=dict)  # ns; containers (or "" the sandbox) that failed to start
     restart_limits: backoff.Limits = backoff.DEFAULT
+    applied: Mapping[ContainerId, ResourceRequirements] = field(default_factory=dict)  # what running ones got
 
 
 # Orders.
@@ -78,12 +79,36 @@ class StartContainer:
 
 
 @dataclass(frozen=True, slots=True)
+class ResizeContainer:
+    """Give a running container the resources its spec says."""
+
+    id: ContainerId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResizePod:
+    """Limits of the pod as a whole: wide enough for old and new (`grow`), then exact."""
+
+    grow: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveContainer:
     id: ContainerId
     name: str
 
 
-Order = CreateSandbox | StopSandbox | RemoveSandbox | KillContainer | StartContainer | RemoveContainer
+Order = (
+    CreateSandbox
+    | StopSandbox
+    | RemoveSandbox
+    | KillContainer
+    | StartContainer
+    | ResizeContainer
+    | ResizePod
+    | RemoveContainer
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +125,7 @@ class _Draft:
     orders: list[Order] = field(default_factory=list)
     crashing: dict[str, float] = field(default_factory=dict)
     wakes: list[int] = field(default_factory=list)
+    is_resizing: bool = False
 
     def finish(self) -> Plan:
         return Plan(tuple(self.orders), self.crashing, min(self.wakes) if self.wakes else None)
@@ -190,6 +216,8 @@ def plan_sync(pod: Pod, facts: PodFacts, signals: Signals) -> Plan:
         for container in pod.spec.containers:
             _plan_container(pod, container, Role.REGULAR, facts, inside, signals, draft)
     _plan_removals(facts, draft)
+    if draft.is_resizing:
+        draft.orders = [ResizePod(grow=True), *draft.orders, ResizePod(grow=False)]
     return draft.finish()
 
 
@@ -221,8 +249,7 @@ def _plan_init(pod: Pod, facts: PodFacts, inside: Mapping[str, ContainerFact], s
         if role is Role.INIT and fact is not None and fact.is_exited and fact.status.exit_code == 0:
             continue
         if role is Role.SIDECAR and fact is not None and fact.is_running and fact.id in signals.started:
-            if fact.id in signals.unhealthy:
-                _plan_container(pod, container, role, facts, inside, signals, draft)
+            _plan_container(pod, container, role, facts, inside, signals, draft)
             continue
         _plan_container(pod, container, role, facts, inside, signals, draft)
         if not initialized:
@@ -250,6 +277,7 @@ def _plan_container(
         case ContainerState.RUNNING:
             why, grace = _reason_to_kill(pod, container, fact, signals)
             if not why:
+                _plan_resize(container, role, fact, signals, draft)
                 return
             draft.orders.append(KillContainer(fact.id, container.name, why, grace))
             # A changed definition always brings a new instance. A failed probe is a crash: what follows it is
@@ -265,6 +293,21 @@ def _plan_container(
         case ContainerState.EXITED:
             if role is Role.SIDECAR or should_restart(pod, container, fact.status.exit_code):
                 _start(pod, container, role, fact, facts, signals, draft)
+
+
+def _plan_resize(container: Container, role: Role, fact: ContainerFact, signals: Signals, draft: _Draft) -> None:
+    applied = signals.applied.get(fact.id)
+    names = resize.changed(applied, container.resources) if applied is not None else []
+    if not names or _postponed(container.name, signals, draft):
+        return
+    draft.is_resizing = True
+    if resize.needs_restart(container, names):
+        draft.orders.append(
+            KillContainer(fact.id, container.name, f"Container {container.name} resize requires restart")
+        )
+        draft.orders.append(StartContainer(container.name, role, fact.status.attempt + 1))
+    else:
+        draft.orders.append(ResizeContainer(fact.id, container.name))
 
 
 def _ended_well(pod: Pod, container: Container, fact: ContainerFact) -> bool:
