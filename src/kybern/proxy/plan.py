@@ -3,8 +3,11 @@
 Fed by sync.py for each Service that changed; the plan goes to ruleset.py. Pure, total on whatever the API server
 lets pass, and equal for equal input.
 
-A packet meets at most these chains of a service port (names carry namespace, service, protocol and port):
-    svc/  all endpoints it may use          loc/  only those on this node (a traffic policy is Local)
+Most Services are elements of maps and nothing else: an address and port leads to a chain that all Services with as many
+endpoints share, and that looks the endpoint up (docs/decisions/0010):
+    balance/<protocol>/<count>   masq/<protocol>/<count>: the same, masqueraded   node/...: for node ports
+Where more is to be decided a Service has chains of its own, named by namespace, service, protocol and port:
+    svc/  all endpoints it may use          loc/  only those on this node (externalTrafficPolicy Local)
     ext/  entry for what came from outside  fw/   fence of loadBalancerSourceRanges (before any translation)
     ep/   one endpoint, with session affinity only
 Source: "Virtual IPs and Service Proxies" in the Kubernetes documentation; KEP-3866 (nftables mode).
@@ -27,6 +30,7 @@ from kybern.proxy.ruleset import (
     Balance,
     BalanceChains,
     Container,
+    Draw,
     DropUnlessFrom,
     Forward,
     FromNetworks,
@@ -41,7 +45,7 @@ from kybern.proxy.ruleset import (
     ServiceName,
     ServicePlan,
     Slot,
-    Verdict,
+    Value,
 )
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
@@ -50,6 +54,9 @@ HEADLESS_LABEL = "service.kubernetes.io/headless"
 AFFINITY_SECONDS = 10800  # API default of sessionAffinityConfig.clientIP.timeoutSeconds
 _PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
 _NAME = re.compile(r"[A-Za-z0-9/_.-]{1,240}", re.ASCII)  # what nft takes bare; the kernel's limit is 255
+
+_ENDPOINTS = {p: Container(f"endpoints-{p}") for p in _PROTOCOLS.values()}
+_NODE_PORT_ENDPOINTS = {p: Container(f"nodeport-endpoints-{p}") for p in _PROTOCOLS.values()}
 
 REJECT = "goto reject-chain"
 DROP = "drop"
@@ -126,8 +133,9 @@ class _Draft:
 
     service: Service
     view: View
-    elements: dict[Slot, Verdict] = field(default_factory=dict)
+    elements: dict[Slot, Value] = field(default_factory=dict)
     chains: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
+    shared_chains: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
     memories: set[str] = field(default_factory=set)
     udp: dict[Frontend, frozenset[Target]] = field(default_factory=dict)
     local_ready: set[str] = field(default_factory=set)
@@ -144,6 +152,7 @@ class _Draft:
         self.external_ips = [ip for ip in _ipv4(spec.externalIPs) if ip not in self.balancer_ips]
         self.is_internal_local = spec.internalTrafficPolicy == "Local"
         self.is_external_local = spec.externalTrafficPolicy == "Local"
+        self.has_affinity = spec.sessionAffinity == "ClientIP"
 
     def add_port(self, port: ServicePort, usable: Usable) -> None:
         protocol = _PROTOCOLS[port.protocol or "TCP"]
@@ -162,6 +171,7 @@ class _Draft:
         return ServicePlan(
             elements=self.elements,
             chains=self.chains,
+            shared_chains=self.shared_chains,
             memories=frozenset(self.memories),
             udp=self.udp,
             health_check=HealthCheck(check, len(self.local_ready))
@@ -173,12 +183,14 @@ class _Draft:
         kind, targets = ("loc", usable.local) if self.is_internal_local else ("svc", usable.cluster)
         for ip in self.cluster_ips:
             key = (ip, protocol, str(port.port))
-            if targets:
+            if not targets:
+                # Endpoints elsewhere mean "not from here", none at all means "nobody listens".
+                self.elements[Slot(Container.NO_ENDPOINTS, key)] = DROP if usable.exists_elsewhere else REJECT
+            elif self.has_affinity:
                 chain = self._balancing_chain(kind, port, protocol, targets)
                 self.elements[Slot(Container.SERVICE_IPS, key)] = f"goto {chain}"
             else:
-                # Endpoints elsewhere mean "not from here", none at all means "nobody listens".
-                self.elements[Slot(Container.NO_ENDPOINTS, key)] = DROP if usable.exists_elsewhere else REJECT
+                self._add_drawn(ip, port.port, protocol, targets, is_masqueraded=False)
             if protocol == "udp":
                 self.udp[Frontend(ip, port.port)] = frozenset(targets)
 
@@ -186,12 +198,17 @@ class _Draft:
         targets = usable.local if self.is_external_local else usable.cluster
         node_port = self._node_port(port)
         ips = [*self.external_ips, *self.balancer_ips]
-        if usable.cluster or usable.local:
-            chain = self._external_chain(port, protocol, usable)
+        if (usable.cluster or usable.local) and (self.is_external_local or self.has_affinity):
+            entry = f"goto {self._external_chain(port, protocol, usable)}"
             for ip in ips:
-                self.elements[Slot(Container.SERVICE_IPS, (ip, protocol, str(port.port)))] = f"goto {chain}"
+                self.elements[Slot(Container.SERVICE_IPS, (ip, protocol, str(port.port)))] = entry
             if node_port:
-                self.elements[Slot(Container.NODE_PORTS, (protocol, str(node_port)))] = f"goto {chain}"
+                self.elements[Slot(Container.NODE_PORTS, (protocol, str(node_port)))] = entry
+        elif targets:
+            for ip in ips:
+                self._add_drawn(ip, port.port, protocol, targets, is_masqueraded=True)
+            if node_port:
+                self._add_drawn("", node_port, protocol, targets, is_masqueraded=True)
         if not targets:
             verdict = DROP if usable.exists_elsewhere else REJECT
             for ip in ips:
@@ -205,6 +222,27 @@ class _Draft:
                 self.udp[Frontend("", node_port)] = allowed
         self._add_fence(port, protocol)
 
+    def _add_drawn(
+        self, ip: str, number: int, protocol: str, targets: tuple[Target, ...], *, is_masqueraded: bool
+    ) -> None:
+        """An address and port (`ip` "": a node port) whose endpoints are elements of the shared maps."""
+        where = (ip, str(number)) if ip else (str(number),)
+        endpoints_map = (_ENDPOINTS if ip else _NODE_PORT_ENDPOINTS)[protocol]
+        for index, target in enumerate(targets):
+            self.elements[Slot(endpoints_map, (*where, str(index)))] = f"{target.ip} . {target.port}"
+        count = len(targets)
+        # A packet on its way while a change is made may draw by the count of before, and miss. The last rule of
+        # the chain finds the first endpoint; else the packet would leave untranslated, and be refused.
+        drawing = (Draw(protocol, count, not ip), Draw(protocol, 1, not ip))[: 1 if count == 1 else 2]
+        if not ip:
+            chain = f"node/{protocol}/{count}"
+            self.shared_chains[chain] = (MarkForMasquerade(), *drawing)
+            self.elements[Slot(Container.NODE_PORTS, (protocol, str(number)))] = f"goto {chain}"
+            return
+        chain = f"{'masq' if is_masqueraded else 'balance'}/{protocol}/{count}"
+        self.shared_chains[chain] = (MarkForMasquerade(), *drawing) if is_masqueraded else drawing
+        self.elements[Slot(Container.SERVICE_IPS, (ip, protocol, str(number)))] = f"goto {chain}"
+
     def _external_chain(self, port: ServicePort, protocol: str, usable: Usable) -> str:
         chain = self._chain("ext", port, protocol)
         if not self.is_external_local:
@@ -214,7 +252,7 @@ class _Draft:
             return chain
         rules: list[Rule] = []
         if usable.cluster:
-            entry = Goto(self._balancing_chain("svc", port, protocol, usable.cluster)).chain
+            entry = self._balancing_chain("svc", port, protocol, usable.cluster)
             # Pods and processes of the node are inside already: every endpoint is as good to them.
             if self.view.cluster_networks:
                 rules.append(FromNetworks(self.view.cluster_networks, Goto(entry)))
@@ -241,9 +279,8 @@ class _Draft:
         chain = self._chain(kind, port, protocol)
         if chain in self.chains:
             return chain
-        # A packet on its way while a change is made may read the rules of before and the maps of after, and miss.
-        # The last rule, which needs no map, catches it; else it would leave untranslated, and be refused.
-        if self.service.spec.sessionAffinity != "ClientIP":
+        # As in _add_drawn: the last rule, which needs no map, catches who missed.
+        if not self.has_affinity:
             last = Forward(protocol, targets[0])
             self.chains[chain] = (Balance(protocol, targets), last) if len(targets) > 1 else (last,)
             return chain

@@ -31,6 +31,12 @@ class Container(enum.StrEnum):
     FIREWALL = "firewall-ips"
     CLUSTER_IPS = "cluster-ips"
     HAIRPIN = "hairpin-connections"
+    ENDPOINTS_TCP = "endpoints-tcp"
+    ENDPOINTS_UDP = "endpoints-udp"
+    ENDPOINTS_SCTP = "endpoints-sctp"
+    NODE_PORT_ENDPOINTS_TCP = "nodeport-endpoints-tcp"
+    NODE_PORT_ENDPOINTS_UDP = "nodeport-endpoints-udp"
+    NODE_PORT_ENDPOINTS_SCTP = "nodeport-endpoints-sctp"
 
 
 class Slot(NamedTuple):
@@ -40,8 +46,8 @@ class Slot(NamedTuple):
     key: tuple[str, ...]
 
 
-Verdict = str
-"""What a map element does: `goto <chain>` or `drop`; "" for elements of plain sets."""
+Value = str
+"""What is in the place: `goto <chain>` or `drop`, or an endpoint (`10.0.0.1 . 80`); "" in plain sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,18 @@ class DropUnlessFrom:
     """The fence of loadBalancerSourceRanges."""
 
     networks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Send a new connection to one of the first `count` endpoints that the endpoints map has for where it goes to.
+
+    Serves all Services with so many endpoints. By address and port, or for node ports by port alone.
+    """
+
+    protocol: str
+    count: int
+    is_node_port: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +141,7 @@ Rule = (
     | FromNetworks
     | FromNode
     | DropUnlessFrom
+    | Draw
     | Balance
     | BalanceChains
     | GotoIfRemembered
@@ -150,8 +169,9 @@ class HealthCheck:
 class ServicePlan:
     """Everything the kernel should hold for one Service."""
 
-    elements: Mapping[Slot, Verdict] = field(default_factory=dict)
+    elements: Mapping[Slot, Value] = field(default_factory=dict)
     chains: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+    shared_chains: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)  # the same in every plan that has them
     memories: frozenset[str] = frozenset()  # sets of clients, for session affinity
     udp: Mapping[Frontend, frozenset[Target]] = field(default_factory=dict)
     health_check: HealthCheck | None = None
@@ -162,13 +182,14 @@ NOTHING = ServicePlan()
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """From what was to what is. Elements whose verdict changed are in `removed` and `added`."""
+    """From what was to what is. Elements whose value changed are in `removed` and `added`."""
 
-    removed: Mapping[Slot, Verdict]
-    added: Mapping[Slot, Verdict]
+    removed: Mapping[Slot, Value]
+    added: Mapping[Slot, Value]
     chains: Mapping[str, tuple[Rule, ...]]  # new or changed
     chains_new: frozenset[str]  # of `chains`, those that did not exist
     chains_gone: tuple[str, ...]
+    shared_chains: Mapping[str, tuple[Rule, ...]]  # that the changed plans need
     memories_new: tuple[str, ...]
     memories_gone: tuple[str, ...]
 
@@ -184,7 +205,7 @@ class Ruleset:
 
     def __init__(self) -> None:
         self._plans: dict[ServiceName, ServicePlan] = {}
-        self._claims: dict[Slot, dict[ServiceName, Verdict]] = {}
+        self._claims: dict[Slot, dict[ServiceName, Value]] = {}
 
     def plan_of(self, service: ServiceName) -> ServicePlan:
         return self._plans.get(service, NOTHING)
@@ -192,22 +213,26 @@ class Ruleset:
     def plans(self) -> Mapping[ServiceName, ServicePlan]:
         return self._plans
 
-    def elements(self) -> dict[Slot, Verdict]:
-        """Each slot with the verdict of the Service that has it."""
+    def elements(self) -> dict[Slot, Value]:
+        """Each slot with the value of the Service that has it."""
         return {slot: claims[min(claims)] for slot, claims in self._claims.items()}
 
     def chains(self) -> dict[str, tuple[Rule, ...]]:
         return {name: rules for plan in self._plans.values() for name, rules in plan.chains.items()}
+
+    def shared_chains(self) -> dict[str, tuple[Rule, ...]]:
+        return {name: rules for plan in self._plans.values() for name, rules in plan.shared_chains.items()}
 
     def memories(self) -> set[str]:
         return {name for plan in self._plans.values() for name in plan.memories}
 
     def replace(self, plans: Iterable[tuple[ServiceName, ServicePlan]]) -> Delta:
         """Take in new plans (an empty one removes its Service); what must change in the kernel."""
-        before: dict[Slot, Verdict | None] = {}
+        before: dict[Slot, Value | None] = {}
         chains: dict[str, tuple[Rule, ...]] = {}
         chains_new: set[str] = set()
         chains_gone: list[str] = []
+        shared_chains: dict[str, tuple[Rule, ...]] = {}
         memories_new: list[str] = []
         memories_gone: list[str] = []
         for service, new in plans:
@@ -215,7 +240,7 @@ class Ruleset:
             if old == new:
                 continue
             for slot in (*old.elements, *(s for s in new.elements if s not in old.elements)):
-                before.setdefault(slot, self._verdict(slot))
+                before.setdefault(slot, self._value(slot))
                 self._claim(slot, service, new.elements.get(slot))
             for name, rules in new.chains.items():
                 if old.chains.get(name) != rules:
@@ -223,32 +248,40 @@ class Ruleset:
                     if name not in old.chains:
                         chains_new.add(name)
             chains_gone += [name for name in old.chains if name not in new.chains]
+            shared_chains.update(new.shared_chains)
             memories_new += sorted(new.memories - old.memories)
             memories_gone += sorted(old.memories - new.memories)
             if new == NOTHING:
                 self._plans.pop(service, None)
             else:
                 self._plans[service] = new
-        removed: dict[Slot, Verdict] = {}
-        added: dict[Slot, Verdict] = {}
+        removed: dict[Slot, Value] = {}
+        added: dict[Slot, Value] = {}
         for slot, was in before.items():
-            now = self._verdict(slot)
+            now = self._value(slot)
             if was != now:
                 if was is not None:
                     removed[slot] = was
                 if now is not None:
                     added[slot] = now
         return Delta(
-            removed, added, chains, frozenset(chains_new), tuple(chains_gone), tuple(memories_new), tuple(memories_gone)
+            removed=removed,
+            added=added,
+            chains=chains,
+            chains_new=frozenset(chains_new),
+            chains_gone=tuple(chains_gone),
+            shared_chains=shared_chains,
+            memories_new=tuple(memories_new),
+            memories_gone=tuple(memories_gone),
         )
 
-    def _verdict(self, slot: Slot) -> Verdict | None:
+    def _value(self, slot: Slot) -> Value | None:
         claims = self._claims.get(slot)
         return claims[min(claims)] if claims else None
 
-    def _claim(self, slot: Slot, service: ServiceName, verdict: Verdict | None) -> None:
-        if verdict is not None:
-            self._claims.setdefault(slot, {})[service] = verdict
+    def _claim(self, slot: Slot, service: ServiceName, value: Value | None) -> None:
+        if value is not None:
+            self._claims.setdefault(slot, {})[service] = value
             return
         claims = self._claims.get(slot)
         if claims is not None:

@@ -135,7 +135,7 @@ class ProxySync:
                     pause = _FIRST_PAUSE
                     rest = self._periods.minimum - (self._clock.monotonic() - started)
                     await self._clock.sleep(max(0.0, rest))
-                except (NftRefused, OSError, OverflowError) as error:
+                except (NftRefused, OSError) as error:
                     log.error("could not apply the rules", error=str(error), retry_in=pause)
                     self._metrics.failures.inc()
                     self._must_write_whole = True
@@ -171,7 +171,8 @@ class ProxySync:
                 if self._must_write_whole:
                     stale = await self._write_whole()
                 else:
-                    await self._nft.apply(self._writer.render_delta(delta))
+                    for script in self._writer.render_delta(delta):
+                        await self._nft.apply(script)
             except BaseException:
                 self._must_write_whole = True  # what was rendered may or may not be there
                 self._waiting_since = waiting if waiting is not None else started

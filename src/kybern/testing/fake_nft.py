@@ -18,7 +18,8 @@ from kybern.proxy.nft.transaction import Existing
 
 _REFERENCE = re.compile(r"\b(?:goto|jump) ([A-Za-z0-9/_.-]+)")
 _SET = re.compile(r"@([A-Za-z0-9/_.-]+)")
-_DRAW = re.compile(r"numgen random mod (\d+) offset (\d+) map @(\S+)")
+_DRAW = re.compile(r"dnat ip to (ip daddr \. )?\w+ dport \. numgen random mod (\d+) map @(\S+)")
+_BALANCE = re.compile(r"dnat ip to numgen random mod (\d+) map \{ (.*) \}")
 _ARM = re.compile(r"\d+ : goto ([^ ,]+)")
 
 
@@ -234,9 +235,14 @@ class _Walk:
     def _act(self, action: str) -> bool:
         packet = self.packet
         service = f"{packet.daddr} . {packet.protocol} . {packet.dport}"
-        if (draw := _DRAW.search(action)) is not None:
-            numbers = self.table.container(draw[3]).elements
-            self.targets |= {numbers[str(int(draw[2]) + i)].replace(" . ", ":") for i in range(int(draw[1]))}
+        if (draw := _DRAW.fullmatch(action)) is not None:
+            place = f"{packet.daddr} . {packet.dport}" if draw[1] else str(packet.dport)
+            elements = self.table.container(draw[3]).elements
+            found = {elements.get(f"{place} . {index}", "") for index in range(int(draw[2]))}
+            self.targets |= {target.replace(" . ", ":") for target in found if target}
+            return "" not in found
+        if (balance := _BALANCE.fullmatch(action)) is not None:
+            self.targets |= {value.replace(" . ", ":") for _, value in _parse_elements(balance[2])}
             return True
         if action.startswith("numgen"):
             for chain in _ARM.findall(action):

@@ -10,6 +10,7 @@ from typing import assert_never
 from kybern.proxy.ruleset import (
     Balance,
     BalanceChains,
+    Draw,
     DropUnlessFrom,
     Forward,
     FromNetworks,
@@ -22,24 +23,30 @@ from kybern.proxy.ruleset import (
 )
 
 
-def render_rule(rule: Rule, start: int, endpoints_map: str) -> str:
-    """The statements of a rule. `start` and `endpoints_map` are where `Balance` finds its targets."""
+def render_rule(rule: Rule) -> str:
+    """The statements of a rule."""
     match rule:
         case Goto(chain):
             return f"goto {chain}"
         case MarkForMasquerade():
             return "jump mark-for-masquerade"
         case FromNetworks(networks, then):
-            return f"ip saddr {{ {', '.join(networks)} }} {render_rule(then, start, endpoints_map)}"
+            return f"ip saddr {{ {', '.join(networks)} }} {render_rule(then)}"
         case FromNode(then):
-            return f"fib saddr type local {render_rule(then, start, endpoints_map)}"
+            return f"fib saddr type local {render_rule(then)}"
         case DropUnlessFrom(()):
             return "drop"
         case DropUnlessFrom(networks):
             return f"ip saddr != {{ {', '.join(networks)} }} drop"
+        case Draw(protocol, count, True):
+            key = f"{protocol} dport . numgen random mod {count}"
+            return f"meta l4proto {protocol} dnat ip to {key} map @nodeport-endpoints-{protocol}"
+        case Draw(protocol, count, _):
+            key = f"ip daddr . {protocol} dport . numgen random mod {count}"
+            return f"meta l4proto {protocol} dnat ip to {key} map @endpoints-{protocol}"
         case Balance(protocol, targets):
-            draw = f"numgen random mod {len(targets)} offset {start}"
-            return f"meta l4proto {protocol} dnat ip to {draw} map @{endpoints_map}"
+            arms = ", ".join(f"{index} : {target.ip} . {target.port}" for index, target in enumerate(targets))
+            return f"meta l4proto {protocol} dnat ip to numgen random mod {len(targets)} map {{ {arms} }}"
         case BalanceChains(chains):
             arms = ", ".join(f"{index} : goto {chain}" for index, chain in enumerate(chains))
             return f"numgen random mod {len(chains)} vmap {{ {arms} }}"

@@ -41,13 +41,17 @@ MAPS = {
     "no-endpoint-nodeports": "type inet_proto . inet_service : verdict",
     "firewall-ips": "type ipv4_addr . inet_proto . inet_service : verdict",
 }
+PROTOCOLS = ("tcp", "udp", "sctp")
+# The endpoints of an address and port, or of a node port, numbered from 0. One map a protocol: nft takes the type's
+# `dport` for a condition, and refuses a rule that has another.
+MAPS |= {
+    f"endpoints-{p}": f"typeof ip daddr . {p} dport . numgen random mod 2 : ip daddr . {p} dport" for p in PROTOCOLS
+}
+MAPS |= {f"nodeport-endpoints-{p}": f"typeof {p} dport . numgen random mod 2 : ip daddr . {p} dport" for p in PROTOCOLS}
 SETS = {
     "cluster-ips": "type ipv4_addr",
     "hairpin-connections": "type ipv4_addr . ipv4_addr",
 }
-# Every Service's endpoints, numbered; a Service's rule draws from its own range. See ranges.py. One map a protocol:
-# nft takes the type's `dport` for a condition, and refuses a rule that has another.
-ENDPOINTS_TYPES = {p: f"typeof numgen random mod 2 : ip daddr . {p} dport" for p in ("tcp", "udp", "sctp")}
 # Clients of one endpoint. Bounded: who does not fit is balanced anew.
 MEMORY_TYPE = "type ipv4_addr ; flags dynamic, timeout ; size 65536"
 
