@@ -5,13 +5,8 @@ BIN := $(VENV)/bin
 
 .PHONY: up down reset test check unit lint types imports generate bench venv system clean
 
-$(VENV)/.ready: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("Kybern needs Python 3.11 or later, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing Kybern into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@mkdir -p bin && ln -sf ../$(BIN)/kybern bin/kybern && ln -sf ../$(BIN)/kubectl bin/kubectl
-	@touch $@
+$(VENV)/.ready: pyproject.toml tools/venv.sh
+	@bash tools/venv.sh $(PYTHON)
 
 venv: $(VENV)/.ready
 
