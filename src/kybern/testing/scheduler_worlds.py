@@ -7,7 +7,7 @@ spec, with `labels`, `requests` and `ports` of its one container, `image`, and w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ from kybern.scheduler import objects, terms
 from kybern.scheduler.cluster import Cluster
 from kybern.scheduler.objects import NodeView, PodInfo, PodView
 
+T = TypeVar("T")
 World = Mapping[str, Any]
 STARTED = "2026-01-01T00:00:00Z"
 
@@ -120,5 +121,6 @@ def _add(cluster: Cluster, obj: dict[str, Any]) -> None:
             raise AssertionError(f"worlds know no {kind}")
 
 
-def _view(kind: Any, value: Any) -> Any:
-    return codec.decode_pruned(kind, msgspec.json.encode(value))[0]
+def _view(kind: type[T], value: Any) -> T:
+    found: T = codec.decode_pruned(kind, msgspec.json.encode(value))[0]
+    return found

@@ -21,6 +21,11 @@ def _frees_something(pod: PodInfo, change: Change) -> bool:
     return bool(change.old.node_name or change.old.nominated)
 
 
+def _asks_for_less(pod: PodInfo, change: Change) -> bool:
+    old, new = change.old.requests, change.new.requests
+    return any(new.get(name, 0) < old.get(name, 0) for name in pod.requests)
+
+
 def _has_more(pod: PodInfo, change: Change) -> bool:
     old, new = change.old.status, change.new.status
     return bool((old.allocatable or old.capacity) != (new.allocatable or new.capacity))
@@ -32,7 +37,7 @@ def _has_more(pod: PodInfo, change: Change) -> bool:
         Event.NODE_ADDED: contract.always,
         Event.NODE_CHANGED: _has_more,
         Event.POD_GONE: _frees_something,
-        Event.POD_CHANGED: contract.always,
+        Event.POD_CHANGED: _asks_for_less,
         Event.OWN_CHANGE: contract.always,
     },
 )
