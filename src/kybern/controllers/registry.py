@@ -31,6 +31,7 @@ CONTROLLERS: dict[str, str] = {
     "taint-eviction-controller": "taint_eviction",
     "pod-garbage-collector-controller": "pod_gc",
     "clusterrole-aggregation-controller": "clusterrole_aggregation",
+    "resourcequota-controller": "resourcequota",
     "garbage-collector-controller": "garbage_collector",
 }
 

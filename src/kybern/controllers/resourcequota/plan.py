@@ -1,0 +1,82 @@
+"""What a quota counts, and how much of it there is. Pure.
+
+Fed by reconcile with the objects of a namespace. What one object takes is said in machinery/usage, which admission
+reads too: both must agree, or a namespace could take more than it may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kybern.api.core_v1 import Pod, ResourceQuota, ResourceQuotaStatus
+from kybern.api.scalars import Quantity
+from kybern.machinery import usage
+
+_CORE = frozenset({"configmaps", "secrets", "resourcequotas", "replicationcontrollers"})
+_COUNT = "count/"
+_CLASS = ".storageclass.storage.k8s.io/"
+
+
+def source_of(name: str) -> str:
+    """The resource (as `plural.group`) whose objects a name of a quota is about; "" if it is about none."""
+    if name.startswith(_COUNT):
+        return name.removeprefix(_COUNT)
+    if name in _CORE:
+        return name
+    if name in ("persistentvolumeclaims", "requests.storage") or _CLASS in name:
+        return "persistentvolumeclaims"
+    if name == "services" or name.startswith("services."):
+        return "services"
+    side, dot, rest = name.partition(".")
+    resource = rest if dot and side in ("requests", "limits") else name
+    if resource in ("pods", "cpu", "memory", "ephemeral-storage") or resource.startswith("hugepages-"):
+        return "pods"
+    # An extended resource: quotas know only what is requested of it.
+    return "pods" if side == "requests" and "/" in rest else ""
+
+
+def sources(quota: ResourceQuota) -> set[str]:
+    """The resources that have to be counted."""
+    return {source for source in map(source_of, quota.spec.hard) if source}
+
+
+def plan_status(quota: ResourceQuota, objects: Mapping[str, Iterable[Any]]) -> ResourceQuotaStatus:
+    """The status of a quota in a namespace of these objects, by source. A source left out is one that is not known."""
+    used: dict[str, Quantity] = {}
+    for source, found in objects.items():
+        names = [name for name in quota.spec.hard if source_of(name) == source]
+        totals = dict.fromkeys(names, 0)
+        for obj in found:
+            if not usage.matches_scopes(quota.spec, obj):
+                continue
+            taken = usage.usage(source, obj)
+            for name in names:
+                totals[name] += taken.get(name, 0)
+        used |= {name: usage.render(name, total) for name, total in totals.items()}
+    return ResourceQuotaStatus(hard=dict(quota.spec.hard), used=used)
+
+
+def is_outdated(quota: ResourceQuota) -> bool:
+    """The status is about another spec."""
+    return quota.status.hard != quota.spec.hard
+
+
+def has_freed(source: str, old: Any, new: Any) -> bool:
+    """Whether a change may have left more to others. What is added was counted by admission, before it was written."""
+    if old is None:
+        return False
+    if new is None:
+        return True
+    if isinstance(new, Pod) and usage.is_over(new):
+        return not usage.is_over(old)
+    if source in ("pods", "services", "persistentvolumeclaims"):
+        return usage.usage(source, old) != usage.usage(source, new) or _has_moved(old, new)
+    return False
+
+
+def _has_moved(old: Any, new: Any) -> bool:
+    """From the scope of one quota to that of another: only these fields of scopes can change."""
+    if isinstance(new, Pod):
+        return (old.spec.activeDeadlineSeconds is None) != (new.spec.activeDeadlineSeconds is None)
+    return getattr(old.spec, "volumeAttributesClassName", None) != getattr(new.spec, "volumeAttributesClassName", None)
