@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kybern.api import codec, scalars
@@ -39,6 +40,16 @@ EXIT = "test.kybern/exit"
 UNREADY = "test.kybern/unready"
 
 
+def exit_by_annotation(pod: Pod) -> int | None:
+    """The code a pod ends with; None for one that runs on."""
+    text = pod.metadata.annotations.get(EXIT)
+    return int(text) if text is not None else None
+
+
+def is_ready_by_annotation(pod: Pod) -> bool:
+    return UNREADY not in pod.metadata.annotations
+
+
 @dataclass(frozen=True, slots=True)
 class Habits:
     """How the node behaves; seconds."""
@@ -48,6 +59,8 @@ class Habits:
     stop_delay: float = 0.5
     heartbeat: float = 10.0
     binds: bool = True
+    exit_code: Callable[[Pod], int | None] = exit_by_annotation
+    gets_ready: Callable[[Pod], bool] = is_ready_by_annotation
 
 
 class FakeKubelet:
@@ -165,9 +178,8 @@ class FakeKubelet:
             await self._stop(pod)
         elif pod.status.phase in (None, "Pending"):
             await self._start(pod)
-        elif pod.status.phase == "Running" and EXIT in pod.metadata.annotations:
+        elif pod.status.phase == "Running" and (code := self.habits.exit_code(pod)) is not None:
             await self._clock.sleep(self.habits.run_time)
-            code = int(pod.metadata.annotations[EXIT])
             await self._report(pod, "Succeeded" if code == 0 else "Failed", code)
 
     async def _start(self, pod: Pod) -> None:
@@ -177,7 +189,7 @@ class FakeKubelet:
     async def _stop(self, pod: Pod) -> None:
         await self._clock.sleep(self.habits.stop_delay)
         if not pods.is_finished(pod):
-            await self._report(pod, "Succeeded" if pod.spec.restartPolicy == "Never" else "Failed", 0)
+            await self._report(pod, "Failed", 143)  # 128 + SIGTERM
         await self._client.delete(Pod, pod.metadata.namespace, pod.metadata.name, uid=pod.metadata.uid, grace_period=0)
 
     async def _report(self, pod: Pod, phase: str, code: int | None) -> None:
@@ -186,7 +198,7 @@ class FakeKubelet:
             return
         fresh = codec.clone(current)
         stamp = scalars.render_time(self._clock.now())
-        ready = phase == "Running" and UNREADY not in pod.metadata.annotations
+        ready = phase == "Running" and self.habits.gets_ready(pod)
         fresh.status.phase = phase
         fresh.status.startTime = fresh.status.startTime or stamp
         address = self._addresses.setdefault(

@@ -101,6 +101,7 @@ class JobController:
                 # Tell what is, not what was meant; the rest is counted when it is seen.
                 active = [p for p in ownership.owned(self._pods, job.metadata.uid) if pods.is_active(p)]
                 step.status.active = len(active) or None
+                step.status.ready = sum(pods.is_ready(p) for p in active)
         if step.status != job.status:
             fresh = codec.clone(job)
             fresh.status = step.status
