@@ -257,10 +257,17 @@ class Snapshot:
         self._taint_bits = _taller(self._taint_bits, self._capacity)
 
     def _resource(self, name: str) -> int:
-        column = self.resources.setdefault(name, len(self.resources))
+        """The column of a resource that some node has."""
+        column = self.resources.get(name)
+        if column is not None:
+            return column
+        column = self.resources[name] = len(self.resources)
         if column >= self._allocatable.shape[1]:
             self._allocatable = _wider(self._allocatable)
             self._requested = _wider(self._requested)
+        for pod, row in zip(self.pod_list, self.pod_node, strict=True):
+            if row >= 0:
+                self._requested[row, column] += pod.requests.get(name, 0)
         return column
 
     def _taint(self, taint: Taint) -> int:
@@ -308,7 +315,7 @@ class Snapshot:
         self.pod_list.append(pod)
         node_row = self.rows.get(node_name, -1)
         self._pod_node[row] = node_row
-        self._pod_space[row] = self._spaces.setdefault(pod.namespace, len(self._spaces))
+        self._pod_space[row] = self._space(pod.namespace)
         self._pod_priority[row] = pod.priority
         self._pod_leaving[row] = pod.is_terminating
         self.pods_of.setdefault(node_name, {})[pod.uid] = pod
@@ -317,6 +324,13 @@ class Snapshot:
         if node_row >= 0:
             self._count_on(node_row, pod, 1)
         self.pod_version += 1
+
+    def _space(self, namespace: str) -> int:
+        if len(self._spaces) > 4 * len(self.pod_list) + 1024:  # mostly namespaces long gone: number them afresh
+            self._spaces = {name: i for i, name in enumerate(dict.fromkeys(p.namespace for p in self.pod_list))}
+            for row, pod in enumerate(self.pod_list):
+                self._pod_space[row] = self._spaces[pod.namespace]
+        return self._spaces.setdefault(namespace, len(self._spaces))
 
     def remove_pod(self, uid: str) -> None:
         pod = self.pods.pop(uid, None)
@@ -366,7 +380,9 @@ class Snapshot:
 
     def _count_on(self, row: int, pod: PodInfo, sign: int) -> None:
         for name, value in pod.requests.items():
-            self._requested[row, self._resource(name)] += sign * value
+            column = self.resources.get(name)
+            if column is not None:  # else no node has any: counted once one does
+                self._requested[row, column] += sign * value
         cpu, memory = pod.nonzero
         self._nonzero[row, 0] += sign * cpu
         self._nonzero[row, 1] += sign * memory
