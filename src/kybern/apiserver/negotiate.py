@@ -49,6 +49,13 @@ def choose(accept: str, streams: bool = False) -> Accepted:
     raise ApiError.not_acceptable(ACCEPTED)
 
 
+def check_shape(accepted: Accepted, *, is_list: bool) -> None:
+    """Metadata of one object and of a list are asked for by different names. Raises ApiError 406."""
+    if accepted.shape == ("PartialObjectMetadata" if is_list else "PartialObjectMetadataList"):
+        what = "a list" if is_list else "not a list"
+        raise ApiError.make(406, "NotAcceptable", f"you requested {accepted.shape}, but the requested object is {what}")
+
+
 def _parse(part: str) -> tuple[float, str, dict[str, str]] | None:
     media, *rest = (p.strip() for p in part.split(";"))
     if not media:

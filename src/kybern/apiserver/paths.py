@@ -5,6 +5,7 @@ Built by server, looked up by pipeline after authorization.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 import orjson
@@ -15,10 +16,24 @@ from kybern.apiserver.discovery import serve as discovery
 from kybern.apiserver.health import Check, Health
 from kybern.apiserver.openapi import serve as openapi
 from kybern.apiserver.pipeline import PathHandler, Paths
-from kybern.apiserver.request import Request, Response
+from kybern.apiserver.request import Answer, Request, Response
+from kybern.machinery.status import ApiError
 
 if TYPE_CHECKING:
     from kybern.apiserver.server import ApiServer, ServerOptions
+
+
+def read_only(handler: PathHandler) -> PathHandler:
+    """Refuse all but GET and HEAD."""
+
+    def handle(request: Request) -> Answer | Awaitable[Answer]:
+        if request.method not in ("GET", "HEAD"):
+            raise ApiError.make(
+                405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
+            )
+        return handler(request)
+
+    return handle
 
 
 def build(server: ApiServer, options: ServerOptions) -> Paths:
@@ -35,7 +50,7 @@ def build(server: ApiServer, options: ServerOptions) -> Paths:
     healths = {"healthz": Health("healthz", checks), "livez": Health("livez", live), "readyz": Health("readyz", ready)}
     version_document = version.render()
     exact: dict[str, PathHandler] = {
-        "/version": lambda _: Response(body=version_document),
+        "/version": read_only(lambda _: Response(body=version_document)),
         "/metrics": lambda _: Response(body=server.metrics.render(), content_type=metrics.CONTENT_TYPE),
         openid.CONFIGURATION_PATH: lambda _: Response(
             body=openid.render_configuration(

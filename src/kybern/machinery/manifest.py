@@ -122,7 +122,7 @@ def _key(node: yaml.ScalarNode) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None:
-        return "null"
+        raise ManifestError("error converting YAML to JSON: yaml: unsupported map key: null")
     if isinstance(value, float):
         return repr(value)
     return str(value)

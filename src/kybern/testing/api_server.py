@@ -27,6 +27,7 @@ from kybern.wire.http1 import target as targets
 
 T = TypeVar("T")
 ADMIN = User("admin", "1", ("system:masters",))
+ADDRESS = "192.0.2.10"  # of the server, RFC 5737; nothing listens there
 PATIENCE = 10.0  # real seconds that a watch waits for an event before the test fails
 
 
@@ -202,7 +203,7 @@ def run(
     async def main() -> T:
         tokens = "".join(f'{u.name},{u.name},{u.uid or "0"},"{",".join(u.groups)}"\n' for u in (ADMIN, *users))
         time_of_test = clock or FakeClock()
-        chosen = ServerOptions(**{"static_tokens": tokens, **(options or {})})
+        chosen = ServerOptions(**{"static_tokens": tokens, "advertise_address": ADDRESS, **(options or {})})
         server = ApiServer(chosen, store or MemoryStore(), time_of_test, random.Random(seed))
         async with asyncio.TaskGroup() as tasks:
             started = asyncio.Event()

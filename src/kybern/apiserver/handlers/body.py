@@ -14,6 +14,7 @@ import orjson
 
 from kybern.api import codec, protobuf
 from kybern.api.meta_v1 import DeleteOptions
+from kybern.apiserver import query
 from kybern.apiserver.request import Request
 from kybern.machinery import manifest
 from kybern.machinery.status import ApiError, FieldError, not_supported
@@ -134,6 +135,8 @@ def _read_protobuf(data: bytes, struct: type[Any], api_version: str, kind: str) 
     """The JSON value of a protobuf body. Raises ApiError 400."""
     try:
         envelope = protobuf.decode_envelope(data)
+        if not (envelope.raw or envelope.kind):
+            raise protobuf.ProtobufError("empty body")
         check_kind(envelope.api_version, envelope.kind, api_version, kind)
         if envelope.content_type == _JSON:
             return read_json(envelope.raw)
@@ -218,6 +221,8 @@ def delete_options(request: Request) -> DeleteOptions:
             value = _read_delete_options(request.body)
         else:
             value = read_yaml(request.body) if media == _YAML else read_json(request.body)
+        if value is None:
+            value = {}
         if not isinstance(value, dict):
             raise ApiError.bad_request("the body of a delete must be DeleteOptions")
         kind = value.get("kind")
@@ -227,12 +232,13 @@ def delete_options(request: Request) -> DeleteOptions:
             )
         # Clients send it in the apiVersion of the resource's own group.
         options = _from_value({k: v for k, v in value.items() if k not in ("kind", "apiVersion")}, DeleteOptions, [])
-    if request.flag("gracePeriodSeconds"):
-        options.gracePeriodSeconds = integer(request, "gracePeriodSeconds")
+    grace = query.integer(request, "gracePeriodSeconds")
+    if grace is not None:
+        options.gracePeriodSeconds = grace
     if request.flag("propagationPolicy"):
         options.propagationPolicy = request.flag("propagationPolicy")
-    if request.flag("orphanDependents"):
-        options.orphanDependents = boolean(request, "orphanDependents")
+    if "orphanDependents" in request.query:
+        options.orphanDependents = query.boolean(request, "orphanDependents")
     if request.query.get("dryRun"):
         options.dryRun = request.query["dryRun"]
     _check_delete_options(options)
@@ -270,27 +276,3 @@ def _check_delete_options(options: DeleteOptions) -> None:
     if (options.gracePeriodSeconds or 0) < 0:
         # Upstream treats negative grace periods as the shortest that is not immediate.
         options.gracePeriodSeconds = 1
-
-
-def integer(request: Request, name: str) -> int:
-    """A whole number of the query, 0 where absent. Raises ApiError 400."""
-    text = request.flag(name)
-    if not text:
-        return 0
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
-        raise ApiError.bad_request(f'invalid value "{text}" for parameter {name}: not a whole number')
-    return int(text)
-
-
-def boolean(request: Request, name: str) -> bool:
-    """`true`, `1`, or just the name; as Go's ParseBool. Raises ApiError 400."""
-    values = request.query.get(name)
-    if not values:
-        return False
-    text = values[0]
-    if text in ("", "1", "t", "T", "true", "TRUE", "True"):
-        return True
-    if text in ("0", "f", "F", "false", "FALSE", "False"):
-        return False
-    raise ApiError.bad_request(f'invalid value "{text}" for parameter {name}: not a boolean')

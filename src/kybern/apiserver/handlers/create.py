@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kybern.apiserver import negotiate
+from kybern.apiserver import negotiate, query
 from kybern.apiserver.handlers import body, forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.registry.registry import Served
@@ -29,5 +29,5 @@ def answer(
     """A write's answer: the object in the form that the client accepts."""
     if accepted is negotiate.PLAIN and served.is_stored_version:
         return Response(status=status, body=data)
-    form = handlers.forms.form_of(served, accepted, request.flag("includeObject") or "Metadata")
+    form = handlers.forms.form_of(served, accepted, query.include_object(request))
     return Response(status=status, body=forms.encoded(form.whole(data), accepted), content_type=accepted.content_type)

@@ -6,7 +6,7 @@ import asyncio
 
 from kybern.api import codec
 from kybern.api.meta_v1 import Status, StatusDetails
-from kybern.apiserver import negotiate
+from kybern.apiserver import negotiate, query
 from kybern.apiserver.handlers import body, forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.create import answer
@@ -58,7 +58,7 @@ async def delete_collection(handlers: Handlers, request: Request, served: Served
                 group.create_task(
                     _delete_if_there(served, entry.namespace, entry.name, request, write), name=f"delete {entry.key}"
                 )
-    form = handlers.forms.form_of(served, accepted, request.flag("includeObject") or "Metadata")
+    form = handlers.forms.form_of(served, accepted, query.include_object(request))
     data = form.list_bytes(entries, revision, "", None)
     return Response(body=forms.encoded(data, accepted), content_type=accepted.content_type)
 

@@ -77,10 +77,14 @@ def _handler_of(handlers: Handlers, info: RequestInfo, served: Served) -> Handle
         raise ApiError.method_not_allowed(resource.group, resource.plural, "create")
     if not info.name and info.verb in ("update", "patch"):
         raise ApiError.method_not_allowed(resource.group, resource.plural, info.verb)
-    # A list may have a name too: that of its field selector.
-    is_single = info.verb in ("get", "create", "update", "patch", "delete")
-    if resource.namespaced and not info.namespace and is_single:
-        raise ApiError.no_such_path()
+    if resource.namespaced and not info.namespace:
+        # All namespaces: to be read only. A list may have a name too: that of its field selector.
+        if info.verb in ("create", "deletecollection"):
+            raise ApiError.method_not_allowed(resource.group, resource.plural, info.verb)
+        if info.verb not in ("list", "watch"):
+            raise ApiError.no_such_path()
+    if info.name in (".", ".."):
+        raise ApiError.bad_request(f"Name parameter invalid: \"{info.name}\": may not be '{info.name}'")
     return VERBS[info.verb]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
-from kybern.apiserver import negotiate
+from kybern.apiserver import negotiate, query
 from kybern.apiserver.handlers import forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.registry.registry import Served
@@ -15,9 +15,10 @@ from kybern.machinery.status import ApiError
 
 def get(handlers: Handlers, request: Request, served: Served) -> Answer | Awaitable[Answer]:
     """The object as the client accepts it. Raises ApiError 404, 406."""
-    version = request.flag("resourceVersion")
-    if version and version.isdigit() and int(version) > handlers.feed.revision:
-        return _get_later(handlers, request, served, int(version))
+    if "resourceVersion" in request.query:
+        version = int(query.resource_version(request) or 0)
+        if version > handlers.feed.revision:
+            return _get_later(handlers, request, served, version)
     return _get_now(handlers, request, served)
 
 
@@ -30,7 +31,8 @@ def _get_now(handlers: Handlers, request: Request, served: Served) -> Response:
         raise ApiError.not_found(served.resource.group, served.resource.plural, info.name)
     if accepted is negotiate.PLAIN and served.is_stored_version:
         return Response(body=entry.data)
-    form = handlers.forms.form_of(served, accepted, request.flag("includeObject") or "Metadata")
+    negotiate.check_shape(accepted, is_list=False)
+    form = handlers.forms.form_of(served, accepted, query.include_object(request))
     return Response(body=forms.encoded(form.object_bytes(entry), accepted), content_type=accepted.content_type)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 
-from kybern.apiserver import negotiate
+from kybern.apiserver import negotiate, query
 from kybern.apiserver.handlers import forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.get import too_large
@@ -33,9 +33,10 @@ _EXPIRED = (
 def list_objects(handlers: Handlers, request: Request, served: Served) -> Answer | Awaitable[Answer]:
     """The selected objects. Raises ApiError 400, 406, 410, 504."""
     accepted = negotiate.choose(request.headers.get("accept", ""))
+    negotiate.check_shape(accepted, is_list=True)
     selection = selection_of(request, served.store)
     options = options_of(request, watch=False)
-    form = handlers.forms.form_of(served, accepted, request.flag("includeObject") or "Metadata")
+    form = handlers.forms.form_of(served, accepted, query.include_object(request))
     past = _past_revision(options, handlers.feed.revision, served.store.cache.changed_at)
     if past is not None:
         return _list_past(handlers, served.store, selection, options, past, form, accepted)

@@ -5,13 +5,14 @@ The patch is applied to what is stored at that moment, and again when another wr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
 from kybern.api import codec
-from kybern.apiserver import negotiate
+from kybern.apiserver import negotiate, query
 from kybern.apiserver.handlers import body
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.create import answer
@@ -20,7 +21,7 @@ from kybern.apiserver.registry.resource_store import Write
 from kybern.apiserver.request import Request, Response
 from kybern.apiserver.watch_cache.entry import Entry
 from kybern.machinery.merge import errors, json_patch, merge_patch, strategic
-from kybern.machinery.status import ApiError
+from kybern.machinery.status import ApiError, forbidden_field, invalid
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -37,9 +38,15 @@ async def patch(handlers: Handlers, request: Request, served: Served) -> Respons
         raise ApiError.unsupported_media_type(ACCEPTED)
     strictness = body.field_validation(request)
     faults: list[str] = []
+    if "force" in request.query:
+        forbidden = forbidden_field("force", "may not be specified for non-apply patch")
+        raise ApiError.invalid("meta.k8s.io", "PatchOptions", "", [forbidden])
     value = body.read_json(request.body, faults)
+    if value is None and media != MERGE_PATCH:
+        value = [] if media == JSON_PATCH else {}
     _check_shape(media, value)
-    body.apply_strictness(request, strictness, faults)
+    with _as_patch_error(value):
+        body.apply_strictness(request, strictness, faults)
     change = _Change(request, served, media, value, strictness)
     write = Write(request.user, body.is_dry_run(request), info.subresource, warnings=request.warnings)
     data, _ = await served.store.update(info.namespace, info.name, change, write)
@@ -74,6 +81,16 @@ def merger(media: str, value: Any, definition: str) -> Callable[[Any], Any]:
     return merge
 
 
+@contextlib.contextmanager
+def _as_patch_error(patch: Any) -> Iterator[None]:
+    """What a patch makes of an object is the patch's fault: 422 instead of 400."""
+    try:
+        yield
+    except ApiError as error:
+        fault = invalid("patch", patch, str(error))
+        raise ApiError.invalid("", "", "", [fault]) from None
+
+
 class _Change:
     """The current object to the patched one: a fresh copy a call."""
 
@@ -90,10 +107,10 @@ class _Change:
         document = msgspec.json.decode(served.bytes_from_stored(current.data))
         patched = self._merge(document)
         if not isinstance(patched, dict):
-            raise ApiError.bad_request("the patched object is not a JSON object")
-        body.check_kind(
-            str(patched.get("apiVersion", "")), str(patched.get("kind", "")), resource.api_version, resource.kind
-        )
+            raise ApiError.make(422, "Invalid", "the server rejected our request due to an error in our request")
+        with _as_patch_error(patched):
+            told_version, told_kind = str(patched.get("apiVersion", "")), str(patched.get("kind", ""))
+            body.check_kind(told_version, told_kind, resource.api_version, resource.kind)
         try:
             obj, unknown = codec.from_json(served.struct, patched)
         except (msgspec.ValidationError, RecursionError, ValueError) as error:
@@ -102,11 +119,16 @@ class _Change:
             ) from None
         if not self._told:
             self._told = True
-            body.apply_strictness(self._request, self._strictness, [f'unknown field "{path}"' for path in unknown])
+            with _as_patch_error(patched):
+                body.apply_strictness(self._request, self._strictness, [f'unknown field "{path}"' for path in unknown])
+        if obj.metadata.uid != document["metadata"].get("uid", ""):
+            fault = invalid("metadata.uid", obj.metadata.uid, "field is immutable")
+            raise ApiError.invalid(resource.group, resource.kind, current.name, [fault])
+        query.check_version(obj.metadata.resourceVersion)
         return self._settle_version(served.to_stored(obj), current)
 
     def _settle_version(self, obj: Any, current: Entry) -> Any:
         """A version that the patch itself names is a precondition; the one it was applied to is not."""
-        if obj.metadata.resourceVersion == str(current.revision):
+        if obj.metadata.resourceVersion in ("0", str(current.revision)):
             obj.metadata.resourceVersion = ""
         return obj

@@ -12,10 +12,10 @@ import msgspec
 from kybern.api import codec
 from kybern.api.autoscaling_v1 import Scale
 from kybern.api.meta_v1 import ObjectMeta
-from kybern.apiserver import negotiate
+from kybern.apiserver import negotiate, query
 from kybern.apiserver.handlers import body, forms
 from kybern.apiserver.handlers.context import Handlers
-from kybern.apiserver.handlers.patch import ACCEPTED, MERGE_PATCH, merger
+from kybern.apiserver.handlers.patch import ACCEPTED, merger
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import Write
 from kybern.apiserver.request import Request, Response
@@ -97,7 +97,7 @@ def _patch(request: Request) -> Any:
             wanted, _ = codec.from_json(Scale, patched)
         except (msgspec.ValidationError, ValueError) as error:
             raise ApiError.bad_request(f"the patched Scale is not valid: {error}") from None
-        if media != MERGE_PATCH or wanted.metadata.resourceVersion == str(current.revision):
+        if query.check_version(wanted.metadata.resourceVersion) in ("0", str(current.revision)):
             wanted.metadata.resourceVersion = ""
         return _scaled(current, wanted)
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import msgspec
 
-from kybern.apiserver.handlers import body
+from kybern.apiserver import query
 from kybern.apiserver.registry.resource_store import ResourceStore
 from kybern.apiserver.request import Request
 from kybern.apiserver.watch_cache.hub import Selection
 from kybern.machinery import fields, labels
-from kybern.machinery.status import ApiError, FieldError, forbidden_field, invalid
+from kybern.machinery.status import ApiError, FieldError, forbidden_field
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,10 @@ def parse_continue(token: str) -> Continue:
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         value: Any = msgspec.json.decode(raw)
         revision, start = value["rv"], value["start"]
-        if value["v"] != "meta.k8s.io/v1" or not isinstance(revision, int) or not isinstance(start, str):
+        if value["v"] != "meta.k8s.io/v1" or type(revision) is not int or not isinstance(start, str):
             raise ValueError("not a continue token")
+        if revision == 0 or not -(2**63) <= revision < 2**63:
+            raise ValueError("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
     except (ValueError, KeyError, TypeError, binascii.Error) as error:
         raise ApiError.bad_request(f"continue key is not valid: {error}") from None
     return Continue(revision, start)
@@ -91,7 +93,7 @@ def selection_of(request: Request, store: ResourceStore) -> Selection:
             if name not in known:
                 raise ApiError.bad_request(f"field label not supported: {name}")
     namespace = info.namespace or None
-    return Selection(namespace, label_selector, field_selector, f"{namespace or ''}|{label_text}|{field_text}")
+    return Selection(namespace, label_selector, field_selector, (namespace, label_text, field_text))
 
 
 @functools.lru_cache(maxsize=512)
@@ -104,28 +106,27 @@ def options_of(request: Request, *, watch: bool) -> ListOptions:
     token = request.flag("continue")
     version = request.flag("resourceVersion")
     match = request.flag("resourceVersionMatch")
-    send_initial = body.boolean(request, "sendInitialEvents") if "sendInitialEvents" in request.query else None
-    errors = _faults(version, match, token, watch, send_initial, body.boolean(request, "allowWatchBookmarks"))
+    send_initial = query.boolean(request, "sendInitialEvents") if "sendInitialEvents" in request.query else None
+    errors = _faults(version, match, token, watch, send_initial)
     if errors:
         raise ApiError.invalid("meta.k8s.io", "ListOptions", "", errors)
-    if version and not (version.isascii() and version.isdigit() and len(version) <= 19):
-        raise ApiError.bad_request(f'Invalid value: "{version}": resourceVersion must be a whole number')
-    limit = body.integer(request, "limit")
-    timeout = body.integer(request, "timeoutSeconds")
+    query.check_version(version)
+    if token and not watch and version not in ("", "0"):
+        raise ApiError.bad_request("specifying resource version is not allowed when using continue")
+    limit = query.integer(request, "limit") or 0
+    timeout = query.integer(request, "timeoutSeconds") or 0
     return ListOptions(
         resource_version=version,
         match=match,
         limit=max(0, limit),
         token=parse_continue(token) if token and not watch else None,
         timeout=max(0, timeout),
-        bookmarks=body.boolean(request, "allowWatchBookmarks"),
+        bookmarks=query.boolean(request, "allowWatchBookmarks"),
         send_initial=send_initial,
     )
 
 
-def _faults(
-    version: str, match: str, token: str, watch: bool, send_initial: bool | None, bookmarks: bool
-) -> list[FieldError]:
+def _faults(version: str, match: str, token: str, watch: bool, send_initial: bool | None) -> list[FieldError]:
     errors = []
     if send_initial is not None and not watch:
         errors.append(forbidden_field("sendInitialEvents", "sendInitialEvents is forbidden for list"))
@@ -161,15 +162,10 @@ def _faults(
                     "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
                 )
             )
-    if watch and send_initial is not None:
-        if match != "NotOlderThan":
-            errors.append(
-                forbidden_field(
-                    "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-                )
+    if watch and send_initial is not None and match != "NotOlderThan":
+        errors.append(
+            forbidden_field(
+                "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
             )
-        if send_initial and not bookmarks:
-            errors.append(
-                invalid("allowWatchBookmarks", False, "sendInitialEvents requires setting allowWatchBookmarks to true")
-            )
+        )
     return errors

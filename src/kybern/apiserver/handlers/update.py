@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kybern.api import codec
-from kybern.apiserver import negotiate
+from kybern.apiserver import negotiate, query
 from kybern.apiserver.handlers import body
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.create import answer
@@ -29,6 +29,8 @@ async def update(handlers: Handlers, request: Request, served: Served) -> Respon
     obj = served.to_stored(body.decode(request, served.struct, resource.api_version, resource.kind))
     metadata.check_name(obj.metadata, info.name)
     metadata.check_namespace(store.resource, obj.metadata, info.namespace)
+    if query.check_version(obj.metadata.resourceVersion) == "0":
+        obj.metadata.resourceVersion = ""
     if not obj.metadata.resourceVersion and not store.strategy.unconditional_update:
         raise ApiError.invalid(resource.group, resource.kind, info.name, [_NO_VERSION])
     write = Write(request.user, body.is_dry_run(request), info.subresource, warnings=request.warnings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from kybern.apiserver import negotiate
+from kybern.apiserver import negotiate, query
 from kybern.apiserver.handlers import forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.get import too_large
@@ -32,7 +32,7 @@ def watch(handlers: Handlers, request: Request, served: Served) -> Answer:
     accepted = negotiate.choose(request.headers.get("accept", ""), streams=True)
     selection = selection_of(request, served.store)
     options = options_of(request, watch=True)
-    form = handlers.forms.form_of(served, accepted, request.flag("includeObject") or "Metadata")
+    form = handlers.forms.form_of(served, accepted, query.include_object(request))
     seconds = options.timeout or MIN_SECONDS + handlers.rng.randrange(MIN_SECONDS)
     following = _Following(handlers, served.store, selection, options, form)
     following.check()

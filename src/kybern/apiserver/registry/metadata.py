@@ -35,10 +35,9 @@ def fill_on_create(metadata: ObjectMeta, now: datetime.datetime, rng: random.Ran
 
 
 def check_namespace(resource: Resource, metadata: ObjectMeta, namespace: str) -> None:
-    """The body's namespace must be the path's; it is filled in where absent. Raises ApiError 400."""
+    """The body's namespace must be the path's. Filled in where absent, dropped where there is none. Raises 400."""
     if not resource.namespaced:
-        if metadata.namespace:
-            raise ApiError.bad_request("namespace may not be set on a cluster-scoped object")
+        metadata.namespace = ""
         return
     if not metadata.namespace:
         metadata.namespace = namespace
@@ -51,8 +50,10 @@ def check_namespace(resource: Resource, metadata: ObjectMeta, namespace: str) ->
 def check_name(metadata: ObjectMeta, name: str) -> None:
     """The body's name must be the path's. Raises ApiError 400."""
     if not metadata.name:
-        metadata.name = name
-    elif metadata.name != name:
+        raise ApiError.bad_request(
+            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )
+    if metadata.name != name:
         raise ApiError.bad_request(
             f"the name of the object ({metadata.name}) does not match the name on the URL ({name})"
         )

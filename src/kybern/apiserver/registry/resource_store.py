@@ -27,8 +27,9 @@ from kybern.storage import interface as storage
 
 # generateName collides once in 27**5; more than a few in a row means that the name's space is full.
 _NAME_TRIES = 8
-# An unconditional update that loses this many races in a row is answered with a conflict.
-_UPDATE_TRIES = 16
+# An unconditional update that loses this many races in a row is answered with a conflict. Every round has a winner, so
+# this is how many writers may want one object at once.
+_UPDATE_TRIES = 512
 
 Half = Callable[[Attributes], Awaitable[None] | None]
 
@@ -160,6 +161,7 @@ class ResourceStore:
         for _ in range(_UPDATE_TRIES):
             if expected is None:
                 if create_missing is not None and self.strategy.create_on_update:
+                    create_missing.metadata.resourceVersion = ""
                     return await self.create(create_missing, namespace, write), True
                 raise ApiError.not_found(self.resource.group, self.resource.plural, name)
             obj = change(expected)
@@ -300,11 +302,14 @@ class ResourceStore:
         uid = current.object.metadata.uid
         why = ""
         if wanted.uid is not None and wanted.uid != uid:
-            why = f"Precondition failed: UID in precondition: {wanted.uid}, UID in object meta: {uid}"
+            why = (
+                f"the UID in the precondition ({wanted.uid}) does not match the UID in record ({uid}). "
+                "The object might have been deleted and then recreated"
+            )
         elif wanted.resourceVersion is not None and wanted.resourceVersion != str(current.revision):
             why = (
-                f"Precondition failed: ResourceVersion in precondition: {wanted.resourceVersion}, "
-                f"ResourceVersion in object meta: {current.revision}"
+                f"the ResourceVersion in the precondition ({wanted.resourceVersion}) does not match the "
+                f"ResourceVersion in record ({current.revision}). The object might have been modified"
             )
         if why:
             raise ApiError.conflict(self.resource.group, self.resource.plural, current.name, why)

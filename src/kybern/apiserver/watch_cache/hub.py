@@ -6,7 +6,7 @@ scope and framed once a form, however many follow. A watcher too far behind is c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,7 +40,7 @@ class Selection:
     namespace: str | None
     label_selector: labels.Selector | None  # None: any
     field_selector: fields.FieldSelector | None
-    key: str  # equal for equal selections
+    key: Hashable  # equal for equal selections
 
     def matches(self, entry: Entry) -> bool:
         if self.namespace is not None and entry.namespace != self.namespace:
@@ -97,7 +97,7 @@ class Hub:
     """The watchers of one resource."""
 
     def __init__(self) -> None:
-        self._scopes: dict[tuple[str, str], Scope] = {}
+        self._scopes: dict[tuple[Hashable, str], Scope] = {}
         self._general: dict[str | None, list[Scope]] = {}  # namespace -> scopes
         self._triggered: dict[tuple[str, str], list[Scope]] = {}
         self.watchers = 0

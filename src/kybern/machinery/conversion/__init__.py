@@ -25,4 +25,8 @@ def convert(obj: dict[str, Any], kind: str, source: str, target: str) -> dict[st
     converted = rule(obj) if rule is not None else dict(obj)
     converted["kind"] = kind
     converted["apiVersion"] = target
-    return {"kind": kind, "apiVersion": target, **{k: v for k, v in converted.items() if k not in ("kind", "apiVersion")}}
+    return {
+        "kind": kind,
+        "apiVersion": target,
+        **{k: v for k, v in converted.items() if k not in ("kind", "apiVersion")},
+    }
