@@ -5,7 +5,19 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from kybern.apiserver.table.column import NONE, UNKNOWN, UNSET, Column, Printer, age, integer, printer, since
+from kybern.apiserver.table.column import (
+    CREATED_AT,
+    NONE,
+    UNKNOWN,
+    UNSET,
+    Column,
+    Printer,
+    age,
+    human,
+    integer,
+    printer,
+    since,
+)
 
 _ROLE = "node-role.kubernetes.io/"
 
@@ -15,20 +27,23 @@ def _node(obj: Any, now: datetime.datetime) -> list[Any]:
     status = {"True": "Ready", "False": "NotReady"}.get(ready, "NotReady" if obj.status.conditions else "Unknown")
     if obj.spec.unschedulable:
         status += ",SchedulingDisabled"
-    roles = sorted(k.removeprefix(_ROLE) for k in obj.metadata.labels if k.startswith(_ROLE) and k != _ROLE)
-    roles += [v for k, v in obj.metadata.labels.items() if k == "kubernetes.io/role" and v]
+    roles = {k.removeprefix(_ROLE) for k in obj.metadata.labels if k.startswith(_ROLE) and k != _ROLE}
+    roles |= {v for k, v in obj.metadata.labels.items() if k == "kubernetes.io/role" and v}
     addresses = {a.type: a.address for a in reversed(obj.status.addresses)}
     info = obj.status.nodeInfo
+    kernel = info.kernelVersion or UNKNOWN
+    if info.kernelVersion and info.architecture:
+        kernel = f"{info.kernelVersion} ({info.architecture})"
     return [
         obj.metadata.name,
         status,
-        ",".join(roles) or NONE,
+        ",".join(sorted(roles)) or NONE,
         age(obj, now),
         info.kubeletVersion,
         addresses.get("InternalIP", NONE),
         addresses.get("ExternalIP", NONE),
         info.osImage or UNKNOWN,
-        info.kernelVersion or UNKNOWN,
+        kernel,
         info.containerRuntimeVersion or UNKNOWN,
     ]
 
@@ -54,13 +69,15 @@ def _event(obj: Any, now: datetime.datetime) -> list[Any]:
     elif not count:
         count = 1
     shown = f"{(target.kind or '').lower()}/{target.name}" if target is not None and target.name else ""
-    where = (source.component if source is not None else "") or component
-    if source is not None and source.host:
-        where = f"{where}, {source.host}"
+    instance = obj.reportingInstance or ""
+    if source is not None and (source.component or source.host):
+        where = ", ".join(filter(None, (source.component, source.host)))
+    else:
+        where = ", ".join(filter(None, (component, instance)))
     return [
         last_seen,
-        obj.type,
-        obj.reason,
+        obj.type or "",
+        obj.reason or "",
         shown or (target.kind or "").lower(),
         (target.fieldPath or "") if target is not None else "",
         where,
@@ -72,7 +89,7 @@ def _event(obj: Any, now: datetime.datetime) -> list[Any]:
 
 
 def _account(obj: Any, now: datetime.datetime) -> list[Any]:
-    return [obj.metadata.name, len(obj.secrets), age(obj, now)]
+    return [obj.metadata.name, age(obj, now)]
 
 
 def _created_at(obj: Any, now: datetime.datetime) -> list[Any]:
@@ -82,7 +99,7 @@ def _created_at(obj: Any, now: datetime.datetime) -> list[Any]:
 def _binding(obj: Any, now: datetime.datetime) -> list[Any]:
     by_kind: dict[str, list[str]] = {"User": [], "Group": [], "ServiceAccount": []}
     for subject in obj.subjects:
-        name = f"{subject.namespace}/{subject.name}" if subject.kind == "ServiceAccount" else subject.name
+        name = f"{subject.namespace or ''}/{subject.name}" if subject.kind == "ServiceAccount" else subject.name
         by_kind.setdefault(subject.kind, []).append(name)
     return [
         obj.metadata.name,
@@ -107,8 +124,6 @@ def _request(obj: Any, now: datetime.datetime) -> list[Any]:
     seconds = spec.expirationSeconds
     duration = NONE
     if seconds is not None:
-        from kybern.apiserver.table.column import human
-
         duration = human(datetime.timedelta(seconds=seconds))
     return [obj.metadata.name, age(obj, now), spec.signerName or NONE, spec.username or "", duration, condition]
 
@@ -183,18 +198,16 @@ PRINTERS: dict[str, Printer] = {
         "Count+",
         Column("Name", format="name", priority=1),
     ),
-    "serviceaccounts": printer(_account, "Name", "Secrets", "Age"),
-    "roles.rbac.authorization.k8s.io": printer(_created_at, "Name", Column("Created At", format="date-time")),
-    "clusterroles.rbac.authorization.k8s.io": printer(_created_at, "Name", Column("Created At", format="date-time")),
+    "serviceaccounts": printer(_account, "Name", "Age"),
+    "roles.rbac.authorization.k8s.io": printer(_created_at, "Name", CREATED_AT),
+    "clusterroles.rbac.authorization.k8s.io": printer(_created_at, "Name", CREATED_AT),
     "rolebindings.rbac.authorization.k8s.io": printer(_binding, *_BOUND),
     "clusterrolebindings.rbac.authorization.k8s.io": printer(_binding, *_BOUND),
     "leases.coordination.k8s.io": printer(_lease, "Name", "Holder", "Age"),
     "certificatesigningrequests.certificates.k8s.io": printer(
         _request, "Name", "Age", "SignerName", "Requestor", "RequestedDuration", "Condition"
     ),
-    "customresourcedefinitions.apiextensions.k8s.io": printer(
-        _definition, "Name", Column("Created At", format="date-time")
-    ),
+    "customresourcedefinitions.apiextensions.k8s.io": printer(_definition, "Name", CREATED_AT),
     "apiservices.apiregistration.k8s.io": printer(_service, "Name", "Service", "Available", "Age"),
     "componentstatuses": printer(_component, "Name", "Status", "Message", "Error"),
     "validatingwebhookconfigurations.admissionregistration.k8s.io": printer(_hooks, "Name", integer("Webhooks"), "Age"),

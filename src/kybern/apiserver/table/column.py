@@ -68,6 +68,13 @@ def integer(name: str) -> Column:
     return Column(name, "integer")
 
 
+def boolean(name: str) -> Column:
+    return Column(name, "boolean")
+
+
+CREATED_AT = Column("Created At", "date")
+
+
 def age(obj: Any, now: datetime.datetime) -> str:
     """Since creation: `5d`, `3h12m`, `45s`."""
     return since(obj.metadata.creationTimestamp, now)

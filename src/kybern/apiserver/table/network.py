@@ -53,7 +53,7 @@ def _endpoints(obj: Any, now: datetime.datetime) -> list[Any]:
 
 
 def _slice(obj: Any, now: datetime.datetime) -> list[Any]:
-    ports = [str(p.port) if p.port is not None else "*" for p in obj.ports]
+    ports = [str(p.port) if p.port is not None else p.name or "*" for p in obj.ports]
     addresses = [a for e in obj.endpoints for a in e.addresses]
     return [obj.metadata.name, obj.addressType, _few(ports, UNSET), _few(addresses, UNSET), age(obj, now)]
 
@@ -95,7 +95,7 @@ def _address(obj: Any, now: datetime.datetime) -> list[Any]:
     shown = NONE
     if parent is not None:
         shown = f"{parent.resource}{'.' + parent.group if parent.group else ''}/{parent.namespace}/{parent.name}"
-    return [obj.metadata.name, shown, age(obj, now)]
+    return [obj.metadata.name, shown]
 
 
 def _cidr(obj: Any, now: datetime.datetime) -> list[Any]:
@@ -109,6 +109,6 @@ PRINTERS: dict[str, Printer] = {
     "ingresses.networking.k8s.io": printer(_ingress, "Name", "Class", "Hosts", "Address", "Ports", "Age"),
     "ingressclasses.networking.k8s.io": printer(_ingress_class, "Name", "Controller", "Parameters", "Age"),
     "networkpolicies.networking.k8s.io": printer(_policy, "Name", "Pod-Selector", "Age"),
-    "ipaddresses.networking.k8s.io": printer(_address, "Name", "ParentRef", "Age"),
+    "ipaddresses.networking.k8s.io": printer(_address, "Name", "ParentRef"),
     "servicecidrs.networking.k8s.io": printer(_cidr, "Name", "CIDRs", "Age"),
 }

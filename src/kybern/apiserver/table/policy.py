@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from kybern.apiserver.table.column import NONE, Column, Printer, age, integer, printer
+from kybern.apiserver.table.column import CREATED_AT, NONE, Column, Printer, age, integer, printer
 
 
 def _quota(obj: Any, now: datetime.datetime) -> list[Any]:
@@ -81,9 +81,13 @@ def _slice(obj: Any, now: datetime.datetime) -> list[Any]:
     return [obj.metadata.name, node, spec.driver, spec.pool.name, age(obj, now)]
 
 
+_NAMED = printer(lambda obj, now: [obj.metadata.name, age(obj, now)], "Name", "Age")
+
 PRINTERS: dict[str, Printer] = {
     "resourcequotas": printer(_quota, "Name", "Request", "Limit", "Age"),
-    "limitranges": printer(_created_at, "Name", Column("Created At", format="date-time")),
+    "resourceclaimtemplates.resource.k8s.io": _NAMED,
+    "deviceclasses.resource.k8s.io": _NAMED,
+    "limitranges": printer(_created_at, "Name", CREATED_AT),
     "poddisruptionbudgets.policy": printer(
         _budget, "Name", "Min Available", "Max Unavailable", integer("Allowed Disruptions"), "Age"
     ),
@@ -92,7 +96,7 @@ PRINTERS: dict[str, Printer] = {
     ),
     "runtimeclasses.node.k8s.io": printer(_runtime, "Name", "Handler", "Age"),
     "flowschemas.flowcontrol.apiserver.k8s.io": printer(
-        _flow, "Name", "PriorityLevel", integer("MatchingPrecedence"), "DistinguisherMethod", "Age", "MissingPL"
+        _flow, "Name", "PriorityLevel", "MatchingPrecedence", "DistinguisherMethod", "Age", "MissingPL"
     ),
     "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": printer(
         _level, "Name", "Type", "NominalConcurrencyShares", "Queues", "HandSize", "QueueLengthLimit", "Age"

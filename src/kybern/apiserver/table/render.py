@@ -1,6 +1,6 @@
 """Table and PartialObjectMetadata documents, as bytes.
 
-Fed by handlers/forms with decoded objects; kinds without a printer get name and age.
+Fed by handlers/forms with decoded objects; kinds without a printer get name and time of creation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 from kybern.api import codec
 from kybern.api.resource import Resource
 from kybern.apiserver.table import cluster, network, pods, policy, storage, workloads
-from kybern.apiserver.table.column import Column, Printer, age, printer
+from kybern.apiserver.table.column import CREATED_AT, Column, Printer, printer
 
 PRINTERS: dict[str, Printer] = {
     **pods.PRINTERS,
@@ -24,7 +24,7 @@ PRINTERS: dict[str, Printer] = {
     **cluster.PRINTERS,
     **policy.PRINTERS,
 }
-_PLAIN = printer(lambda obj, now: [obj.metadata.name, age(obj, now)], "Name", "Age")
+_PLAIN = printer(lambda obj, _: [obj.metadata.name, obj.metadata.creationTimestamp], "Name", CREATED_AT)
 
 
 class _Partial(msgspec.Struct):

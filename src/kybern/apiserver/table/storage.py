@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from kybern.apiserver.table.column import NONE, UNSET, Printer, age, integer, printer
+from kybern.apiserver.table.column import NONE, UNSET, Column, Printer, age, boolean, integer, printer
 
 _MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
@@ -42,7 +42,7 @@ def _claim(obj: Any, now: datetime.datetime) -> list[Any]:
         obj.metadata.name,
         phase,
         spec.volumeName or "",
-        status.capacity.get("storage", "") if is_bound else "",
+        status.capacity.get("storage", "0") if is_bound else "",
         _modes(status.accessModes) if is_bound else "",
         spec.storageClassName or "",
         status.currentVolumeAttributesClassName or spec.volumeAttributesClassName or UNSET,
@@ -55,7 +55,7 @@ def _class(obj: Any, now: datetime.datetime) -> list[Any]:
     name = obj.metadata.name
     if obj.metadata.annotations.get(_DEFAULT_CLASS) == "true":
         name += " (default)"
-    expansion = "true" if obj.allowVolumeExpansion else "false"
+    expansion = bool(obj.allowVolumeExpansion)
     return [
         name,
         obj.provisioner,
@@ -69,7 +69,7 @@ def _class(obj: Any, now: datetime.datetime) -> list[Any]:
 def _attachment(obj: Any, now: datetime.datetime) -> list[Any]:
     spec = obj.spec
     volume = spec.source.persistentVolumeName or ""
-    return [obj.metadata.name, spec.attacher, volume, spec.nodeName, str(obj.status.attached).lower(), age(obj, now)]
+    return [obj.metadata.name, spec.attacher, volume, spec.nodeName, obj.status.attached, age(obj, now)]
 
 
 def _driver(obj: Any, now: datetime.datetime) -> list[Any]:
@@ -79,11 +79,11 @@ def _driver(obj: Any, now: datetime.datetime) -> list[Any]:
     required = spec.attachRequired is not False
     return [
         obj.metadata.name,
-        str(required).lower(),
-        str(bool(spec.podInfoOnMount)).lower(),
-        str(bool(spec.storageCapacity)).lower(),
+        required,
+        bool(spec.podInfoOnMount),
+        bool(spec.storageCapacity),
         audiences,
-        str(bool(spec.requiresRepublish)).lower(),
+        bool(spec.requiresRepublish),
         modes,
         age(obj, now),
     ]
@@ -91,10 +91,6 @@ def _driver(obj: Any, now: datetime.datetime) -> list[Any]:
 
 def _node(obj: Any, now: datetime.datetime) -> list[Any]:
     return [obj.metadata.name, len(obj.spec.drivers), age(obj, now)]
-
-
-def _capacity(obj: Any, now: datetime.datetime) -> list[Any]:
-    return [obj.metadata.name, obj.storageClassName, obj.capacity or UNSET, age(obj, now)]
 
 
 def _attributes_class(obj: Any, now: datetime.datetime) -> list[Any]:
@@ -139,21 +135,22 @@ PRINTERS: dict[str, Printer] = {
     "storageclasses.storage.k8s.io": printer(
         _class, "Name", "Provisioner", "ReclaimPolicy", "VolumeBindingMode", "AllowVolumeExpansion", "Age"
     ),
-    "volumeattachments.storage.k8s.io": printer(_attachment, "Name", "Attacher", "PV", "Node", "Attached", "Age"),
+    "volumeattachments.storage.k8s.io": printer(
+        _attachment, "Name", Column("Attacher", format="name"), "PV", "Node", boolean("Attached"), "Age"
+    ),
     "csidrivers.storage.k8s.io": printer(
         _driver,
         "Name",
-        "AttachRequired",
-        "PodInfoOnMount",
-        "StorageCapacity",
+        boolean("AttachRequired"),
+        boolean("PodInfoOnMount"),
+        boolean("StorageCapacity"),
         "TokenRequests",
-        "RequiresRepublish",
+        boolean("RequiresRepublish"),
         "Modes",
         "Age",
     ),
     "csinodes.storage.k8s.io": printer(_node, "Name", integer("Drivers"), "Age"),
-    "csistoragecapacities.storage.k8s.io": printer(_capacity, "Name", "StorageClassName", "Capacity", "Age"),
     "volumeattributesclasses.storage.k8s.io": printer(_attributes_class, "Name", "DriverName", "Age"),
     "configmaps": printer(_config_map, "Name", "Data", "Age"),
-    "secrets": printer(_secret, "Name", "Type", integer("Data"), "Age"),
+    "secrets": printer(_secret, "Name", "Type", "Data", "Age"),
 }

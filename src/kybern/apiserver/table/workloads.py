@@ -13,6 +13,7 @@ from kybern.apiserver.table.column import (
     Column,
     Printer,
     age,
+    boolean,
     containers_and_images,
     human,
     integer,
@@ -182,7 +183,7 @@ def _metric(metric: Any, current: Any) -> str:
         )
         return f"{name}{shown}/{target.averageUtilization}%"
     wanted = target.averageValue or target.value
-    average = " (avg)" if target.averageValue and metric.resource is None else ""
+    average = " (avg)" if target.averageValue and (metric.object or metric.external) is not None else ""
     shown = (value.averageValue or value.value or UNKNOWN) if value is not None else UNKNOWN
     return f"{name}{shown}/{wanted}{average}"
 
@@ -207,7 +208,7 @@ PRINTERS: dict[str, Printer] = {
     ),
     "jobs.batch": printer(_job, "Name", "Status", "Completions", "Duration", "Age", *_WIDE),
     "cronjobs.batch": printer(
-        _cron_job, "Name", "Schedule", "Timezone", "Suspend", integer("Active"), "Last Schedule", "Age", *_WIDE
+        _cron_job, "Name", "Schedule", "Timezone", boolean("Suspend"), integer("Active"), "Last Schedule", "Age", *_WIDE
     ),
     "controllerrevisions.apps": printer(_revision, "Name", "Controller", Column("Revision"), "Age"),
     "horizontalpodautoscalers.autoscaling": printer(
