@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHES = ("store", "apiserver")
+BENCHES = ("store", "apiserver", "memory")
 
 
 def main() -> None:
