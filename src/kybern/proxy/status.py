@@ -28,12 +28,12 @@ def is_eligible(node: Node | None) -> bool:
 def health_application(
     clock: Clock, is_healthy: Callable[[], bool], node: Callable[[], Node | None]
 ) -> Callable[[Request], Response]:
-    """/healthz (healthy and the node eligible), /livez (healthy)."""
+    """/healthz (healthy and the node eligible), /livez and /readyz (healthy)."""
     last = clock.now()
 
     def application(request: Request) -> Response:
         nonlocal last
-        if request.path not in ("/healthz", "/livez"):
+        if request.path not in ("/healthz", "/livez", "/readyz"):
             return Response(404, b"404 page not found\n", "text/plain; charset=utf-8")
         now = clock.now()
         healthy = is_healthy()
