@@ -191,7 +191,7 @@ def _inherit_cpuset(parent: Path, child: Path) -> None:
     """A new cpuset is empty, and no process may enter an empty one."""
     for file in ("cpuset.cpus", "cpuset.mems"):
         value = _read(parent / file).strip()
-        if value and not _read(child / file).strip():
+        if value and (child / file).exists() and not _read(child / file).strip():
             _write(child / file, value)
 
 

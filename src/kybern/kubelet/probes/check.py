@@ -88,7 +88,7 @@ async def _tcp(action: TCPSocketAction, container: AnyContainer, pod_ip: str, ti
     except TimeoutError:
         return Result(Verdict.FAILURE, f"dial tcp {host}:{port}: i/o timeout")
     except OSError as error:
-        return Result(Verdict.FAILURE, f"dial tcp {host}:{port}: connect: {(error.strerror or str(error)).lower()}")
+        return Result(Verdict.FAILURE, f"dial tcp {host}:{port}: {http.reason_of(error)}")
     writer.close()
     return Result(Verdict.SUCCESS)
 

@@ -7,6 +7,7 @@ that a container cannot send the kubelet elsewhere. Source: "Configure Liveness,
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import urllib.parse
 from collections.abc import Sequence
@@ -167,4 +168,9 @@ async def _once(target: Target, headers: Sequence[HTTPHeader]) -> tuple[Answer, 
 
 
 def _reason(error: Exception) -> str:
-    return f"connect: {error.strerror.lower()}" if isinstance(error, OSError) and error.strerror else str(error)
+    return reason_of(error) if isinstance(error, OSError) else str(error)
+
+
+def reason_of(error: OSError) -> str:
+    """`connect: connection refused`: asyncio's own texts hide the reason."""
+    return f"connect: {os.strerror(error.errno).lower()}" if error.errno and error.errno > 0 else str(error)

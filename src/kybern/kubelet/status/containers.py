@@ -108,7 +108,8 @@ def _of_instance(instances: list[ContainerFact], view: View, role: Role, contain
         case contract.ContainerState.RUNNING:
             status.state = ContainerState(running=ContainerStateRunning(startedAt=time_of(facts.started_at)))
             status.started = fact.id in view.started
-            status.ready = status.started and fact.id in view.ready
+            # An init container is ready once it is done.
+            status.ready = status.started and fact.id in view.ready and role is not Role.INIT
             if role is Role.EPHEMERAL:
                 status.started, status.ready = None, False
         case contract.ContainerState.EXITED:

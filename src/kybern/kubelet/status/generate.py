@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from msgspec import structs
+
 from kybern.api.core_v1 import ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus
 from kybern.api.scalars import Time
 from kybern.kubelet import podkeys, resources
@@ -225,7 +227,7 @@ def _conditions(pod: Pod, facts: PodFacts, context: Context, status: PodStatus) 
     for condition in computed:
         before = old.get(condition.type)
         if before is not None and condition.type == "PodScheduled":
-            condition = before  # the scheduler's; ours only where nobody told
+            condition = structs.replace(before)  # the scheduler's; ours only where nobody told
         condition.observedGeneration = pod.metadata.generation
         condition.lastTransitionTime = (
             before.lastTransitionTime
