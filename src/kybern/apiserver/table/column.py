@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kybern.api import scalars
-from kybern.machinery import labels
+from kybern.machinery import labels, times
 
 UNKNOWN = "<unknown>"
 NONE = "<none>"
@@ -88,35 +88,7 @@ def since(moment: str | None, now: datetime.datetime) -> str:
 
 def human(span: datetime.timedelta) -> str:
     """A duration with the two digits that matter, as kubectl prints it."""
-    seconds = int(span.total_seconds())
-    if seconds < -1:
-        return "<invalid>"
-    if seconds < 0:
-        return "0s"
-    if seconds < 120:
-        return f"{seconds}s"
-    minutes = seconds // 60
-    if minutes < 10:
-        rest = seconds % 60
-        return f"{minutes}m{rest}s" if rest else f"{minutes}m"
-    if minutes < 180:
-        return f"{minutes}m"
-    hours = minutes // 60
-    if hours < 8:
-        rest = minutes % 60
-        return f"{hours}h{rest}m" if rest else f"{hours}h"
-    if hours < 48:
-        return f"{hours}h"
-    days = hours // 24
-    if days < 8:
-        rest = hours % 24
-        return f"{days}d{rest}h" if rest else f"{days}d"
-    if days < 730:
-        return f"{days}d"
-    years, rest = divmod(days, 365)
-    if years < 8:
-        return f"{years}y{rest}d" if rest else f"{years}y"
-    return f"{years}y"
+    return times.render_age(span.total_seconds())
 
 
 def selector_text(selector: Any) -> str:

@@ -223,6 +223,10 @@ def _without_resizable(spec: PodSpec) -> PodSpec:
 def check_status(pod: Pod, old: Pod, errors: Errors) -> None:
     status = pod.status
     rules.check_optional(status.nominatedNodeName, "status.nominatedNodeName", names.check_subdomain, errors)
+    nominated = status.nominatedNodeName != old.status.nominatedNodeName and bool(status.nominatedNodeName)
+    if nominated and pod.spec.nodeName:
+        message = "may not be set on pods that are already bound to a node"
+        errors.append(forbidden_field("status.nominatedNodeName", message))
     for i, condition in enumerate(status.conditions):
         if "/" in condition.type or " " in condition.type:
             where = f"status.conditions[{i}].Type"

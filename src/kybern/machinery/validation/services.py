@@ -52,7 +52,6 @@ def _check(service: Service, errors: Errors) -> None:
 def _check_ports(spec: ServiceSpec, headless: bool, errors: Errors) -> None:
     taken: set[str] = set()
     numbered: dict[tuple[str | None, int], int] = {}
-    node_ports: set[tuple[str | None, int]] = set()
     for i, port in enumerate(spec.ports):
         path = f"spec.ports[{i}]"
         _check_port(port, len(spec.ports) > 1, headless, taken, path, errors)
@@ -60,13 +59,9 @@ def _check_ports(spec: ServiceSpec, headless: bool, errors: Errors) -> None:
         if key in numbered:
             errors.append(duplicate(path, _port_key(port)))
         numbered[key] = i
-        if port.nodePort:
-            if spec.type in ("ClusterIP", "ExternalName"):
-                message = f"may not be used when `type` is '{spec.type}'"
-                errors.append(forbidden_field(f"{path}.nodePort", message))
-            elif (port.protocol, port.nodePort) in node_ports:
-                errors.append(duplicate(f"{path}.nodePort", port.nodePort))
-            node_ports.add((port.protocol, port.nodePort))
+        if port.nodePort and spec.type in ("ClusterIP", "ExternalName"):
+            message = f"may not be used when `type` is '{spec.type}'"
+            errors.append(forbidden_field(f"{path}.nodePort", message))
 
 
 def _port_key(port: ServicePort) -> Any:

@@ -32,6 +32,7 @@ def is_headless(spec: ServiceSpec) -> bool:
 
 def normalise_cluster_ips(spec: ServiceSpec, old: ServiceSpec | None) -> None:
     """clusterIP and clusterIPs say the same; old clients know only the first."""
+    spec.clusterIP = spec.clusterIP or None
     if old is None:
         if spec.clusterIP and not spec.clusterIPs:
             spec.clusterIPs = [spec.clusterIP]
