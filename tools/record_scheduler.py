@@ -27,7 +27,7 @@ HERE = pathlib.Path(__file__).parent.parent / "tests/unit/scheduler/answers"
 TRIES = 6  # how often a pod that fits is placed, to see which nodes are equals
 MERGE = "application/merge-patch+json"
 WIPED = (core_v1.Pod, core_v1.Node, core_v1.PersistentVolumeClaim, core_v1.PersistentVolume, core_v1.Service,
-         policy_v1.PodDisruptionBudget, storage_v1.StorageClass)  # fmt: skip
+         policy_v1.PodDisruptionBudget, storage_v1.StorageClass, storage_v1.CSINode)  # fmt: skip
 
 
 def resource_of(obj: dict[str, Any]) -> Any:

@@ -15,6 +15,7 @@ from kybern.scheduler.plugins import (
     taint_toleration,
     topology_spread,
     volume_binding,
+    volume_rules,
 )
 from kybern.scheduler.plugins.contract import Filter, Score
 
@@ -37,7 +38,10 @@ FILTERS: tuple[Filter, ...] = (
     node_affinity.node_affinity,
     node_ports.node_ports,
     node_resources.node_resources_fit,
+    volume_rules.volume_restrictions,
+    volume_rules.node_volume_limits,
     volume_binding.volume_binding,
+    volume_rules.volume_zone,
     topology_spread.topology_spread,
     pod_affinity.inter_pod_affinity,
 )

@@ -64,7 +64,7 @@ def objects_of(world: World) -> list[dict[str, Any]]:
     made = [node_of(name, short) for name, short in world.get("nodes", {}).items()]
     for obj in world.get("objects", []):
         made.append({**obj, "metadata": {"namespace": "default", **obj["metadata"]}})
-        if obj["kind"] in ("PersistentVolume", "StorageClass"):
+        if obj["kind"] in ("PersistentVolume", "StorageClass", "CSINode"):
             del made[-1]["metadata"]["namespace"]
     return made + [pod_of(name, short) for name, short in world.get("pods", {}).items()]
 
@@ -110,6 +110,8 @@ def _add(cluster: Cluster, obj: dict[str, Any]) -> None:
             cluster.volumes[name] = _view(objects.PersistentVolumeView, obj)
         case "StorageClass":
             cluster.classes[name] = _view(objects.ClassView, obj)
+        case "CSINode":
+            cluster.csi_nodes[name] = _view(objects.CsiNodeView, obj)
         case "Service":
             service = _view(objects.ServiceView, obj)
             cluster.owners.setdefault("default", {})["Service", name] = labels.from_map(service.spec.selector)

@@ -246,3 +246,17 @@ def test_a_claim_that_waits_for_its_consumer_gets_a_volume_first() -> None:
         await plane.until(lambda: plane.get("p").spec.nodeName == "n2")
 
     run(scenario)
+
+
+def test_a_pod_that_waits_gets_the_room_of_one_whose_binding_failed() -> None:
+    async def scenario(plane: Plane) -> None:
+        plane.api.react(
+            "create pods/binding",
+            lambda call: ApiError.internal("boom") if call.name == "unlucky" else None,
+        )
+        plane.node("n1")
+        plane.pod("unlucky", requests={"cpu": "4"})
+        plane.pod("waiting", requests={"cpu": "4"})
+        await plane.until(lambda: plane.get("waiting").spec.nodeName == "n1")
+
+    run(scenario)

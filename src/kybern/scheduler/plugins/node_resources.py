@@ -16,11 +16,6 @@ from kybern.scheduler.plugins.contract import MOST_POINTS, Change, Event, Points
 from kybern.scheduler.snapshot import Ints
 
 
-def _frees_something(pod: PodInfo, change: Change) -> bool:
-    # Every pod that goes frees one of the node's places, and what it asked for.
-    return bool(change.old.node_name or change.old.nominated)
-
-
 def _asks_for_less(pod: PodInfo, change: Change) -> bool:
     old, new = change.old.requests, change.new.requests
     return any(new.get(name, 0) < old.get(name, 0) for name in pod.requests)
@@ -36,7 +31,7 @@ def _has_more(pod: PodInfo, change: Change) -> bool:
     wakes={
         Event.NODE_ADDED: contract.always,
         Event.NODE_CHANGED: _has_more,
-        Event.POD_GONE: _frees_something,
+        Event.POD_GONE: contract.always,
         Event.POD_CHANGED: _asks_for_less,
         Event.OWN_CHANGE: contract.always,
     },
