@@ -267,7 +267,7 @@ class _Walk:
 
     def _verdict(self, text: str) -> bool:
         if text in ("drop", "reject", "reject with tcp reset"):
-            self.verdict = text.split()[0]
+            self.verdict = text.split(maxsplit=1)[0]
             return True
         if text == "jump mark-for-masquerade":
             self.is_marked = True
