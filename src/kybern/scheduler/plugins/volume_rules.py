@@ -12,7 +12,9 @@ from kybern.scheduler.objects import ClaimView, PersistentVolumeView, PodInfo
 from kybern.scheduler.plugins import contract
 from kybern.scheduler.plugins.contract import Change, Event, Rejection
 
-IN_USE = "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
+IN_USE = (
+    "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"
+)
 OTHER_ZONE = "node(s) had no available volume zone"
 TOO_MANY = "node(s) exceed max volume count"
 # A volume says where it is in these labels; several zones are joined by "__".
