@@ -37,6 +37,9 @@ CONTROLLERS: dict[str, str] = {
     "pod-garbage-collector-controller": "pod_gc",
     "clusterrole-aggregation-controller": "clusterrole_aggregation",
     "resourcequota-controller": "resourcequota",
+    "certificatesigningrequest-signing-controller": "certificates.sign",
+    "certificatesigningrequest-approving-controller": "certificates.approve",
+    "certificatesigningrequest-cleaner-controller": "certificates.clean",
     "garbage-collector-controller": "garbage_collector",
 }
 

@@ -283,7 +283,7 @@ class FakeApi:
         if meta.get("uid") and meta["uid"] != old_meta["uid"]:
             why = f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {old_meta['uid']}"
             raise ApiError.conflict(call.resource.group, call.resource.plural, call.name, why)
-        if call.subresource == "status":
+        if call.subresource in ("status", "approval"):
             new = {**old, "status": value.get("status", {})}
         elif call.subresource == "finalize":
             new = {**old, "spec": {**old.get("spec", {}), "finalizers": value.get("spec", {}).get("finalizers", [])}}
