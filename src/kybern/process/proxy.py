@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from kybern.api.core_v1 import Node, Service
 from kybern.api.discovery_v1 import EndpointSlice
+from kybern.api.networking_v1 import ServiceCIDR
 from kybern.client.clock import RealClock
 from kybern.client.informer import Informer, Informers
 from kybern.client.rest import RestClient
@@ -136,7 +137,13 @@ async def run(options: Options) -> None:
                 if node is not None and node.metadata.name == name:
                     sync.look_from(view_of(new, name, cluster_networks))
 
+            def networks_changed(_old: ServiceCIDR | None, _new: ServiceCIDR | None) -> None:
+                sync.use_service_networks(tuple(sorted(c for n in networks.list() for c in n.spec.cidrs)))
+
             nodes.on_change(node_changed)
+            # Nobody waits for these: a server that does not have them is a server without them.
+            networks = informers.of(ServiceCIDR)
+            networks.on_change(networks_changed)
             tasks.create_task(health_checks.run(sync.is_healthy), name="health checks")
             tasks.create_task(sync.run(), name="proxy sync")
             if options.node_routes:

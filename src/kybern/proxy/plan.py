@@ -58,6 +58,8 @@ _NAME = re.compile(r"[A-Za-z0-9/_.-]{1,240}", re.ASCII)  # what nft takes bare; 
 _ENDPOINTS = {p: Container(f"endpoints-{p}") for p in _PROTOCOLS.values()}
 _NODE_PORT_ENDPOINTS = {p: Container(f"nodeport-endpoints-{p}") for p in _PROTOCOLS.values()}
 
+SERVICE_NETWORKS = ServiceName("", "")  # as which their plan is kept among those of Services
+
 REJECT = "goto reject-chain"
 DROP = "drop"
 
@@ -102,6 +104,16 @@ def plan_service(service: Service, slices: Iterable[EndpointSlice], view: View) 
             candidates = endpoints.collect(port.name or "", protocol, pieces, view.node)
             draft.add_port(port, endpoints.choose(candidates, view.node))
     return draft.finish()
+
+
+def plan_service_networks(cidrs: Iterable[str], view: View) -> ServicePlan:
+    """What the cluster's ServiceCIDRs ask for: packets to addresses that no Service has go nowhere.
+
+    A network that holds pods or this node as well is left out: one wrong object must not cut off everything.
+    """
+    taken = [ipaddress.IPv4Network(n) for n in (*view.cluster_networks, *view.node.ips)]
+    kept = [n for n in _networks(cidrs) if not any(ipaddress.IPv4Network(n).overlaps(t) for t in taken)]
+    return ServicePlan(elements={Slot(Container.SERVICE_NETWORKS, (n,)): "" for n in kept})
 
 
 def _ipv4(addresses: Iterable[str | None]) -> list[str]:

@@ -30,6 +30,7 @@ class Container(enum.StrEnum):
     NO_ENDPOINT_NODE_PORTS = "no-endpoint-nodeports"
     FIREWALL = "firewall-ips"
     CLUSTER_IPS = "cluster-ips"
+    SERVICE_NETWORKS = "service-networks"
     HAIRPIN = "hairpin-connections"
     ENDPOINTS_TCP = "endpoints-tcp"
     ENDPOINTS_UDP = "endpoints-udp"

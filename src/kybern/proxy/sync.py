@@ -69,7 +69,7 @@ class ProxySync:
         self._clock = clock
         self._metrics = metrics
         self._periods = periods or Periods()
-        self._settings = settings
+        self._service_networks: tuple[str, ...] = ()
         self._ruleset = Ruleset()
         self._writer = transaction.Writer(settings)
         self._dirty: set[ServiceName] = set()
@@ -87,8 +87,15 @@ class ProxySync:
         """The node itself changed: plan everything again."""
         if view != self._view:
             self._view = view
-            self._dirty.update(self._ruleset.plans())
+            self._dirty.update(self._ruleset.plans(), [plan.SERVICE_NETWORKS])
             self._dirty.update(plan.service_name(s) for s in self._services.list())
+            self._notice()
+
+    def use_service_networks(self, cidrs: tuple[str, ...]) -> None:
+        """The ServiceCIDRs of the cluster, as far as they are known."""
+        if cidrs != self._service_networks:
+            self._service_networks = cidrs
+            self._dirty.add(plan.SERVICE_NETWORKS)
             self._notice()
 
     def _service_changed(self, old: Service | None, new: Service | None) -> None:
@@ -206,6 +213,8 @@ class ProxySync:
         return {frontend: allowed for p in self._ruleset.plans().values() for frontend, allowed in p.udp.items()}
 
     def _plan(self, name: ServiceName) -> ServicePlan:
+        if name == plan.SERVICE_NETWORKS:
+            return plan.plan_service_networks(self._service_networks, self._view)
         service = self._services.get(name.namespace, name.name)
         if service is None:
             return NOTHING

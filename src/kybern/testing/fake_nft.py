@@ -218,8 +218,8 @@ class _Walk:
             (r"ip saddr != \{ ([^}]*) \} ", lambda m: not _within(packet.saddr, m[1])),
             (r"ip saddr \{ ([^}]*) \} ", lambda m: _within(packet.saddr, m[1])),
             (r"ip daddr \{ ([^}]*) \} ", lambda m: _within(packet.daddr, m[1])),
-            (r"ip daddr @(\S+) ", lambda m: packet.daddr in self.table.container(m[1]).elements),
-            (r"ip saddr @(\S+) ", lambda m: packet.saddr in self.table.container(m[1]).elements),
+            (r"ip daddr @(\S+) ", lambda m: _holds(self.table.container(m[1]), packet.daddr)),
+            (r"ip saddr @(\S+) ", lambda m: _holds(self.table.container(m[1]), packet.saddr)),
         )
         while True:
             for pattern, holds in conditions:
@@ -276,6 +276,12 @@ class _Walk:
             self.run(text.removeprefix("goto "))
             return True  # a goto does not come back to the chain it is in
         return False
+
+
+def _holds(container: _Container, address: str) -> bool:
+    if "interval" in container.type:
+        return bool(container.elements) and _within(address, ",".join(container.elements))
+    return address in container.elements
 
 
 def _within(address: str, networks: str) -> bool:

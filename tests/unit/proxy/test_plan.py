@@ -67,6 +67,21 @@ def test_no_endpoints_or_a_port_the_service_has_not_is_rejected() -> None:
     assert ask(nft, "10.96.0.6", 80) == Fate()
 
 
+def test_addresses_that_no_service_has_go_nowhere() -> None:
+    nft, ruleset = FakeNft(), Ruleset()
+    cidrs = ["10.96.0.0/12", "10.100.0.0/16", "fd00::/108", "junk", "10.0.0.0/11", "10.244.5.0/24", "192.0.2.0/24"]
+    networks = plan.plan_service_networks(cidrs, VIEW)
+    assert [slot.key for slot in networks.elements] == [("10.0.0.0/11",), ("10.96.0.0/12",)]
+    ruleset.replace(
+        [(plan.SERVICE_NETWORKS, networks), (plan.service_name(web()), plan.plan_service(web(), [WEB], VIEW))]
+    )
+    asyncio.run(nft.apply(transaction.Writer(table.Settings()).render_whole(ruleset, None)))
+    assert ask(nft, "10.96.0.5", 80).targets
+    assert ask(nft, "10.96.0.5", 81) == REJECTED
+    assert ask(nft, "10.101.2.3", 80) == DROPPED
+    assert ask(nft, "10.244.0.2", 80) == Fate()
+
+
 def test_internal_policy_local_stays_on_the_node_or_drops() -> None:
     local = web(internalTrafficPolicy="Local")
     assert ask(kernel((local, [WEB])), "10.96.0.5", 80) == to("10.244.0.2:8080")

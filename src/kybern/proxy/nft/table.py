@@ -5,7 +5,7 @@ Read by transaction.py when the whole table is written. Pure.
     prerouting/output, before translation   firewall-check     loadBalancerSourceRanges
     prerouting/output, dstnat               services           service-ips, then service-nodeports -> chains
     input/forward/output                    endpoints-check    no endpoints: reject, or drop by policy
-    forward/output                          cluster-ips-check  a port that the Service has not: reject
+    forward/output                          cluster-ips-check  a port that the Service has not: reject; no Service: drop
     postrouting, srcnat                     masquerade what was marked, and pods that reach themselves
 
 Text in nft's own language, not its JSON: nft 1.0.6 cannot declare `typeof` maps in JSON (docs/decisions/0010).
@@ -50,6 +50,7 @@ MAPS |= {
 MAPS |= {f"nodeport-endpoints-{p}": f"typeof {p} dport . numgen random mod 2 : ip daddr . {p} dport" for p in PROTOCOLS}
 SETS = {
     "cluster-ips": "type ipv4_addr",
+    "service-networks": "type ipv4_addr ; flags interval",
     "hairpin-connections": "type ipv4_addr . ipv4_addr",
 }
 # Clients of one endpoint. Bounded: who does not fit is balanced anew.
@@ -102,6 +103,8 @@ def fixed_rules(settings: Settings) -> list[tuple[str, str]]:
         ("service-endpoints-check", f"{service_key} vmap @no-endpoint-services"),
         ("nodeport-endpoints-check", f"{local} {node_key} vmap @no-endpoint-nodeports"),
         ("cluster-ips-check", "ip daddr @cluster-ips goto reject-chain"),
+        # An address that no Service has must not leave for the default gateway; it may get a Service any moment.
+        ("cluster-ips-check", "ip daddr @service-networks drop"),
         ("mark-for-masquerade", f"meta mark set meta mark or {settings.mark}"),
         # The kernel sends one ICMP error a second to a client; resets are not held back.
         ("reject-chain", "meta l4proto tcp reject with tcp reset"),

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 
@@ -193,6 +194,56 @@ def services_of(rng: random.Random, name: str, ip: str) -> tuple[ServiceName, pl
         for place in (rng.randrange(2),)
     )
     return planned(obj, endpoint_slice(name, [port(8080, protocol)], *endpoints))
+
+
+def test_odd_objects_make_scripts_that_hold(nft: Nft) -> None:
+    async def scenario() -> None:
+        rng = random.Random(5)
+        kernel = Kernel(nft)
+        await kernel.write_whole()
+        texts = [
+            "10.96.0.5",
+            "10.96.0.6",
+            "0.0.0.0",
+            "255.255.255.255",
+            "::1",
+            "None",
+            "x",
+            "10.0.0.0/8",
+            "0.0.0.0/0",
+            "1",
+        ]
+        numbers = [0, 1, 80, 30080, 65535, 65536, -1]
+
+        def some(values: list[Any]) -> list[Any]:
+            return rng.sample(values, rng.randrange(4))
+
+        for _ in range(60):
+            names = [str(i) for i in range(rng.randrange(4))]
+            protocols = [rng.choice(["TCP", "UDP", "SCTP", "X"]) for _ in names]
+            ports = [
+                port(rng.choice(numbers), p, n, nodePort=rng.choice(numbers))
+                for n, p in zip(names, protocols, strict=True)
+            ]
+            obj = service(
+                rng.choice(["web", "a" * 63, "Odd/Name", "x; flush ruleset", "é"]),
+                rng.choice(texts),
+                *ports,
+                type=rng.choice(["ClusterIP", "NodePort", "LoadBalancer"]),
+                clusterIPs=some(texts),
+                externalIPs=some(texts),
+                ingress=some(texts),
+                loadBalancerSourceRanges=some(texts),
+                sessionAffinity=rng.choice(["None", "ClientIP"]),
+                externalTrafficPolicy=rng.choice(["Local", "Cluster"]),
+                internalTrafficPolicy=rng.choice(["Local", "Cluster"]),
+            )
+            targets = [port(rng.choice(numbers), p, n) for n, p in zip(names, protocols, strict=True)]
+            members = [endpoint(a, rng.choice(["here", "there"])) for a in some(texts)]
+            await kernel.change(planned(obj, endpoint_slice("web", targets, *members)))
+        await kernel.write_whole()
+
+    asyncio.run(scenario())
 
 
 def fates(nft: FakeNft) -> list[Fate]:
