@@ -25,6 +25,7 @@ from kybern.client import http, kubeconfig, shapes
 from kybern.client.rest import RestClient
 from kybern.machinery import fields, labels, names, scheme
 from kybern.machinery.clock import Clock
+from kybern.machinery.merge import strategic
 from kybern.machinery.status import ApiError
 
 T = TypeVar("T")
@@ -307,8 +308,9 @@ class FakeApi:
         old = self._find(call)
         if call.content_type.startswith("application/json-patch"):
             new = _apply_json_patch(old, cast("list[Any]", call.body))
+        elif call.content_type.startswith("application/strategic") and call.resource.definition:
+            new = cast("Json", strategic.apply(old, call.body, call.resource.definition))
         else:
-            # A strategic patch is taken for a merge patch: the same for maps, and lists are whole.
             new = cast("Json", _merge(old, call.body))
         if not isinstance(call.body, dict) or "resourceVersion" not in (call.body.get("metadata") or {}):
             new["metadata"] = {**new["metadata"], "resourceVersion": old["metadata"]["resourceVersion"]}
