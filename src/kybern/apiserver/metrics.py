@@ -33,7 +33,10 @@ class Metrics:
         code = str(answer.status) if isinstance(answer, Response) else "200"
         if info.is_resource and info.resource is not None:
             scope = "resource" if info.name else "namespace" if info.namespace else "cluster"
-            key = (info.verb.upper(), info.group, info.version, info.plural, info.subresource, scope, code)
+            # Names of subresources that there are not are clients' words, as unknown paths are.
+            known = not info.subresource or any(s.name == info.subresource for s in info.resource.subresources)
+            subresource = info.subresource if known else "other"
+            key = (info.verb.upper(), info.group, info.version, info.plural, subresource, scope, code)
         else:
             # Unknown paths are clients' words: they never become labels.
             key = (request.method if request.method.isalpha() else "other", "", "", "", "", "", code)

@@ -34,11 +34,16 @@ class Accepted:
 
 
 PLAIN = Accepted()
+# Longer headers are read each time they come.
+_LONGEST_KEPT = 512
 
 
-@functools.lru_cache(maxsize=1024)
 def choose(accept: str, streams: bool = False) -> Accepted:
     """The first of the client's wishes that can be had, by weight and then by order. `streams`: for a watch."""
+    return _kept_choice(accept, streams) if len(accept) <= _LONGEST_KEPT else _choose(accept, streams)
+
+
+def _choose(accept: str, streams: bool) -> Accepted:
     wishes = [w for w in (_parse(part) for part in accept.split(",")) if w is not None]
     if not wishes and not accept.strip():
         return PLAIN
@@ -47,6 +52,9 @@ def choose(accept: str, streams: bool = False) -> Accepted:
         if found is not None:
             return found
     raise ApiError.not_acceptable(ACCEPTED)
+
+
+_kept_choice = functools.lru_cache(maxsize=1024)(_choose)
 
 
 def check_shape(accepted: Accepted, *, is_list: bool) -> None:

@@ -7,6 +7,7 @@ store, makes what every cluster has, and keeps the server's own tasks running in
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import ipaddress
 import random
 from collections.abc import Awaitable
@@ -103,7 +104,9 @@ class ApiServer:
         self.authorizers = Authorizers(objects)
         self.gate.chain = Chain(built_in.plugins(objects, objects, self.authorizers, clock, rng))
         self.authenticators = Authenticators(_authentication(options), objects, clock)
-        self.handlers = Handlers(self.registry, self.feed, clock, rng, self.gate.admit, Forms(clock))
+        self.handlers = Handlers(
+            self.registry, self.feed, clock, rng, self.gate.admit, Forms(clock), self._authorize_as
+        )
         subresources.install(self.handlers, options, self.authenticators, self.authorizers)
         self.is_ready = False
         self.application = Pipeline(
@@ -153,6 +156,10 @@ class ApiServer:
             except ValueError:
                 selected = ()  # the handler answers 400; until then it opens nothing
         self.authorizers.require(request.user, authorize_attributes.of_request(request.info, selected))
+
+    def _authorize_as(self, request: Request, verb: str) -> None:
+        info = dataclasses.replace(request.info, verb=verb)
+        self.authorizers.require(request.user, authorize_attributes.of_request(info))
 
     # -- start ---------------------------------------------------------------------------------------------------
 

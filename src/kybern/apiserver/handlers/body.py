@@ -10,7 +10,6 @@ import json
 from typing import Any, TypeVar
 
 import msgspec
-import orjson
 
 from kybern.api import codec, protobuf
 from kybern.api.meta_v1 import DeleteOptions
@@ -105,18 +104,17 @@ def _from_json(data: bytes, struct: type[T], faults: list[str], strictness: str)
         obj = _from_value(read_json(data, faults), struct, faults)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise _not_json(error) from None
-    else:
-        if strictness != "Ignore" and _may_repeat_keys(data):
-            read_json(data, faults)
+    if strictness != "Ignore":
+        read_json(data, faults)
     return obj
 
 
-def _may_repeat_keys(data: bytes) -> bool:
+def _may_repeat_keys(data: bytes, value: Any) -> bool:
     """Whether a key may occur twice: the same JSON without repeats has another length.
 
     Other spellings of strings and numbers differ in length too, so this only says "look closer".
     """
-    return len(msgspec.json.format(data, indent=-1)) != len(orjson.dumps(orjson.loads(data)))
+    return len(msgspec.json.format(data, indent=-1)) != len(msgspec.json.encode(value))
 
 
 def read_json(data: bytes, faults: list[str] | None = None) -> Any:
@@ -124,7 +122,7 @@ def read_json(data: bytes, faults: list[str] | None = None) -> Any:
     try:
         value = msgspec.json.decode(data)
         check_depth(value)
-        if faults is not None and _may_repeat_keys(data):
+        if faults is not None and _may_repeat_keys(data, value):
             _find_duplicates(data, faults)
     except (ValueError, RecursionError) as error:
         raise _not_json(error) from None
@@ -173,16 +171,27 @@ def check_depth(value: Any) -> None:
     raise ValueError("exceeded max depth")
 
 
-def _find_duplicates(data: bytes, faults: list[str]) -> None:
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for name, value in items:
-            if name in result:
-                faults.append(f'duplicate field "{name}"')
-            result[name] = value
-        return result
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object with all that it says, twice or not."""
 
-    json.loads(data, object_pairs_hook=pairs)
+
+def _find_duplicates(data: bytes, faults: list[str]) -> None:
+    """Tell the paths of repeated keys, in document order."""
+
+    def look(value: Any, path: str) -> None:
+        if isinstance(value, _Pairs):
+            seen = set()
+            for name, inner in value:
+                where = f"{path}.{name}" if path else name
+                if name in seen:
+                    faults.append(f'duplicate field "{where}"')
+                seen.add(name)
+                look(inner, where)
+        elif isinstance(value, list):
+            for number, inner in enumerate(value):
+                look(inner, f"{path}[{number}]")
+
+    look(json.loads(data, object_pairs_hook=_Pairs), "")
 
 
 def _from_value(value: Any, struct: type[T], faults: list[str]) -> T:

@@ -28,6 +28,8 @@ class Handlers:
     rng: random.Random
     admit: Callable[[Attributes], Awaitable[None] | None]
     forms: Forms
+    # Whether a request's user may do its thing with another verb. Raises ApiError 403.
+    authorize: Callable[[Request, str], None]
     # Handlers that need more than this, installed by subresources: "pods/log", ...
     extensions: dict[str, Callable[[Handlers, Request, Served], Answer | Awaitable[Answer]]] = field(
         default_factory=dict

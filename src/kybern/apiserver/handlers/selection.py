@@ -20,6 +20,11 @@ from kybern.apiserver.watch_cache.hub import Selection
 from kybern.machinery import fields, labels
 from kybern.machinery.status import ApiError, FieldError, forbidden_field
 
+# Seconds; longer ones mean the same, and event loops refuse to count them.
+LONGEST_WATCH = 30 * 86400
+# Texts longer than this are read each time they come.
+_LONGEST_KEPT = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class ListOptions:
@@ -61,16 +66,26 @@ def parse_continue(token: str) -> Continue:
     return Continue(revision, start)
 
 
-@functools.lru_cache(maxsize=4096)
-def _label_selector(text: str) -> labels.Selector | None:
+def _read_label_selector(text: str) -> labels.Selector | None:
     selector = labels.parse_selector(text)
     return None if selector.is_empty else selector
 
 
-@functools.lru_cache(maxsize=4096)
-def _field_selector(text: str) -> fields.FieldSelector | None:
+def _read_field_selector(text: str) -> fields.FieldSelector | None:
     selector = fields.parse_selector(text)
     return None if selector.is_empty else selector
+
+
+_kept_label_selector = functools.lru_cache(maxsize=4096)(_read_label_selector)
+_kept_field_selector = functools.lru_cache(maxsize=4096)(_read_field_selector)
+
+
+def _label_selector(text: str) -> labels.Selector | None:
+    return _kept_label_selector(text) if len(text) <= _LONGEST_KEPT else _read_label_selector(text)
+
+
+def _field_selector(text: str) -> fields.FieldSelector | None:
+    return _kept_field_selector(text) if len(text) <= _LONGEST_KEPT else _read_field_selector(text)
 
 
 def selection_of(request: Request, store: ResourceStore) -> Selection:
@@ -120,7 +135,7 @@ def options_of(request: Request, *, watch: bool) -> ListOptions:
         match=match,
         limit=max(0, limit),
         token=parse_continue(token) if token and not watch else None,
-        timeout=max(0, timeout),
+        timeout=min(max(0, timeout), LONGEST_WATCH),
         bookmarks=query.boolean(request, "allowWatchBookmarks"),
         send_initial=send_initial,
     )

@@ -33,9 +33,15 @@ async def update(handlers: Handlers, request: Request, served: Served) -> Respon
         obj.metadata.resourceVersion = ""
     if not obj.metadata.resourceVersion and not store.strategy.unconditional_update:
         raise ApiError.invalid(resource.group, resource.kind, info.name, [_NO_VERSION])
+
+    def missing() -> Any:
+        """PUT may create, for those who may create."""
+        handlers.authorize(request, "create")
+        return obj
+
     write = Write(request.user, body.is_dry_run(request), info.subresource, warnings=request.warnings)
     data, created = await store.update(
-        info.namespace, info.name, _copies(obj), write, create_missing=None if info.subresource else obj
+        info.namespace, info.name, _copies(obj), write, create_missing=None if info.subresource else missing
     )
     return answer(handlers, request, served, data, accepted, 201 if created else 200)
 

@@ -17,6 +17,7 @@ from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import ResourceStore
 from kybern.apiserver.request import Answer, Request, Sink, StreamResponse
 from kybern.apiserver.watch_cache.cache import Event
+from kybern.apiserver.watch_cache.feed import ROOT
 from kybern.apiserver.watch_cache.hub import Selection
 from kybern.machinery.status import ApiError
 from kybern.storage.interface import Compacted, FutureRevision, Revision
@@ -133,20 +134,29 @@ class _Following:
                 await sink.drain()
             return reached
         try:
-            past = self._feed.store.watch(self._store.prefix, since)
+            return await self._read_past(sink, since, reached)
         except (Compacted, FutureRevision) as error:
             self._write_error(sink, ApiError.expired(f"too old resource version: {since} ({error})"))
             raise _Ended from None
+
+    async def _read_past(self, sink: Sink, since: Revision, until: Revision) -> Revision:
+        """Write the store's history after `since`, until the cache knows the rest; returns how far that reaches.
+
+        The whole store is followed, so that the end comes also where nothing of this resource has changed. What is
+        newer than `until` is left to the cache, which may not have it yet.
+        """
+        past = self._feed.store.watch(ROOT, since)
         try:
             async for batch in past:
-                self._write(sink, [self._store.cache.event_of(change) for change in batch])
+                known = [c for c in batch if c.revision <= until and c.key.startswith(self._store.prefix)]
+                self._write(sink, map(self._store.cache.event_of, known))
                 await sink.drain()
-                since = batch[-1].revision
-                if self._store.cache.events_after(since) is not None:
-                    return since
+                since = min(batch[-1].revision, until)
+                if since == until or self._store.cache.events_after(since) is not None:
+                    break
         finally:
             await past.close()
-        return reached
+        return since
 
     def _write(self, sink: Sink, events: Iterable[Event]) -> None:
         for event in events:

@@ -17,6 +17,8 @@ from kybern.machinery import names
 from kybern.machinery.status import ApiError
 
 ORPHAN = "orphan"
+# Seconds; clocks and calendars end not long after.
+LONGEST_GRACE = 10**10
 FOREGROUND = "foregroundDeletion"
 
 
@@ -87,6 +89,7 @@ def finalizers_after(obj: Any, propagation: str | None, orphan_dependents: bool 
 
 def mark_deleted(metadata: ObjectMeta, now: datetime.datetime, grace_seconds: int) -> None:
     """Set deletionTimestamp and grace; a later delete may only shorten them."""
+    grace_seconds = min(grace_seconds, LONGEST_GRACE)
     when = now + datetime.timedelta(seconds=grace_seconds)
     if metadata.deletionTimestamp is not None:
         current = metadata.deletionGracePeriodSeconds or 0

@@ -21,6 +21,7 @@ from kybern.apiserver.request import User
 from kybern.apiserver.watch_cache.feed import Feed
 from kybern.machinery import conversion, scheme
 from kybern.machinery.clock import Clock
+from kybern.machinery.status import ApiError
 
 # Resources that are questions, not objects: nothing of them is stored.
 VIRTUAL = frozenset(
@@ -49,10 +50,16 @@ class Served:
         return self.resource.api_version == self.store.resource.api_version
 
     def to_stored(self, obj: Any) -> Any:
-        """An object of this version as one of the stored version."""
+        """An object of this version as one of the stored version. Raises ApiError 400."""
         if self.is_stored_version:
             return obj
-        return self._convert(codec.to_json(obj), self.resource, self.store.resource, self.store.struct)
+        try:
+            return self._convert(codec.to_json(obj), self.resource, self.store.resource, self.store.struct)
+        except ValueError as error:
+            kind = self.resource.kind
+            raise ApiError.bad_request(
+                f"{kind} cannot be converted to {self.store.resource.api_version}: {error}"
+            ) from None
 
     def from_stored(self, data: bytes) -> Any:
         """Stored-version bytes as an object of this version."""

@@ -11,6 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
+import structlog
+
 from kybern.api import codec
 from kybern.api.meta_v1 import DeleteOptions
 from kybern.api.resource import Resource
@@ -24,6 +27,8 @@ from kybern.apiserver.watch_cache.feed import Feed
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError, FieldError
 from kybern.storage import interface as storage
+
+log = structlog.get_logger(__name__)
 
 # generateName collides once in 27**5; more than a few in a row means that the name's space is full.
 _NAME_TRIES = 8
@@ -127,42 +132,57 @@ class ResourceStore:
         self._refuse(self.strategy.validate_create(obj), obj.metadata.name)
         write.warnings.extend(self.strategy.warnings_on_create(obj))
         name = obj.metadata.name
-        if self.cache.get(namespace, name) is not None:
-            raise ApiError.already_exists(self.resource.group, self.resource.plural, name)
+        existing = self.cache.get(namespace, name)
+        if existing is not None:
+            raise self._exists(existing)
         await self._pass(self._gate.validate, attributes, write)
-        give_back = await self.strategy.allocate(obj, None)
+        give_back = await self.strategy.allocate(obj, None) or _nothing
         try:
             value = self._encode(obj)
             if write.dry_run:
-                if give_back is not None:
-                    give_back()
-                return value
-            record = await self._stored(self._store.create(keys.key_of(self.prefix, namespace, name), value))
-        except BaseException as error:
-            if give_back is not None:
                 give_back()
-            if isinstance(error, storage.KeyExists):
-                raise ApiError.already_exists(self.resource.group, self.resource.plural, name) from None
+                return value
+            key = keys.key_of(self.prefix, namespace, name)
+            record = await self._stored(value, obj, self._store.create(key, value))
+        except storage.KeyExists:
+            give_back()
+            raise ApiError.already_exists(self.resource.group, self.resource.plural, name) from None
+        except Exception:  # not when cancelled: the write may still happen, and the pool forgets by itself
+            give_back()
             raise
         await self._feed.wait_until(record.mod_revision)
         return splice(value, record.mod_revision)[0]
 
+    def _exists(self, existing: Entry) -> ApiError:
+        error = ApiError.already_exists(self.resource.group, self.resource.plural, existing.name)
+        if existing.object.metadata.deletionTimestamp is not None:
+            error.status.message = f"object is being deleted: {error.status.message}"
+        return error
+
     # -- update --------------------------------------------------------------------------------------------------
 
     async def update(
-        self, namespace: str, name: str, change: Callable[[Entry], Any], write: Write, *, create_missing: Any = None
+        self,
+        namespace: str,
+        name: str,
+        change: Callable[[Entry], Any],
+        write: Write,
+        *,
+        create_missing: Callable[[], Any] | None = None,
     ) -> tuple[bytes, bool]:
         """Store `change(current)`; returns (bytes, whether it was created).
 
         `change` gets the current entry and returns a private new object; it runs again when the write lost a race and
-        the new object carries no resourceVersion. `create_missing` is the object to create where there is none.
+        the new object carries no resourceVersion. `create_missing` gives the object to create where there is none, or
+        raises ApiError.
         """
         expected = self.cache.get(namespace, name)
         for _ in range(_UPDATE_TRIES):
             if expected is None:
                 if create_missing is not None and self.strategy.create_on_update:
-                    create_missing.metadata.resourceVersion = ""
-                    return await self.create(create_missing, namespace, write), True
+                    missing = create_missing()
+                    missing.metadata.resourceVersion = ""
+                    return await self.create(missing, namespace, write), True
                 raise ApiError.not_found(self.resource.group, self.resource.plural, name)
             obj = change(expected)
             asked = obj.metadata.resourceVersion
@@ -195,26 +215,24 @@ class ResourceStore:
         await self._pass(self._gate.mutate, attributes, write)
         self._refuse(errors(obj, old), name)
         await self._pass(self._gate.validate, attributes, write)
-        give_back = None
+        give_back = _nothing
         if not write.subresource:
-            give_back = await self.strategy.allocate(obj, old)
+            give_back = await self.strategy.allocate(obj, old) or _nothing
         try:
             value = self._encode(obj)
             data: bytes | None = splice(value, current.revision)[0]
             if data == current.data:
                 pass  # nothing changed: nothing is written
             elif write.dry_run:
-                if give_back is not None:
-                    give_back()
+                give_back()
             elif self._is_finished(obj):
                 data = await self._remove(current, obj)
             else:
-                data = await self._replace(current, value)
-        except BaseException:
-            if give_back is not None:
-                give_back()
+                data = await self._replace(current, value, obj)
+        except Exception:  # not when cancelled, as in create
+            give_back()
             raise
-        if data is None and give_back is not None:
+        if data is None:
             give_back()
         return data
 
@@ -231,9 +249,9 @@ class ResourceStore:
         self.strategy.prepare_update(obj, old)
         return self.strategy.validate_update
 
-    async def _replace(self, current: Entry, value: bytes) -> bytes | None:
+    async def _replace(self, current: Entry, value: bytes, obj: Any) -> bytes | None:
         try:
-            record = await self._stored(self._store.update(current.key, value, current.revision))
+            record = await self._stored(value, obj, self._store.update(current.key, value, current.revision))
         except storage.RevisionMismatch as error:
             await self._feed.wait_until(error.record.mod_revision)
             return None
@@ -245,7 +263,7 @@ class ResourceStore:
 
     async def _remove(self, current: Entry, obj: Any) -> bytes | None:
         try:
-            record = await self._stored(self._store.delete(current.key, current.revision))
+            record = await self._stored(b"", None, self._store.delete(current.key, current.revision))
         except storage.RevisionMismatch as error:
             await self._feed.wait_until(error.record.mod_revision)
             return None
@@ -292,7 +310,7 @@ class ResourceStore:
         value = self._encode(obj)
         if write.dry_run or splice(value, current.revision)[0] == current.data:
             return Deleted(current.data, False, uid)
-        data = await self._replace(current, value)
+        data = await self._replace(current, value, obj)
         return None if data is None else Deleted(data, False, uid)
 
     def _check_preconditions(self, current: Entry, options: DeleteOptions) -> None:
@@ -353,25 +371,35 @@ class ResourceStore:
             raise ApiError.invalid(self.resource.group, self.resource.kind, name, errors)
 
     def _encode(self, obj: Any) -> bytes:
-        """The value for the store, with what selectors need kept aside for the cache."""
+        """The value for the store."""
         obj.metadata.resourceVersion = ""
-        value = codec.encode(obj)
-        self._remember(value, obj)
-        return value
-
-    def _remember(self, value: bytes, obj: Any) -> None:
-        self.cache.prepare(value, obj.metadata.labels, self.strategy.selectable_fields(obj))
+        return codec.encode(obj)
 
     def _index_bytes(self, value: bytes) -> tuple[Mapping[str, str], Mapping[str, str]]:
         """Labels and fields of a value that this process did not write."""
-        obj, _ = codec.decode_pruned(self.struct, value)
+        try:
+            obj, _ = codec.decode_pruned(self.struct, value)
+        except msgspec.MsgspecError as error:
+            # Somebody else wrote it. It is served as it stands; selectors see nothing in it.
+            log.error("an object in the store is not of its type", kind=self.resource.kind, error=str(error))
+            return {}, {}
         return obj.metadata.labels, self.strategy.selectable_fields(obj)
 
-    async def _stored(self, writing: Awaitable[storage.Record]) -> storage.Record:
+    async def _stored(self, value: bytes, obj: Any, writing: Awaitable[storage.Record]) -> storage.Record:
+        """Write `value`, with what selectors need of `obj` (None: a deletion) kept aside for the cache."""
+        if obj is not None:
+            self.cache.prepare(value, obj.metadata.labels, self.strategy.selectable_fields(obj))
         try:
             return await writing
-        except storage.StoreUnavailable as error:
-            raise ApiError.unavailable(f"the store takes no writes: {error}") from error
+        except storage.StoreError as error:
+            self.cache.forget(value)
+            if isinstance(error, storage.StoreUnavailable):
+                raise ApiError.unavailable(f"the store takes no writes: {error}") from error
+            raise
+
+
+def _nothing() -> None:
+    pass
 
 
 def _nothing_wrong(_obj: Any, _old: Any) -> list[FieldError]:

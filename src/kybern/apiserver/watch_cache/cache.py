@@ -17,7 +17,11 @@ from kybern.api.resource import Resource
 from kybern.apiserver.watch_cache.entry import Entry, Indexer
 from kybern.storage.interface import Change, Record, Revision
 
+# As many recent events are kept as both allow; watches that start before them read the store's history.
 EVENTS_KEPT = 10_000
+EVENT_BYTES_KEPT = 32 << 20
+# Writes under way are far fewer.
+PREPARED_KEPT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +32,13 @@ class Event:
     entry: Entry | None
     previous: Entry | None
 
+    @property
+    def size(self) -> int:
+        return sum(len(entry.data) for entry in (self.entry, self.previous) if entry is not None)
+
 
 class ResourceCache:
-    """Current state by key, by namespace, and the last `EVENTS_KEPT` events."""
+    """Current state by key, by namespace, and the last events."""
 
     def __init__(self, resource: Resource, prefix: str, struct: type[Any] | None, index: Indexer) -> None:
         self.resource = resource
@@ -39,7 +47,8 @@ class ResourceCache:
         self._index = index
         self._entries: SortedDict = SortedDict()  # key -> Entry
         self._namespaces: dict[str, SortedDict] = {}  # namespace -> name -> Entry
-        self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self._events: deque[Event] = deque()
+        self._event_bytes = 0
         self._prepared: dict[bytes, tuple[Mapping[str, str], Mapping[str, str]]] = {}
         # Every event after this revision is in `_events`.
         self.complete_since = Revision(0)
@@ -86,15 +95,19 @@ class ResourceCache:
 
     def prepare(self, value: bytes, labels: Mapping[str, str], fields: Mapping[str, str]) -> None:
         """A local write is about to store `value`: keep what was taken out of it, to spare decoding it again."""
-        if len(self._prepared) > EVENTS_KEPT:
-            self._prepared.clear()  # writes that failed left theirs behind
+        if len(self._prepared) > PREPARED_KEPT:
+            self._prepared.clear()  # cancelled writes left theirs behind
         self._prepared[value] = (labels, fields)
+
+    def forget(self, value: bytes) -> None:
+        """The write of a prepared value has failed."""
+        self._prepared.pop(value, None)
 
     def entry_of(self, record: Record) -> Entry:
         """The entry of a stored record."""
         rest = record.key[len(self.prefix) :]
         namespace, name = rest.split("/", 1) if self.resource.namespaced else ("", rest)
-        known = self._prepared.pop(record.value) if record.value in self._prepared else None
+        known = self._prepared.pop(record.value, None)
         labels, fields = known or self._index(record.value)
         return Entry(record.key, namespace, name, record.value, record.mod_revision, labels, fields, self.struct)
 
@@ -116,10 +129,13 @@ class ResourceCache:
             del names[previous.name]
             if not names:
                 del self._namespaces[previous.namespace]
-        if len(self._events) == EVENTS_KEPT:
-            self.complete_since = self._events[0].revision
         event = Event(change.revision, entry, previous)
         self._events.append(event)
+        self._event_bytes += event.size
+        while len(self._events) > EVENTS_KEPT or self._event_bytes > EVENT_BYTES_KEPT:
+            oldest = self._events.popleft()
+            self._event_bytes -= oldest.size
+            self.complete_since = oldest.revision
         self.changed_at = change.revision
         return event
 

@@ -66,8 +66,16 @@ class Feed:
         if self.revision >= revision:
             return
         future = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (revision, next(self._order), future))
-        await future
+        waiter = (revision, next(self._order), future)
+        heapq.heappush(self._waiting, waiter)
+        try:
+            await future
+        except asyncio.CancelledError:
+            # A revision of a client's imagination may never come.
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+                heapq.heapify(self._waiting)
+            raise
 
     def bookmark_all(self) -> None:
         for _, hub in self._caches.values():

@@ -10,10 +10,14 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import structlog
+
 from kybern.apiserver.request import Sink
 from kybern.apiserver.watch_cache.cache import Event
 from kybern.apiserver.watch_cache.entry import Entry
 from kybern.machinery import fields, labels
+
+log = structlog.get_logger(__name__)
 
 # A watcher that has not read this much is cut off; it resumes from its last resourceVersion.
 MAX_BEHIND = 8 << 20
@@ -138,7 +142,13 @@ class Hub:
             kind, entry = told
             frame = frames.get((kind, scope.form.key))
             if frame is None:
-                frame = frames[(kind, scope.form.key)] = scope.form.frame(kind, entry, event.revision)
+                try:
+                    frame = scope.form.frame(kind, entry, event.revision)
+                except Exception:  # the loop behind all caches: one odd object must not end it
+                    log.exception("an event could not be told", key=entry.key, form=scope.form.key)
+                    self._cut(scope)
+                    continue
+                frames[(kind, scope.form.key)] = frame
             for watcher in list(scope.watchers):
                 self._send(watcher, frame)
 
@@ -158,6 +168,12 @@ class Hub:
             return
         sink.write_framed(frame)
         self.events_sent += 1
+
+    def _cut(self, scope: Scope) -> None:
+        """End the watches of a scope: better than leaving events out."""
+        for watcher in list(scope.watchers):
+            self.unsubscribe(watcher)
+            watcher.sink.abort()
 
     def _concerned(self, event: Event) -> list[Scope]:
         found = list(self._general.get(None, ()))

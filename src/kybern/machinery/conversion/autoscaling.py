@@ -9,6 +9,9 @@ from typing import Any
 
 import msgspec
 
+from kybern.api import autoscaling_v2 as v2
+from kybern.api import codec
+
 _METRICS = "autoscaling.alpha.kubernetes.io/metrics"
 _BEHAVIOR = "autoscaling.alpha.kubernetes.io/behavior"
 _CURRENT = "autoscaling.alpha.kubernetes.io/current-metrics"
@@ -51,21 +54,21 @@ def to_v2(hpa: dict[str, Any]) -> dict[str, Any]:
     annotations = dict(metadata.get("annotations", {}))
     spec = dict(hpa.get("spec", {}))
     status = dict(hpa.get("status", {}))
-    metrics = _taken(annotations, _METRICS) or []
+    metrics = _taken(annotations, _METRICS, list[v2.MetricSpec]) or []
     cpu = spec.pop("targetCPUUtilizationPercentage", None)
     if cpu is not None:
         target = {"type": "Utilization", "averageUtilization": cpu}
         metrics = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}, *metrics]
-    current = _taken(annotations, _CURRENT) or []
+    current = _taken(annotations, _CURRENT, list[v2.MetricStatus]) or []
     used = status.pop("currentCPUUtilizationPercentage", None)
     if used is not None:
         usage = {"averageUtilization": used, "averageValue": "0"}
         current = [{"type": "Resource", "resource": {"name": "cpu", "current": usage}}, *current]
     for target_map, field, value in (
         (spec, "metrics", metrics),
-        (spec, "behavior", _taken(annotations, _BEHAVIOR)),
+        (spec, "behavior", _taken(annotations, _BEHAVIOR, v2.HorizontalPodAutoscalerBehavior)),
         (status, "currentMetrics", current),
-        (status, "conditions", _taken(annotations, _CONDITIONS)),
+        (status, "conditions", _taken(annotations, _CONDITIONS, list[v2.HorizontalPodAutoscalerCondition])),
     ):
         if value:
             target_map[field] = value
@@ -78,12 +81,14 @@ def _with_annotations(metadata: dict[str, Any], annotations: dict[str, str]) -> 
     return {k: v for k, v in metadata.items() if k != "annotations"}
 
 
-def _taken(annotations: dict[str, str], name: str) -> Any:
-    """The JSON of an annotation, removed; None where absent or not JSON (anybody may write annotations)."""
+def _taken(annotations: dict[str, str], name: str, kind: Any) -> Any:
+    """The JSON of an annotation, removed; None where absent or not a `kind` (anybody may write annotations)."""
     text = annotations.pop(name, None)
     if text is None:
         return None
     try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
+        value = msgspec.json.decode(text)
+        codec.from_json(kind, value)
+    except (ValueError, RecursionError):
         return None
+    return value
