@@ -1,0 +1,1 @@
+"""HorizontalPodAutoscalers: scale by metrics. (being written)"""

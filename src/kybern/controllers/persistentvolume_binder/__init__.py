@@ -1,0 +1,1 @@
+"""Claims and volumes: bind, release and recycle them. (being written)"""
