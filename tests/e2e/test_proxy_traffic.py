@@ -7,6 +7,7 @@ import asyncio
 import collections
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -85,11 +86,11 @@ class Cluster:
 
     async def settle(self) -> None:
         """Until what was put is in the kernel."""
-        await asyncio.sleep(0)
-        async with asyncio.timeout(10):
-            while self.proxy._dirty or self.proxy._wake.is_set():  # noqa: ASYNC110 (a real kernel)
+        asked = time.monotonic()
+        self.proxy._wake.set()
+        async with asyncio.timeout(20):
+            while self.proxy._dirty or (self.proxy.last_applied or 0.0) < asked:  # noqa: ASYNC110 (a real kernel)
                 await asyncio.sleep(0.005)
-            await asyncio.sleep(0.05)
 
     def ask(self, who: str, ip: str = VIP, number: int = 80, **other: Any) -> list[str]:
         where = {"node": self.net.node, "outside": self.net.outside}.get(who)
