@@ -68,6 +68,7 @@ def build(server: ApiServer, options: ServerOptions) -> Paths:
     exact.update(openapi.paths(server.registry))
     prefixes: list[tuple[str, PathHandler]] = [(f"/{name}/", health) for name, health in healths.items()]
     prefixes += discovery.prefixes(server.registry)
+    prefixes += openapi.prefixes(server.registry)
     index = orjson.dumps({"paths": sorted(exact)})
 
     def root(_: Request) -> Response:

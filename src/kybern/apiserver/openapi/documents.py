@@ -6,6 +6,7 @@ knows (kubectl asks here for fieldValidation and dryRun). Texts come from the sc
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kybern.api.resource import Resource
@@ -47,57 +48,65 @@ _DELETE = (
 # HTTP method -> (verbs that stand for it, action in x-kubernetes-action)
 _COLLECTION = (("get", "list"), ("post", "create"), ("delete", "deletecollection"))
 _OBJECT = (("get", "get"), ("put", "update"), ("patch", "patch"), ("delete", "delete"))
+# Subresources that are a way to something else.
+_CONNECTIONS = frozenset({"attach", "exec", "portforward", "proxy"})
 _ACTIONS = {"create": "post", "update": "put"}
 
 
-def group_version(resources: list[Resource]) -> dict[str, Any]:
-    """The v3 document of one group-version."""
-    names = [r.definition for r in resources if r.definition]
-    names += [r.definition + "List" for r in resources if r.definition]
-    names += [schemas.meta(n) for n in ("Status", "DeleteOptions", "APIResourceList", "Patch", "WatchEvent")]
+# Kinds that are bodies of subresources, by (group, version, kind).
+_BODIES = {
+    ("autoscaling", "v1", "Scale"): "io.k8s.api.autoscaling.v1.Scale",
+    ("policy", "v1", "Eviction"): "io.k8s.api.policy.v1.Eviction",
+    ("authentication.k8s.io", "v1", "TokenRequest"): "io.k8s.api.authentication.v1.TokenRequest",
+    ("", "v1", "Binding"): "io.k8s.api.core.v1.Binding",
+}
+_SHARED = ("Status", "DeleteOptions", "APIResourceList", "Patch", "WatchEvent")
+_TOKEN = {
+    "type": "apiKey",
+    "description": "Bearer Token authentication",
+    "name": "authorization",
+    "in": "header",
+}
+
+
+def _definitions(resources: Sequence[Resource], extra: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    names = [schemas.meta(name) for name in _SHARED]
+    for resource in resources:
+        if resource.definition:
+            names += [resource.definition, resource.definition + "List"]
+        names += [_BODIES[key] for s in resource.subresources if (key := (s.group, s.version, s.kind)) in _BODIES]
+    found = schemas.closure(names, extra)
+    return {name: schemas.normalise(definition, prefix) for name, definition in sorted(found.items())}
+
+
+def group_version(resources: Sequence[Resource], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The v3 document of one group-version. `extra`: definitions of custom resources, by name."""
     prefix = "#/components/schemas/"
     return {
         "openapi": "3.0.0",
         "info": INFO,
         "paths": paths(resources, prefix, version=3),
         "components": {
-            "schemas": {n: schemas.normalise(d, prefix) for n, d in sorted(schemas.closure(names).items())},
-            "securitySchemes": {
-                "BearerToken": {
-                    "type": "apiKey",
-                    "description": "Bearer Token authentication",
-                    "name": "authorization",
-                    "in": "header",
-                }
-            },
+            "schemas": _definitions(resources, extra, prefix),
+            "securitySchemes": {"BearerToken": _TOKEN},
         },
     }
 
 
-def swagger(resources: list[Resource]) -> dict[str, Any]:
+def swagger(resources: Sequence[Resource], extra: Mapping[str, Any]) -> dict[str, Any]:
     """The v2 document of everything."""
-    names = [r.definition for r in resources if r.definition]
-    names += [r.definition + "List" for r in resources if r.definition]
-    names += [schemas.meta(n) for n in ("Status", "DeleteOptions", "APIResourceList", "Patch", "WatchEvent")]
     prefix = "#/definitions/"
     return {
         "swagger": "2.0",
         "info": INFO,
         "paths": paths(resources, prefix, version=2),
-        "definitions": {n: schemas.normalise(d, prefix) for n, d in sorted(schemas.closure(names).items())},
-        "securityDefinitions": {
-            "BearerToken": {
-                "description": "Bearer Token authentication",
-                "type": "apiKey",
-                "name": "authorization",
-                "in": "header",
-            }
-        },
+        "definitions": _definitions(resources, extra, prefix),
+        "securityDefinitions": {"BearerToken": _TOKEN},
         "security": [{"BearerToken": []}],
     }
 
 
-def paths(resources: list[Resource], prefix: str, *, version: int) -> dict[str, Any]:
+def paths(resources: Sequence[Resource], prefix: str, *, version: int) -> dict[str, Any]:
     """Every path of the resources with its operations."""
     result: dict[str, Any] = {}
     for resource in resources:
@@ -158,7 +167,7 @@ class _Operations:
         definition = resource.definition
         if sub is not None and sub.kind != kind:
             gvk = {"group": sub.group, "version": sub.version, "kind": sub.kind}
-            definition = ""
+            definition = _BODIES.get((sub.group, sub.version, sub.kind), "")
         if verb == "list":
             definition += "List"
         query = _LIST if verb == "list" else _DELETE if method == "delete" else _WRITE if method != "get" else ()
@@ -167,7 +176,7 @@ class _Operations:
         operation: dict[str, Any] = {
             "operationId": identity,
             "tags": [resource.api_version.replace("/", "_").replace(".", "_")],
-            "x-kubernetes-action": _ACTIONS.get(verb, verb),
+            "x-kubernetes-action": "connect" if subresource in _CONNECTIONS else _ACTIONS.get(verb, verb),
             "x-kubernetes-group-version-kind": gvk,
             "parameters": [self._parameter(name, kind_) for name, kind_ in query],
         }

@@ -6,7 +6,7 @@ value; upstream's documents do neither. Nothing is kept in memory beyond the doc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kybern.machinery import schema
@@ -25,16 +25,37 @@ def normalise(node: Any, prefix: str) -> Any:
         target = {"$ref": prefix + reference.removeprefix("#/$defs/")}
         rest = {k: v for k, v in node.items() if k != "$ref"}
         return {**rest, "allOf": [target]} if rest and prefix.startswith("#/components") else {**rest, **target}
+    if "oneOf" in node and isinstance(node["oneOf"], list):
+        return _either(node, prefix)
     result: dict[str, Any] = {}
     for key, value in node.items():
         if key == "type" and isinstance(value, list):
-            result[key] = next(t for t in value if t != "null")
+            result[key] = _single(value)
         elif key == "properties" and isinstance(value, dict):
             # Property names are data: one may be called "type" or "enum".
             result[key] = {name: _property(name, inner, prefix) for name, inner in value.items()}
         else:
             result[key] = normalise(value, prefix)
     return result
+
+
+def _single(kinds: Any) -> Any:
+    """The one type besides null."""
+    return next((k for k in kinds if k != "null"), "null") if isinstance(kinds, list) else kinds
+
+
+def _either(node: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """IntOrString and Quantity; what else is a choice stays as it is (schemas of custom resources)."""
+    kinds = {_single(choice.get("type")) for choice in node["oneOf"] if isinstance(choice, dict)}
+    rest = {key: value for key, value in node.items() if key != "oneOf"}
+    if prefix.startswith("#/definitions") and kinds in ({"string", "integer"}, {"string", "number"}):
+        # OpenAPI 2 has no choices: it says "string" and hints at the rest.
+        return {**rest, "type": "string", **({"format": "int-or-string"} if "integer" in kinds else {})}
+    if kinds == {"string", "integer"} and len(node["oneOf"]) == 2:
+        return {**rest, "format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]}
+    if kinds == {"string", "number"} and len(node["oneOf"]) == 2:
+        return {**rest, "oneOf": [{"type": "string"}, {"type": "number"}]}
+    return {**rest, "oneOf": [normalise(choice, prefix) for choice in node["oneOf"]]}
 
 
 def _property(name: str, node: Any, prefix: str) -> Any:
@@ -56,17 +77,17 @@ def references(node: Any) -> Iterable[str]:
             yield from references(value)
 
 
-def closure(names: Iterable[str]) -> dict[str, Any]:
-    """The named definitions and all they refer to, as the package spells them."""
+def closure(names: Iterable[str], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The named definitions and all they refer to, as the package (or `extra`, for custom resources) spells them."""
     found: dict[str, Any] = {}
     waiting = list(names)
     while waiting:
         name = waiting.pop()
         if name in found:
             continue
-        if name not in schema.definitions():
+        definition = extra.get(name) or schema.definitions().get(name)
+        if definition is None:
             continue
-        definition = schema.definition(name)
         found[name] = definition
         waiting.extend(references(definition))
     return found

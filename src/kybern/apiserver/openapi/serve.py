@@ -1,12 +1,16 @@
 """Serve the OpenAPI documents: /openapi/v3 (index and one document a group-version) and /openapi/v2.
 
-Documents are built when first asked for and kept as bytes; a hash in their address lets clients keep them too.
+Fed by discovery's rows and by the schemas of custom resources; installed by apiserver/paths. Documents are built when
+first asked for, in a thread (the whole v2 document takes a second), and kept as bytes until what they tell changes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
@@ -14,49 +18,113 @@ from kybern.api.resource import Resource
 from kybern.apiserver import version
 from kybern.apiserver.discovery.serve import rows_of
 from kybern.apiserver.openapi import documents
+from kybern.apiserver.pipeline import PathHandler
 from kybern.apiserver.registry.registry import Registry
 from kybern.apiserver.request import Answer, Request, Response
 from kybern.machinery.status import ApiError
 
-PathHandler = Callable[[Request], Answer | Awaitable[Answer]]
+V2, V3 = "/openapi/v2", "/openapi/v3"
 
 
-class Document:
-    """One document, built once."""
+def _nothing() -> Mapping[str, Any]:
+    return {}
 
-    def __init__(self, build: Callable[[], bytes]) -> None:
-        self._build = build
-        self._body = b""
-        self._tag = ""
 
-    def __call__(self, request: Request) -> Answer:
-        accept = request.headers.get("accept", "")
-        if accept and not any(t in accept for t in ("application/json", "*/*", "application/*")):
+@dataclass(slots=True)
+class _Edition:
+    """The documents of one set of resources and schemas."""
+
+    rows: tuple[Resource, ...]
+    extra: Mapping[str, Any]
+    groups: dict[str, list[Resource]] = field(default_factory=dict)  # "apis/apps/v1" -> rows
+    index: bytes = b""
+    built: dict[str, tuple[bytes, str]] = field(default_factory=dict)  # path -> document, ETag
+
+
+class OpenApi:
+    """The documents of what `rows` names; `schemas`: definitions of custom resources, replaced and never changed."""
+
+    def __init__(
+        self, rows: Callable[[], Iterable[Resource]], schemas: Callable[[], Mapping[str, Any]] = _nothing
+    ) -> None:
+        self._rows, self._schemas = rows, schemas
+        self._edition: _Edition | None = None
+        self._one_at_a_time = asyncio.Semaphore(1)
+
+    def __call__(self, request: Request) -> Answer | Awaitable[Answer]:
+        """Any path at or below /openapi. Raises ApiError 404, 406."""
+        path = request.path.rstrip("/")
+        edition = self._current()
+        if path == V3:
+            return Response(body=edition.index)
+        if path != V2 and path.removeprefix(V3 + "/") not in edition.groups:
+            raise ApiError.no_such_path()
+        if not _takes_json(request.headers.get("accept", "")):
             raise ApiError.not_acceptable(("application/json",))
-        if not self._body:
-            self._body = self._build()
-            self._tag = f'"{hashlib.sha512(self._body).hexdigest().upper()}"'
-        headers = (("ETag", self._tag), ("Vary", "Accept"))
-        if request.headers.get("if-none-match") == self._tag:
-            return Response(status=304, headers=headers)
-        return Response(body=self._body, headers=headers)
+        known = edition.built.get(path)
+        return _answer(request, *known) if known is not None else self._build(request, edition, path)
+
+    def known_paths(self) -> list[str]:
+        return [V2, V3, *(f"{V3}/{group}" for group in self._current().groups)]
+
+    def _current(self) -> _Edition:
+        rows, extra = tuple(self._rows()), self._schemas()
+        if self._edition is None or self._edition.rows != rows or self._edition.extra is not extra:
+            self._edition = _edition_of(rows, extra)
+        return self._edition
+
+    async def _build(self, request: Request, edition: _Edition, path: str) -> Answer:
+        async with self._one_at_a_time:
+            if path not in edition.built:
+                body = await asyncio.to_thread(_render, edition, path)
+                edition.built[path] = (body, f'"{hashlib.sha512(body).hexdigest().upper()}"')
+        return _answer(request, *edition.built[path])
+
+
+def _edition_of(rows: tuple[Resource, ...], extra: Mapping[str, Any]) -> _Edition:
+    edition = _Edition(rows, extra)
+    for row in rows:
+        group = f"apis/{row.group}/{row.version}" if row.group else f"api/{row.version}"
+        edition.groups.setdefault(group, []).append(row)
+    index = {}
+    for group, own in edition.groups.items():
+        # A document depends on the rows, the schemas and this program: together they name it.
+        described = [(r, extra.get(r.definition)) for r in own]
+        stamp = hashlib.sha512(f"{version.GIT_VERSION} {described}".encode()).hexdigest().upper()
+        index[group] = {"serverRelativeURL": f"{V3}/{group}?hash={stamp}"}
+    edition.index = orjson.dumps({"paths": index})
+    return edition
+
+
+def _render(edition: _Edition, path: str) -> bytes:
+    if path == V2:
+        return orjson.dumps(documents.swagger(edition.rows, edition.extra))
+    return orjson.dumps(documents.group_version(edition.groups[path.removeprefix(V3 + "/")], edition.extra))
+
+
+def _takes_json(accept: str) -> bool:
+    media = [part.partition(";")[0].strip().lower() for part in accept.split(",") if part.strip()]
+    return not media or any(m in ("application/json", "*/*", "application/*") for m in media)
+
+
+def _answer(request: Request, body: bytes, tag: str) -> Response:
+    headers = (("ETag", tag), ("Vary", "Accept"))
+    known = [t.strip().removeprefix("W/") for t in request.headers.get("if-none-match", "").split(",")]
+    if tag in known:
+        return Response(status=304, headers=headers)
+    return Response(body=body, headers=headers)
+
+
+def openapi_of(registry: Registry) -> OpenApi:
+    return OpenApi(lambda: rows_of(registry))
 
 
 def paths(registry: Registry) -> dict[str, PathHandler]:
-    """Every OpenAPI path."""
-    handlers: dict[str, PathHandler] = {}
-    index = {}
-    groups: dict[tuple[str, str], list[Resource]] = {}
-    for row in rows_of(registry):
-        groups.setdefault((row.group, row.version), []).append(row)
-    for (group, group_version), rows in groups.items():
-        path = f"apis/{group}/{group_version}" if group else f"api/{group_version}"
-        # The document depends on the table and the schema package only, so their version names it.
-        stamp = hashlib.sha256(f"{version.GIT_VERSION} {path} {[r.plural for r in rows]}".encode()).hexdigest().upper()
-        index[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={stamp}"}
-        handlers[f"/openapi/v3/{path}"] = Document(lambda rows=rows: orjson.dumps(documents.group_version(rows)))  # type: ignore[misc]
-    body = orjson.dumps({"paths": index})
-    handlers["/openapi/v3"] = lambda _: Response(body=body)
-    every: list[Resource] = [row for rows in groups.values() for row in rows]
-    handlers["/openapi/v2"] = Document(lambda: orjson.dumps(documents.swagger(every)))
-    return handlers
+    """The paths known at start; those of custom resources come and go below `prefixes`."""
+    openapi = openapi_of(registry)
+    return dict.fromkeys(openapi.known_paths(), openapi)
+
+
+def prefixes(registry: Registry) -> list[tuple[str, PathHandler]]:
+    """Where documents may appear that `paths` does not know yet."""
+    return [(V3 + "/", openapi_of(registry))]
