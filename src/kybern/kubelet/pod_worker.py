@@ -495,7 +495,7 @@ class PodWorker:
             self._grant.problem = error.message
             self._note(name, Waiting(""), show=False)
             return
-        self._grant.note_applied(fact.id, pod, name)
+        await self._grant.note_applied(fact.id, pod, name)
         self._trouble.clear(name)
 
     def _note(self, name: str, problem: Waiting, *, show: bool = True) -> None:

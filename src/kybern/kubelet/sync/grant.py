@@ -71,11 +71,13 @@ class Grant:
     def applied_to(self, facts: PodFacts) -> dict[ContainerId, ResourceRequirements]:
         return {fact.id: self.applied(fact) for fact in facts.running if labels.RESOURCES in fact.status.annotations}
 
-    def note_applied(self, container: ContainerId, pod: Pod, name: str) -> None:
+    async def note_applied(self, container: ContainerId, pod: Pod, name: str) -> None:
+        """The container now has what the granted pod says."""
         found = podkeys.find_container(pod, name)
         if found is not None:
             self._applied[container] = found[1].resources
             self.problem = ""
+            await self._save()
 
     def conditions(self, pod: Pod, facts: PodFacts) -> tuple[PodCondition, ...]:
         """Of a resize that is not finished. `pod` is the granted one."""
