@@ -23,7 +23,7 @@ CONTROLLERS: dict[str, str] = {
     "daemonset-controller": "daemonset",
     "statefulset-controller": "statefulset",
     "disruption-controller": "disruption",
-    "persistentvolume-binder-controller": "volume_binder",
+    "persistentvolume-binder-controller": "persistentvolume_binder",
     "persistentvolume-protection-controller": "volume_protection",
     "ephemeral-volume-controller": "ephemeral_volume",
     "service-cidr-controller": "service_cidr",
