@@ -21,14 +21,14 @@ from kybern.apiserver.server import ApiServer, ServerOptions
 from kybern.machinery.clock import Clock
 from kybern.storage.interface import Store
 from kybern.storage.memory import MemoryStore
-from kybern.testing.clock import FakeClock
+from kybern.testing.clock import FakeClock, VirtualLoop
 from kybern.wire.http1 import body as chunks
 from kybern.wire.http1 import target as targets
 
 T = TypeVar("T")
 ADMIN = User("admin", "1", ("system:masters",))
 ADDRESS = "192.0.2.10"  # of the server, RFC 5737; nothing listens there
-PATIENCE = 10.0  # real seconds that a watch waits for an event before the test fails
+PATIENCE = 10.0  # seconds of the loop, which jump: a watch waits so long for an event before the test fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,18 @@ def run(
             finally:
                 upkeep.cancel()
 
-    return asyncio.run(main())
+    try:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:  # what waits for a time-out need not wait
+            return runner.run(main())
+    except BaseExceptionGroup as group:
+        raise _innermost(group) from None
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What really failed, out of the groups of the tasks around it."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 async def _serve(server: ApiServer, started: asyncio.Event) -> None:

@@ -31,8 +31,6 @@ async def update(handlers: Handlers, request: Request, served: Served) -> Respon
     metadata.check_namespace(store.resource, obj.metadata, info.namespace)
     if query.check_version(obj.metadata.resourceVersion) == "0":
         obj.metadata.resourceVersion = ""
-    if not obj.metadata.resourceVersion and not store.strategy.unconditional_update:
-        raise ApiError.invalid(resource.group, resource.kind, info.name, [_NO_VERSION])
 
     def missing() -> Any:
         """PUT may create, for those who may create."""
@@ -41,12 +39,19 @@ async def update(handlers: Handlers, request: Request, served: Served) -> Respon
 
     write = Write(request.user, body.is_dry_run(request), info.subresource, warnings=request.warnings)
     data, created = await store.update(
-        info.namespace, info.name, _copies(obj), write, create_missing=None if info.subresource else missing
+        info.namespace, info.name, _copies(obj, served), write, create_missing=None if info.subresource else missing
     )
     return answer(handlers, request, served, data, accepted, 201 if created else 200)
 
 
-def _copies(obj: Any) -> Callable[[Entry], Any]:
+def _copies(obj: Any, served: Served) -> Callable[[Entry], Any]:
     """The body as a fresh object a try: a write that lost a race starts again from what the client sent."""
     sent = codec.encode(obj)
-    return lambda _current: codec.decode(type(obj), sent)
+    is_blind = not obj.metadata.resourceVersion and not served.store.strategy.unconditional_update
+
+    def copy(current: Entry) -> Any:
+        if is_blind:
+            raise ApiError.invalid(served.resource.group, served.resource.kind, current.name, [_NO_VERSION])
+        return codec.decode(type(obj), sent)
+
+    return copy
