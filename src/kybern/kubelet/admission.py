@@ -24,6 +24,7 @@ class Room:
     allocatable: Mapping[str, str]
     others: Sequence[Pod]  # admitted, and not ended
     allowed_sysctls: tuple[str, ...] = ()
+    pressure: tuple[str, ...] = ()  # MemoryPressure, DiskPressure
 
 
 def admit(pod: Pod, room: Room) -> None:
@@ -35,6 +36,7 @@ def admit(pod: Pod, room: Room) -> None:
         raise Rejected(
             "PodOSNotSupported", f"Failed to admit pod as the OS field doesn't match node OS: {pod.spec.os.name}"
         )
+    _check_pressure(pod, room)
     _check_resources(pod, room)
     if room.node is None:
         return
@@ -48,6 +50,19 @@ def admit(pod: Pod, room: Room) -> None:
         )
     if not podkeys.is_static(pod):
         _check_taints(pod, room.node)
+
+
+def _check_pressure(pod: Pod, room: Room) -> None:
+    """Short of memory, only pods that said what they need are taken; short of disk, none."""
+    if not room.pressure or podkeys.is_critical(pod):
+        return
+    tolerates = any(
+        _tolerates(t, Taint(key="node.kubernetes.io/memory-pressure", effect="NoSchedule"))
+        for t in pod.spec.tolerations
+    )
+    if room.pressure == ("MemoryPressure",) and (resources.qos_class(pod) != resources.BEST_EFFORT or tolerates):
+        return
+    raise Rejected("Evicted", f"The node had condition: [{' '.join(room.pressure)}]. ")
 
 
 def _check_resources(pod: Pod, room: Room) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -21,7 +21,7 @@ from kybern.api.node_v1 import RuntimeClass
 from kybern.client.informer import Informers
 from kybern.client.recorder import EventRecorder
 from kybern.client.rest import RestClient
-from kybern.kubelet import dns, log_rotation, objects, orphans, pleg, podkeys
+from kybern.kubelet import dns, eviction, image_collection, log_rotation, objects, orphans, pleg, podkeys
 from kybern.kubelet.admission import Room
 from kybern.kubelet.cgroups.hierarchy import Hierarchy
 from kybern.kubelet.cgroups.plan import Limits as CgroupLimits
@@ -69,6 +69,8 @@ class Configuration:
     allowed_sysctls: tuple[str, ...] = ()
     register: bool = True
     log_limits: log_rotation.Limits = log_rotation.DEFAULT
+    eviction: eviction.Thresholds = eviction.DEFAULT
+    image_thresholds: image_collection.Thresholds = image_collection.DEFAULT
     node_status_period: float = registration.STATUS_PERIOD
 
 
@@ -138,6 +140,10 @@ class Kubelet:
         self._orphans = orphans.OrphanSweep(
             self.volumes, self.cgroups, config.log_root, config.log_links, clock, self.workers.uids
         )
+        self._collection = image_collection.ImageCollection(cri, clock, config.image_thresholds)
+        self._eviction = eviction.Eviction(
+            cri, clock, config.root, self._collection, self.workers.running, self.workers.end, config.eviction
+        )
         self._sources_ready = asyncio.Event()
 
     def _make_applier(self) -> Applier:
@@ -190,7 +196,13 @@ class Kubelet:
 
     def _room(self, uid: PodUid) -> Room:
         node = self.node()
-        return Room(node, self._allocatable, self.workers.occupying(uid), self.config.allowed_sysctls)
+        return Room(
+            node,
+            self._allocatable,
+            self.workers.occupying(uid),
+            self.config.allowed_sysctls,
+            self._eviction.pressure(),
+        )
 
     def _services_for(self, namespace: str) -> Sequence[Service]:
         found = self._services.list(namespace)
@@ -225,6 +237,8 @@ class Kubelet:
                 (self._pleg.run(), "pleg"),
                 (self._watch_runtime(), "runtime"),
                 (self._run_sources(), "pod sources"),
+                (self._collection.run(), "image collection"),
+                (self._eviction.run(), "eviction"),
                 (log_rotation.LogRotation(self.cri, self._clock, self.config.log_limits).run(), "log rotation"),
             ]
             if self.config.manifest_folder:
@@ -317,7 +331,8 @@ class Kubelet:
     async def _node_status(self, old: list[NodeCondition]) -> NodeStatus:
         problems = [p for p in (self._runtime_problem, self._pleg.problem()) if p]
         now = scalars.render_time(self._clock.now())
-        conditions = status.conditions(status.Health(not_ready=tuple(problems)), old, now)
+        health = replace(self._eviction.health(), not_ready=tuple(problems))
+        conditions = status.conditions(health, old, now)
         return status.node_status(
             self.config.identity,
             self.machine,

@@ -152,7 +152,9 @@ class PodWorker:
 
     def end(self, verdict: Verdict) -> None:
         """Evict it: it becomes Failed with this reason."""
-        self._verdict = self._verdict or verdict
+        if self._verdict is None and self.stage is Stage.SYNCING:
+            self._verdict = verdict
+            self._tools.applier.recorder.event(self.pod, "Warning", verdict.reason, verdict.message)
         self._wake.set()
 
     @property
@@ -512,6 +514,8 @@ class PodWorker:
     # While it ends.
 
     def _grace(self, pod: Pod) -> int:
+        if self._verdict is not None and self._verdict.grace is not None:
+            return self._verdict.grace
         if self._has_vanished and not pod.metadata.deletionTimestamp:
             return VANISHED_GRACE
         if pod.metadata.deletionTimestamp:

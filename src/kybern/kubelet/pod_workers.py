@@ -17,6 +17,7 @@ from kybern.kubelet import podkeys
 from kybern.kubelet.cri import contract, labels
 from kybern.kubelet.pod_worker import PodWorker, Stage, Tools
 from kybern.kubelet.podkeys import PodUid
+from kybern.kubelet.status.generate import Verdict
 
 log = structlog.get_logger(__name__)
 
@@ -116,6 +117,12 @@ class PodWorkers:
         if worker is not None:
             worker.poke()
 
+    def end(self, uid: str, verdict: Verdict) -> None:
+        """Evict a pod."""
+        worker = self._workers.get(PodUid(uid))
+        if worker is not None:
+            worker.end(verdict)
+
     def refresh(self, uids: Iterable[PodUid]) -> None:
         for uid in uids:
             worker = self._workers.get(uid)
@@ -144,6 +151,10 @@ class PodWorkers:
         ]
         found.sort(key=lambda w: w.pod.metadata.creationTimestamp or "", reverse=True)
         return found[0].shown() if found else None
+
+    def running(self) -> Sequence[Pod]:
+        """Admitted pods that are not ending."""
+        return [w.pod for w in self._workers.values() if w.is_admitted and w.stage is Stage.SYNCING]
 
     def occupying(self, but: PodUid) -> Sequence[Pod]:
         """Admitted pods that still take room, besides one."""

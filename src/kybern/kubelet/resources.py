@@ -74,6 +74,14 @@ def pod_limits(pod: Pod) -> dict[str, Quantity]:
     return quantity.add_maps([total, overhead])
 
 
+def pod_limits_of(pod: Pod, name: str) -> Quantity | None:
+    """The sum of the limits of one resource; None where some container has none."""
+    containers = [*pod.spec.initContainers, *pod.spec.containers]
+    if not containers or any(name not in c.resources.limits for c in containers):
+        return None
+    return _effective(pod, lambda requirements: requirements.limits)[name]
+
+
 def _effective(pod: Pod, pick: Callable[[ResourceRequirements], Amounts]) -> dict[str, Quantity]:
     regular = quantity.add_maps(pick(c.resources) for c in pod.spec.containers)
     sidecars: dict[str, Quantity] = {}

@@ -21,7 +21,7 @@ from prometheus_client import generate_latest
 from kybern.api.core_v1 import Node, Taint
 from kybern.client.clock import RealClock
 from kybern.client.rest import RestClient
-from kybern.kubelet import dns, log_rotation
+from kybern.kubelet import dns, eviction, image_collection, log_rotation
 from kybern.kubelet.cgroups import hierarchy
 from kybern.kubelet.cni import conflist, network
 from kybern.kubelet.kubelet import Configuration, Kubelet
@@ -71,6 +71,9 @@ class Options:
     system_reserved: str = ""  # cpu=100m,memory=100Mi
     kube_reserved: str = ""
     eviction_hard: str = "memory.available<100Mi,nodefs.available<10%"
+    image_gc_high_threshold: int = 85
+    image_gc_low_threshold: int = 80
+    minimum_image_ttl_duration: float = 120.0
     seccomp_default: bool = False
     allowed_unsafe_sysctls: str = ""  # comma-separated, `net.core.*` as patterns
     container_log_max_size: str = "10Mi"
@@ -170,6 +173,10 @@ def configuration(options: Options) -> Configuration:
         allowed_sysctls=tuple(s.strip() for s in options.allowed_unsafe_sysctls.split(",") if s.strip()),
         register=options.register_node,
         log_limits=log_rotation.Limits(quantity.value(options.container_log_max_size), options.container_log_max_files),
+        eviction=eviction.Thresholds(memory, disk),
+        image_thresholds=image_collection.Thresholds(
+            options.image_gc_high_threshold, options.image_gc_low_threshold, options.minimum_image_ttl_duration
+        ),
         node_status_period=options.node_status_update_frequency,
     )
 

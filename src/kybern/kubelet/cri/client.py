@@ -100,7 +100,7 @@ class CriClient:
         return contract.Version(answer.runtime_name, answer.runtime_version, answer.runtime_api_version)
 
     async def status(self) -> contract.RuntimeStatus:
-        answer = await self._runtime("Status", 10.0)
+        answer = await self._runtime("Status", 10.0, verbose=True)
         return self._m.runtime_status(answer)
 
     async def update_runtime_config(self, pod_cidr: str) -> None:

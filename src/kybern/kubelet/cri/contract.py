@@ -103,6 +103,7 @@ class RuntimeCondition:
 class RuntimeStatus:
     conditions: tuple[RuntimeCondition, ...] = ()
     handlers: tuple[RuntimeHandler, ...] = ()
+    sandbox_image: str = ""  # never to be collected; "" where the runtime does not tell
 
     def problem(self, kind: str) -> str:
         """What is wrong with the condition `kind`; "" when it holds."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from kybern.kubelet.cri import contract
 from kybern.kubelet.cri.contract import ContainerId, ImageRef, SandboxId
 from kybern.kubelet.cri.pb import runtime_pb2 as _runtime_pb2
@@ -215,7 +217,20 @@ def runtime_status(answer: Any) -> contract.RuntimeStatus:
             contract.RuntimeHandler(h.name, h.features.recursive_read_only_mounts, h.features.user_namespaces)
             for h in answer.runtime_handlers
         ),
+        _sandbox_image(answer.info.get("config", "")),
     )
+
+
+def _sandbox_image(config: str) -> str:
+    """containerd tells its configuration as JSON."""
+    try:
+        return msgspec.json.decode(config.encode(), type=_RuntimeConfig).sandboxImage if config else ""
+    except msgspec.DecodeError:
+        return ""
+
+
+class _RuntimeConfig(msgspec.Struct):
+    sandboxImage: str = ""
 
 
 def sandbox(item: Any) -> contract.Sandbox:

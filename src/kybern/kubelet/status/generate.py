@@ -43,6 +43,7 @@ class Verdict:
     reason: str
     message: str
     condition: PodCondition | None = None  # DisruptionTarget
+    grace: int | None = None  # seconds it has to end; None: its own grace period
 
 
 @dataclass(frozen=True, slots=True)
