@@ -38,7 +38,7 @@ class Range:
 def service_addresses(network: int, size: int) -> Range:
     """The usable addresses of a service CIDR. Source: KEP-3070 (a reserved part for addresses asked for)."""
     reserved = min(max(16, size // 16), 256) if size > 16 else 0
-    return Range(network + 1, network + size - 2, network + reserved)
+    return Range(network + 1, network + size - 2, network + max(1, reserved))
 
 
 def node_ports(first: int, last: int) -> Range:
