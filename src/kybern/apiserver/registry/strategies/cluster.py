@@ -75,12 +75,9 @@ class CertificateSigningRequests(Strategy):
         self._stamp(obj, old)
 
     def prepare_approval_update(self, obj: Any, old: Any) -> None:
-        """Approved and Denied, nothing else."""
-        wanted = [c for c in obj.status.conditions if c.type in ("Approved", "Denied")]
-        others = [c for c in old.status.conditions if c.type not in ("Approved", "Denied")]
+        """Conditions, whatever their type; the certificate is the signer's."""
         obj.spec = old.spec
         obj.status.certificate = old.status.certificate
-        obj.status.conditions = [*others, *wanted]
         self._stamp(obj, old)
 
     def _stamp(self, request: CertificateSigningRequest, old: CertificateSigningRequest) -> None:
