@@ -11,7 +11,6 @@ import dataclasses
 import ipaddress
 import random
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -29,6 +28,7 @@ from kybern.apiserver.handlers import subresources
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.forms import Forms
 from kybern.apiserver.metrics import Metrics
+from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.pipeline import Pipeline
 from kybern.apiserver.registry import registry as registry_module
 from kybern.apiserver.registry.registry import Registry
@@ -43,28 +43,6 @@ from kybern.storage.interface import Store
 log = structlog.get_logger(__name__)
 
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
-
-
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """What the flags say, files read; bytes are PEM."""
-
-    advertise_address: str = "127.0.0.1"
-    secure_port: int = 6443
-    client_ca: bytes = b""
-    front_proxy_ca: bytes = b""
-    front_proxy_names: tuple[str, ...] = ("front-proxy-client",)
-    kubelet_client_certificate: str = ""
-    kubelet_client_key: str = ""
-    kubelet_ca: str = ""
-    static_tokens: str = ""
-    service_account_public_key: bytes = b""
-    service_account_signing_key: bytes = b""
-    service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
-    service_cidr: str = "10.96.0.0/12"
-    node_port_range: tuple[int, int] = (30000, 32767)
-    runtime_config: str = ""
-    event_ttl: float = 3600.0
 
 
 class _Gate:
@@ -112,7 +90,9 @@ class ApiServer:
         self.application = Pipeline(
             (self._authenticate, self._authorize),
             self.handlers,
-            paths.build(self, options),
+            paths.build(
+                options, self.registry, self.feed, self.authenticators.keys, self.metrics, lambda: self.is_ready
+            ),
             self.metrics,
             random.Random(rng.getrandbits(64)),  # audit ids need no entropy of the system's
         )

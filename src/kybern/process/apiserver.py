@@ -12,8 +12,9 @@ from pathlib import Path
 
 import structlog
 
+from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.request import Request
-from kybern.apiserver.server import ApiServer, ServerOptions
+from kybern.apiserver.server import ApiServer
 from kybern.client.clock import RealClock
 from kybern.machinery.clock import Clock
 from kybern.storage.interface import Store

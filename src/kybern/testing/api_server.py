@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.request import Request, Response, StreamResponse, User
-from kybern.apiserver.server import ApiServer, ServerOptions
+from kybern.apiserver.server import ApiServer
 from kybern.machinery.clock import Clock
 from kybern.storage.interface import Store
 from kybern.storage.memory import MemoryStore

@@ -6,13 +6,12 @@ Used by list, watch and delete_collection. Raises ApiError 400 for what upstream
 from __future__ import annotations
 
 import base64
-import binascii
 import functools
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
+from kybern.api import scalars
 from kybern.apiserver import query
 from kybern.apiserver.registry.resource_store import ResourceStore
 from kybern.apiserver.request import Request
@@ -51,19 +50,26 @@ class Continue:
         return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
+class _Token(msgspec.Struct):
+    """What a token says. Source: the tokens of a v1.36 API server, which this server goes on with."""
+
+    v: str
+    rv: scalars.Int64
+    start: str
+
+
 def parse_continue(token: str) -> Continue:
     """The inverse of `Continue.render`. Raises ApiError 400."""
     try:
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        value: Any = msgspec.json.decode(raw)
-        revision, start = value["rv"], value["start"]
-        if value["v"] != "meta.k8s.io/v1" or type(revision) is not int or not isinstance(start, str):
-            raise ValueError("not a continue token")
-        if revision == 0 or not -(2**63) <= revision < 2**63:
+        found = msgspec.json.decode(raw, type=_Token)
+        if found.v != "meta.k8s.io/v1":
+            raise ValueError("unrecognized version")
+        if found.rv == 0:
             raise ValueError("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
-    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+    except (ValueError, RecursionError) as error:
         raise ApiError.bad_request(f"continue key is not valid: {error}") from None
-    return Continue(revision, start)
+    return Continue(found.rv, found.start)
 
 
 def _read_label_selector(text: str) -> labels.Selector | None:

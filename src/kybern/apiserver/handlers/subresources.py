@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kybern.api import codec
 from kybern.api.authentication_v1 import SelfSubjectReview, TokenRequest, TokenReview
@@ -29,12 +29,10 @@ from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.handlers import body, forms
 from kybern.apiserver.handlers.binding import bind
 from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.proxy import routes as proxy_routes
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.request import Answer, Request, Response, User
-
-if TYPE_CHECKING:
-    from kybern.apiserver.server import ServerOptions
 
 
 def impersonated(request: Request, user: User, authorizers: Authorizers) -> User:

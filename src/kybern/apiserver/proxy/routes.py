@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kybern.apiserver.admission import Attributes
 from kybern.apiserver.authorize import attributes as authorize_attributes
 from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.proxy import forward, pods, targets
 from kybern.apiserver.proxy.kubelet import DialerOptions, KubeletDialer
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.request import Answer, Request, Response
 from kybern.machinery.status import ApiError
-
-if TYPE_CHECKING:
-    from kybern.apiserver.server import ServerOptions
 
 Connect = Callable[[Request], Awaitable[Answer]]
 

@@ -1,0 +1,27 @@
+"""What the API server is told: made of flags by process/apiserver, read by server and by what it builds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """What the flags say, files read; bytes are PEM."""
+
+    advertise_address: str = "127.0.0.1"
+    secure_port: int = 6443
+    client_ca: bytes = b""
+    front_proxy_ca: bytes = b""
+    front_proxy_names: tuple[str, ...] = ("front-proxy-client",)
+    kubelet_client_certificate: str = ""
+    kubelet_client_key: str = ""
+    kubelet_ca: str = ""
+    static_tokens: str = ""
+    service_account_public_key: bytes = b""
+    service_account_signing_key: bytes = b""
+    service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
+    service_cidr: str = "10.96.0.0/12"
+    node_port_range: tuple[int, int] = (30000, 32767)
+    runtime_config: str = ""
+    event_ttl: float = 3600.0
