@@ -71,6 +71,8 @@ class Responder:
                 self._forwarder.notice_loop()
                 return None
             return self._forward(question, packet, is_tcp)
+        if not self._zone.is_complete:
+            return self._pack(wire.render(question, Rcode.SERVFAIL, is_authoritative=False), limit)
         if found.chase and question.kind in (Kind.A, Kind.AAAA):
             return self._chase(question, found, limit)
         if self._kept_count >= KEPT:

@@ -109,6 +109,7 @@ class Zone:
     def __init__(self, domain: str = "cluster.local", nameserver: str = "") -> None:
         self.domain: Name = parse_name(domain)
         self.nameserver = nameserver  # its address
+        self.is_complete = True  # False: not everything is known yet, so that "no" would be a guess
         self.version = 0  # rises with each change: answers of another version are stale
         self._namespaces: set[str] = set()
         self._services: dict[Key, Service] = {}

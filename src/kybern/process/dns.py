@@ -106,6 +106,7 @@ async def run(options: Options) -> None:
     clock, rng = RealClock(), random.SystemRandom()
     address = options.bind_address or own_address()
     zone = Zone(options.cluster_domain, options.cluster_dns)
+    zone.is_complete = False
     forwarder = Forwarder(clock, rng)
     metrics = Metrics(REGISTRY)
     client = RestClient.from_kubeconfig(options.kubeconfig, clock, user_agent="kybern-dns")
@@ -121,20 +122,21 @@ async def run(options: Options) -> None:
             tasks.create_task(informers.run(), name="informers")
             if options.metrics_port:
                 tasks.create_task(serve_health(address, options.metrics_port, checks), name="health")
-            # Who asks before all is known would be told that names do not exist.
-            for source in sources:
-                await source.wait_synced()
             server = Server(Responder(zone, forwarder, rng, metrics, ttl=options.ttl), tasks, metrics)
             await server.start(address, options.port)
-            log.info("answering", address=address, port=server.port, domain=options.cluster_domain)
-            own = (address, options.cluster_dns)
-            upstreams = keep_upstreams(Path(options.resolv_conf), own, forwarder, clock)
-            tasks.create_task(upstreams, name="upstream resolvers")
-            if options.register:
-                node = options.hostname_override.strip().lower() or socket.gethostname().lower()
-                place = Place(node, address, server.port, options.metrics_port, options.cluster_dns)
-                tasks.create_task(Registrar(client, clock, place).run(), name="register")
             try:
+                own = (address, options.cluster_dns)
+                upstreams = keep_upstreams(Path(options.resolv_conf), own, forwarder, clock)
+                tasks.create_task(upstreams, name="upstream resolvers")
+                # Other names are answered already; the cluster's get "try again" until all are known.
+                for source in sources:
+                    await source.wait_synced()
+                zone.is_complete = True
+                log.info("answering", address=address, port=server.port, domain=options.cluster_domain)
+                if options.register:
+                    node = options.hostname_override.strip().lower() or socket.gethostname().lower()
+                    place = Place(node, address, server.port, options.metrics_port, options.cluster_dns)
+                    tasks.create_task(Registrar(client, clock, place).run(), name="register")
                 await asyncio.Event().wait()
             finally:
                 server.close()

@@ -114,6 +114,10 @@ async def run(options: Options) -> None:
             tasks.create_task(informers.run(), name="informers")
             await nodes.wait_synced()
             view = view_of(nodes.get("", name), name, cluster_networks)
+            while options.nodeport_addresses.strip() == "primary" and not view.node.ips:
+                log.info("waiting for the node's addresses", node=name)
+                await clock.sleep(1.0)
+                view = view_of(nodes.get("", name), name, cluster_networks)
             settings = table.Settings(
                 cluster_networks=cluster_networks,
                 node_port_networks=_node_port_networks(options.nodeport_addresses, view),

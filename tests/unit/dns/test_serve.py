@@ -204,6 +204,20 @@ def test_other_names_are_asked_elsewhere() -> None:
     asyncio.run(scenario())
 
 
+def test_before_all_is_known_the_clusters_names_are_to_be_asked_again() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.zone.is_complete = False
+        async with bench.running():
+            assert (await bench.ask("web.default.svc.cluster.local")).rcode() == dns.rcode.SERVFAIL
+            assert texts(await bench.ask("example.com")) == ["192.0.2.7"]
+            bench.put(WEB)
+            bench.zone.is_complete = True
+            assert texts(await bench.ask("web.default.svc.cluster.local")) == ["10.96.0.5"]
+
+    asyncio.run(scenario())
+
+
 def test_transfers_and_other_classes_are_refused() -> None:
     async def scenario() -> None:
         bench = Bench()
