@@ -41,6 +41,7 @@ CONTROLLERS: dict[str, str] = {
     "pod-garbage-collector-controller": "pod_gc",
     "clusterrole-aggregation-controller": "clusterrole_aggregation",
     "resourcequota-controller": "resourcequota",
+    "horizontal-pod-autoscaler-controller": "horizontalpodautoscaler",
     "certificatesigningrequest-signing-controller": "certificates.sign",
     "certificatesigningrequest-approving-controller": "certificates.approve",
     "certificatesigningrequest-cleaner-controller": "certificates.clean",

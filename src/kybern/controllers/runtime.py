@@ -94,7 +94,8 @@ class Loop:
                 again = await self._reconcile(key)
             except ApiError as error:
                 pause = self.queue.add_rate_limited(key)
-                level = log.debug if error.is_conflict or error.is_not_found else log.warning
+                expected = error.is_conflict or error.is_not_found or is_namespace_ending(error)
+                level = log.debug if expected else log.warning
                 level("reconcile failed", controller=self.name, key=key, error=str(error), retry_in=round(pause, 3))
             except Exception:  # supervised: a bug with one object must not stop the others
                 pause = self.queue.add_rate_limited(key)

@@ -126,7 +126,8 @@ class DeploymentController:
             stored = await self._context.create(made)
         except ApiError as error:
             if not error.is_already_exists:
-                await self._report_failure(deployment, step, error)
+                if not runtime.is_namespace_ending(error):
+                    await self._report_failure(deployment, step, error)
                 raise
             await self._resolve_collision(deployment, made)
             return False

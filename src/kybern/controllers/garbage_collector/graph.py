@@ -66,6 +66,11 @@ class Graph:
     def get(self, uid: str) -> Entry | None:
         return self._entries.get(uid)
 
+    def owner_of(self, dependent: Entry, uid: str) -> Entry | None:
+        """An owner that is here. One in another namespace is none: owners are looked for at home, or cluster-wide."""
+        owner = self._entries.get(uid)
+        return owner if owner is not None and owner.namespace in ("", dependent.namespace) else None
+
     def dependents(self, uid: str) -> list[Entry]:
         return [self._entries[d] for d in self._dependents.get(uid, ()) if d in self._entries]
 
@@ -91,7 +96,7 @@ class Graph:
         if new.orphans_dependents or new.waits_for_dependents:
             affected.add(new.uid)
         elif (old is None or before.keys() != after.keys()) and not new.is_being_deleted:
-            affected |= {new.uid for uid in after if self._is_missing_or_waiting(uid)}
+            affected |= {new.uid for uid in after if self._is_missing_or_waiting(new, uid)}
         # An owner that waits may not have to any longer.
         for uid, owner in before.items():
             current = after.get(uid)
@@ -116,8 +121,8 @@ class Graph:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def _is_missing_or_waiting(self, uid: str) -> bool:
-        owner = self._entries.get(uid)
+    def _is_missing_or_waiting(self, dependent: Entry, uid: str) -> bool:
+        owner = self.owner_of(dependent, uid)
         return owner is None or owner.waits_for_dependents
 
     def _if_waiting(self, uid: str) -> set[str]:

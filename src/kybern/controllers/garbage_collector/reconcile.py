@@ -131,8 +131,8 @@ class GarbageCollector:
         return await self._context.client.patch(shape, entry.namespace, entry.name, patch)
 
     async def _existence(self, entry: Entry, owner: Any) -> plan.Existence:
-        known = self._graph.get(owner.uid)
-        if known is not None and known.namespace in ("", entry.namespace):
+        known = self._graph.owner_of(entry, owner.uid)
+        if known is not None:
             return plan.Existence.WAITING if known.waits_for_dependents else plan.Existence.ALIVE
         if self._absence_key(entry, owner) in self._absent:
             return plan.Existence.ABSENT
