@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 MAX_MUTATING = 200
 MAX_READING = 400
 TIMEOUT = 60.0
+# Characters of all warnings of an answer. kube-apiserver: the same.
+MAX_WARNINGS = 4096
 
 Step = Callable[[Request], None]
 PathHandler = Callable[[Request], Answer | Awaitable[Answer]]
@@ -144,14 +146,25 @@ class Pipeline:
             return answer
         headers = (("Audit-Id", request.audit_id), ("Cache-Control", "no-cache, private"), *answer.headers)
         if request.warnings:
-            headers += tuple(("Warning", f'299 - "{_quoted(text)}"') for text in dict.fromkeys(request.warnings))
+            headers += tuple(("Warning", f'299 - "{text}"') for text in _warnings(request.warnings))
         answer.headers = headers
         return answer
 
 
+def _warnings(texts: Iterable[str]) -> Iterator[str]:
+    """Each once, quoted, as long as they fit into what clients take for headers."""
+    room = MAX_WARNINGS
+    for text in dict.fromkeys(texts):
+        quoted = _quoted(text)
+        room -= len(quoted)
+        if room < 0:
+            return
+        yield quoted
+
+
 def _quoted(text: str) -> str:
-    """A warning's text as RFC 7234 quotes it: no control characters, at most what a header may hold."""
-    clean = "".join(c if c.isprintable() else " " for c in text)[:4096]
+    """A warning's text as RFC 7234 quotes it: no control characters, cut where it is long."""
+    clean = "".join(c if c.isprintable() else " " for c in text[:1024])
     return clean.encode("ascii", "backslashreplace").decode().replace("\\", "\\\\").replace('"', '\\"')
 
 

@@ -16,6 +16,8 @@ import yaml
 # How many nodes a document may have once its aliases are expanded (a 3 MiB body has fewer than this).
 MAX_NODES = 1_500_000
 MAX_DEPTH = 500
+# How many nodes aliases may add: more than people write, few enough to be read in no time.
+MAX_ALIASED = 20_000
 
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
 _OCTAL = re.compile(r"[-+]?0o?[0-7_]+")
@@ -76,11 +78,16 @@ class _Reader:
 
     def __init__(self, duplicates: list[str] | None) -> None:
         self._nodes = 0
+        self._aliased = 0
+        self._seen: set[int] = set()  # ids of nodes; all live as long as the document
         self._duplicates = duplicates
 
     def value(self, node: yaml.Node, depth: int, path: str) -> Any:
         self._nodes += 1
-        if self._nodes > MAX_NODES:
+        if id(node) in self._seen:
+            self._aliased += 1
+        self._seen.add(id(node))
+        if self._nodes > MAX_NODES or self._aliased > MAX_ALIASED:
             raise ManifestError("error converting YAML to JSON: yaml: document contains excessive aliasing")
         if depth > MAX_DEPTH:
             raise ManifestError("error converting YAML to JSON: yaml: exceeded max depth")

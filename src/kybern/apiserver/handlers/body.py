@@ -25,6 +25,8 @@ _YAML = "application/yaml"
 ACCEPTED = (_JSON, _YAML, protobuf.CONTENT_TYPE)
 # Deeper JSON than any Kubernetes object; Python's own limit must never decide.
 MAX_DEPTH = 500
+# As many unknown and repeated fields are told (upstream's number); a body may have a million.
+MAX_FAULTS = 100
 
 
 def media_type(request: Request) -> str:
@@ -91,6 +93,7 @@ def apply_strictness(request: Request, strictness: str, faults: list[str]) -> No
     """Refuse or warn of unknown and duplicate fields."""
     if not faults or strictness == "Ignore":
         return
+    faults = faults[:MAX_FAULTS]
     if strictness == "Strict":
         raise ApiError.bad_request("strict decoding error: " + ", ".join(faults))
     request.warnings.extend(faults)
