@@ -155,7 +155,7 @@ class Images:
         self._slots = asyncio.Semaphore(CONCURRENT_PULLS)
 
     async def ensure(
-        self, pod: Pod, container: AnyContainer, secrets: Sequence[Secret], sandbox: contract.SandboxConfig
+        self, pod: Pod, container: AnyContainer, secrets: Sequence[Secret], sandbox: contract.SandboxConfig | None
     ) -> Image:
         """The image, pulled if the policy says so. Raises StartFailed."""
         wanted = container.image or ""
@@ -191,7 +191,7 @@ class Images:
         container: AnyContainer,
         name: Name,
         secrets: Sequence[Secret],
-        sandbox: contract.SandboxConfig,
+        sandbox: contract.SandboxConfig | None,
     ) -> Image:
         wanted = container.image or ""
         key = (pod.metadata.uid, name.full())
@@ -222,7 +222,9 @@ class Images:
         )  # fmt: skip
         return image
 
-    async def _fetch(self, name: Name, logins: Sequence[contract.Auth], sandbox: contract.SandboxConfig) -> Image:
+    async def _fetch(
+        self, name: Name, logins: Sequence[contract.Auth], sandbox: contract.SandboxConfig | None
+    ) -> Image:
         failure: CriError | None = None
         choices: Sequence[contract.Auth | None] = logins or [None]
         for login in choices:

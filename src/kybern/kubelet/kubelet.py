@@ -40,12 +40,14 @@ from kybern.kubelet.status.sender import StatusSender
 from kybern.kubelet.sync.apply import Applier, Settings
 from kybern.kubelet.sync.facts import Inspector
 from kybern.kubelet.volumes.contract import NodeView
+from kybern.kubelet.volumes.image import ImageVolumes
 from kybern.kubelet.volumes.pod_volumes import ApiClaims, PodVolumes
 from kybern.kubelet.volumes.tokens import TokenSource
 from kybern.machinery import quantity
 from kybern.machinery.clock import Clock
 
-RUNTIME_PERIOD = 2.0
+RUNTIME_PERIOD = 5.0
+UNREADY_PERIOD = 0.5  # while people wait for the node
 
 log = structlog.get_logger(__name__)
 
@@ -111,6 +113,7 @@ class Kubelet:
         self.workers = PodWorkers(self._make_tools)
         self.references = objects.ReferencedObjects(client, self._informers, clock, self.workers.refresh)
         self._inspector = Inspector(cri)
+        self._images = Images(cri, self.recorder, clock)
         self.volumes = PodVolumes(
             config.root,
             NodeView(
@@ -122,6 +125,7 @@ class Kubelet:
                 allocatable=self._allocatable,
             ),
             ApiClaims(client),
+            ImageVolumes(cri, self._images, self.references.secret, lambda: self._runtime),
         )
         self._applier = self._make_applier()
         self._sender = StatusSender(client, clock, self._pods.get, self._pods.observe)
@@ -161,7 +165,7 @@ class Kubelet:
         )
         return Applier(
             self.cri,
-            Images(self.cri, self.recorder, self._clock),
+            self._images,
             self.volumes,
             self.cgroups,
             self.references,
@@ -326,7 +330,7 @@ class Kubelet:
                 self._runtime_problem = found
                 self._registration.report_soon()
             await self.cgroups.weigh(self.workers.occupying(PodUid("")))
-            await self._clock.sleep(RUNTIME_PERIOD)
+            await self._clock.sleep(UNREADY_PERIOD if found else RUNTIME_PERIOD)
 
     async def _node_status(self, old: list[NodeCondition]) -> NodeStatus:
         problems = [p for p in (self._runtime_problem, self._pleg.problem()) if p]

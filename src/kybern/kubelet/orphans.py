@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from kybern.kubelet.cgroups.tree import CgroupTree
+from kybern.kubelet.cri.contract import CriError
 from kybern.kubelet.sync import logs
 from kybern.kubelet.volumes.pod_volumes import PodVolumes
 from kybern.machinery.clock import Clock
@@ -56,7 +57,7 @@ class OrphanSweep:
                 await self._volumes.tear_down(uid)
                 await asyncio.to_thread(self._remove_logs, uid)
                 log.info("removed the remains of a pod", uid=uid)
-            except OSError as error:
+            except (OSError, CriError) as error:
                 log.warning("could not remove the remains of a pod", uid=uid, error=str(error))
         self._suspects = orphans
         await asyncio.to_thread(logs.remove_dead_links, self._log_links)

@@ -73,6 +73,7 @@ class FakeCri:
             contract.RuntimeCondition("NetworkReady", True),
         )
         self.pod_cidr = ""
+        self.views: set[str] = set()  # of images
         for name in images:
             self.add_image(name)
 
@@ -371,6 +372,15 @@ class FakeCri:
         await self._called("remove_image")
         for name in [n for n, known in self._images.items() if image in (n, known.id)]:
             del self._images[name]
+
+    async def view_image(self, image: str, key: str) -> Sequence[contract.HostMount]:
+        await self._called("view_image")
+        self.views.add(key)
+        return [contract.HostMount("tmpfs", "tmpfs", ("ro",))]
+
+    async def drop_view(self, key: str) -> None:
+        await self._called("drop_view")
+        self.views.discard(key)
 
     async def image_filesystems(self) -> Sequence[contract.Filesystem]:
         await self._called("image_filesystems")

@@ -16,6 +16,7 @@ DEFAULT_TIMEOUT = 120.0  # kubelet --runtime-request-timeout is 2m
 SANDBOX_TIMEOUT = 240.0  # network plugins may be slow
 PULL_TIMEOUT = 3600.0
 _MAX_MESSAGE = 16 << 20
+SNAPSHOTTER = "overlayfs"  # containerd's default, in which its CRI keeps images
 
 _RUNTIME = "/runtime.v1.RuntimeService/"
 _IMAGE = "/runtime.v1.ImageService/"
@@ -44,12 +45,12 @@ class CriClient:
         import grpc.aio
 
         from kybern.kubelet.cri import messages
-        from kybern.kubelet.cri.pb import containerd_events_pb2, runtime_pb2
+        from kybern.kubelet.cri.pb import containerd_pb2, runtime_pb2
 
         self._grpc = grpc
         self._m = messages
         self._pb: Any = runtime_pb2
-        self._events_pb: Any = containerd_events_pb2
+        self._containerd_pb: Any = containerd_pb2
         options = [
             ("grpc.max_receive_message_length", _MAX_MESSAGE),
             ("grpc.max_send_message_length", _MAX_MESSAGE),
@@ -234,7 +235,7 @@ class CriClient:
 
     async def _containerd_events(self) -> AsyncIterator[contract.RuntimeEvent]:
         """The native event stream of containerd, for versions without GetContainerEvents (before 1.7)."""
-        pb = self._events_pb
+        pb = self._containerd_pb
         call = self._channel.unary_stream(
             "/containerd.services.events.v1.Events/Subscribe",
             request_serializer=lambda m: m.SerializeToString(),
@@ -277,6 +278,46 @@ class CriClient:
         except CriError as error:
             if not error.is_not_found:
                 raise
+
+    async def view_image(self, image: str, key: str) -> Sequence[contract.HostMount]:
+        answer = await self._image("ImageStatus", image=self._pb.ImageSpec(image=image), verbose=True)
+        chain = self._m.chain_id(answer.info.get("info", ""))
+        if not chain:
+            raise CriError("ImageStatus", "Unimplemented", f"the runtime does not tell where the files of {image} are")
+        pb = self._containerd_pb
+        # Without the label the garbage collector would take the view away at once.
+        request = pb.ViewSnapshotRequest(
+            snapshotter=SNAPSHOTTER, key=key, parent=chain, labels={"containerd.io/gc.root": "kybern"}
+        )
+        try:
+            made = await self._containerd("Snapshots/View", request, pb.MountsResponse)
+        except CriError as error:
+            if error.code != "AlreadyExists":
+                raise
+            made = await self._containerd(
+                "Snapshots/Mounts", pb.MountsRequest(snapshotter=SNAPSHOTTER, key=key), pb.MountsResponse
+            )
+        return [contract.HostMount(m.type, m.source, tuple(m.options)) for m in made.mounts]
+
+    async def drop_view(self, key: str) -> None:
+        request = self._containerd_pb.RemoveSnapshotRequest(snapshotter=SNAPSHOTTER, key=key)
+        try:
+            await self._containerd("Snapshots/Remove", request, self._containerd_pb.Empty)
+        except CriError as error:
+            if not error.is_not_found:
+                raise
+
+    async def _containerd(self, method: str, request: Any, answer: Any) -> Any:
+        """A call of containerd's own API, in the CRI's namespace."""
+        call = self._channel.unary_unary(
+            f"/containerd.services.snapshots.v1.{method}",
+            request_serializer=lambda m: m.SerializeToString(),
+            response_deserializer=answer.FromString,
+        )
+        try:
+            return await call(request, timeout=DEFAULT_TIMEOUT, metadata=(("containerd-namespace", "k8s.io"),))
+        except self._grpc.aio.AioRpcError as error:
+            raise CriError(method, _code_name(error.code()), error.details() or "") from None
 
     async def image_filesystems(self) -> Sequence[contract.Filesystem]:
         answer = await self._image("ImageFsInfo")

@@ -348,6 +348,15 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class HostMount:
+    """Arguments of mount(2)."""
+
+    type: str
+    source: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Auth:
     """Credentials of a registry."""
 
@@ -465,6 +474,14 @@ class Cri(Protocol):
     async def pull_image(self, image: str, auth: Auth | None, sandbox: SandboxConfig | None) -> ImageRef: ...
 
     async def remove_image(self, image: str) -> None: ...
+
+    async def view_image(self, image: str, key: str) -> Sequence[HostMount]:
+        """Mounts that show the files of an image, read-only, until `drop_view(key)`. Asked again: the same."""
+        ...
+
+    async def drop_view(self, key: str) -> None:
+        """The view is no longer mounted. Succeeds if there is none."""
+        ...
 
     async def image_filesystems(self) -> Sequence[Filesystem]: ...
 

@@ -229,6 +229,18 @@ def _sandbox_image(config: str) -> str:
         return ""
 
 
+def chain_id(info: str) -> str:
+    """Of an image's layers, from the verbose status that containerd gives; "" from others."""
+    try:
+        return msgspec.json.decode(info.encode(), type=_ImageInfo).chainID if info else ""
+    except msgspec.DecodeError:
+        return ""
+
+
+class _ImageInfo(msgspec.Struct):
+    chainID: str = ""
+
+
 class _RuntimeConfig(msgspec.Struct):
     sandboxImage: str = ""
 

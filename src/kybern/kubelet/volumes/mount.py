@@ -9,6 +9,7 @@ import ctypes
 import functools
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 8, 32, 4096, 16384
@@ -52,6 +53,24 @@ def bind(source: str, target: str, *, readonly: bool = False, recursive: bool = 
     mount(source, target, "", flags)
     if readonly:
         mount("", target, "", MS_BIND | MS_REMOUNT | MS_RDONLY)
+
+
+_FLAGS = {"ro": MS_RDONLY, "nosuid": MS_NOSUID, "nodev": MS_NODEV, "noexec": MS_NOEXEC, "bind": MS_BIND,
+          "rbind": MS_BIND | MS_REC}  # fmt: skip
+
+
+def mount_with_options(source: str, target: str, kind: str, options: Iterable[str]) -> None:
+    """As mount(8) would with `-o`. A read-only bind takes a second call."""
+    flags, rest = 0, []
+    for option in options:
+        if option in _FLAGS:
+            flags |= _FLAGS[option]
+        elif option != "rw":
+            rest.append(option)
+    if flags & MS_BIND:
+        bind(source, target, readonly=bool(flags & MS_RDONLY), recursive=bool(flags & MS_REC))
+        return
+    mount(source, target, kind, flags, ",".join(rest))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from kybern.api.core_v1 import PersistentVolume, PersistentVolumeClaim, Pod, Volume
 from kybern.client.rest import RestClient
 from kybern.kubelet.failures import VolumeFailed
-from kybern.kubelet.volumes import content, empty_dir, host_path, mount, persistent
+from kybern.kubelet.volumes import content, empty_dir, host_path, image, mount, persistent
 from kybern.kubelet.volumes.contract import HostVolume, NodeView, Request
 from kybern.machinery.status import ApiError
 
@@ -39,10 +39,11 @@ def is_live(volume: Volume) -> bool:
 class PodVolumes:
     """Volumes of all pods of a node."""
 
-    def __init__(self, root: Path, node: NodeView, claims: persistent.Claims) -> None:
+    def __init__(self, root: Path, node: NodeView, claims: persistent.Claims, images: image.ImageVolumes) -> None:
         self._root = root
         self.node = node
         self._claims = claims
+        self._images = images
 
     def directory(self, uid: str) -> Path:
         return self._root / "pods" / uid
@@ -90,13 +91,15 @@ class PodVolumes:
                 raise request.failed(str(error)) from None
             return HostVolume(volume.name, str(directory), readonly)
         if volume.image:
-            return HostVolume(volume.name, "", readonly=True, image=volume.image.reference or "")
+            return await self._images.set_up(request)
         if volume.emptyDir or not _has_source(volume):
             return await empty_dir.set_up(request)
         raise request.failed("no volume plugin matched")
 
     async def tear_down(self, uid: str) -> None:
-        """Nothing of the pod is left on the node. Raises OSError when something is still in use."""
+        """Nothing of the pod is left on the node. Raises OSError, CriError when something is still in use."""
+        await asyncio.to_thread(_unmount, self.directory(uid))
+        await self._images.tear_down(self.directory(uid))
         await asyncio.to_thread(_remove, self.directory(uid))
 
     def pods_on_disk(self) -> list[str]:
@@ -109,11 +112,14 @@ def _has_source(volume: Volume) -> bool:
     return any(getattr(volume, name) is not None for name in volume.__struct_fields__ if name != "name")
 
 
+def _unmount(directory: Path) -> None:
+    for point in mount.mounts_under(str(directory)):
+        mount.unmount(point)
+
+
 def _remove(directory: Path) -> None:
     if not directory.exists():
         return
-    for point in mount.mounts_under(str(directory)):
-        mount.unmount(point)
     left = mount.mounts_under(str(directory))
     if left:
         raise OSError(f"still mounted: {left[0]}")
