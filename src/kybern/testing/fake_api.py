@@ -83,6 +83,7 @@ class FakeApi:
         self._extra = {(r.group, r.version, r.plural): r for r in resources}
         self._reactions: list[tuple[str, Reaction, int]] = []
         self._compacted = 0
+        self._documents: dict[str, Callable[[], Json]] = {}
         self.revision = 100
         self.calls: list[Call] = []
 
@@ -134,6 +135,10 @@ class FakeApi:
         """Call `reaction` on every such request, before it is done; what it returns is the failure."""
         self._reactions.append((what, reaction, 1 << 30))
 
+    def serve(self, path: str, document: Callable[[], Json]) -> None:
+        """Answer GET of a path with what `document()` gives (an aggregated server's part)."""
+        self._documents[path] = document
+
     def compact(self) -> None:
         """Forget history: watches end, and those that want older versions get 410."""
         self._compacted = self.revision
@@ -180,6 +185,8 @@ class FakeApi:
     def _document(self, data: bytes) -> Json | None:
         """What is served at a path that is no resource's."""
         path = data.split(b" ", 2)[1].split(b"?")[0]
+        if (document := self._documents.get(path.decode("latin-1"))) is not None:
+            return document()
         return self._discovery(core=path == b"/api") if path in (b"/api", b"/apis") else None
 
     def _parse(self, data: bytes) -> Call:
@@ -222,6 +229,8 @@ class FakeApi:
     def _serve(self, call: Call) -> tuple[int, Any]:
         self._react(call)
         match call.verb:
+            case "get" | "update" if call.subresource == "scale":
+                return 200, self._scale(call)
             case "get":
                 return 200, self._shaped(call, self._find(call))
             case "list":
@@ -363,6 +372,28 @@ class FakeApi:
         return {"kind": "Status", "apiVersion": "v1", "status": "Success"}
 
     # objects and history
+    def _scale(self, call: Call) -> Json:
+        """The scale of what has spec.replicas and a selector of labels; an update sets it."""
+        if call.verb == "update":
+
+            def resize(value: Json) -> None:
+                value["spec"]["replicas"] = cast("Json", call.body)["spec"]["replicas"]
+                value["metadata"]["generation"] += 1
+
+            self._rewrite(call, resize)
+        value = self._find(call)
+        chosen = value["spec"].get("selector", {}).get("matchLabels", {})
+        return {
+            "apiVersion": "autoscaling/v1",
+            "kind": "Scale",
+            "metadata": value["metadata"],
+            "spec": {"replicas": value["spec"].get("replicas", 1)},
+            "status": {
+                "replicas": value.get("status", {}).get("replicas", 0),
+                "selector": ",".join(f"{name}={text}" for name, text in chosen.items()),
+            },
+        }
+
     def _table(self, resource: Resource) -> dict[tuple[str, str], Json]:
         return self._objects.setdefault(resource, {})
 
