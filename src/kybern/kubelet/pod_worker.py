@@ -122,6 +122,8 @@ class PodWorker:
         self._is_cleaned = False
         self._asked_deletion = False
         self._content_is_stale = False
+        self._refreshing = False
+        self._refresh_at = 0  # ns
         self._start_time = pod.status.startTime
         self._grant = Grant(tools.applier.volumes.directory(self.uid) / "resources.json")
 
@@ -224,7 +226,7 @@ class PodWorker:
         self._report(pod, facts)
         match self.stage:
             case Stage.SYNCING:
-                await self._refresh_content(pod)
+                self._refresh_content(pod, facts)
                 return self._sync(pod, facts, chosen)
             case Stage.TERMINATING:
                 return self._terminate(pod, facts)
@@ -409,19 +411,44 @@ class PodWorker:
         renewal = self._tools.tokens.renew_in(self.uid)
         if renewal is not None:
             waits.append(max(1.0, renewal))
+        if self._content_is_stale and not self._refreshing:
+            waits.append(max(0.1, (self._refresh_at - self._now()) / SECOND))
         return min(waits)
 
-    async def _refresh_content(self, pod: Pod) -> None:
-        """Files that show the API follow it."""
+    def _refresh_content(self, pod: Pod, facts: PodFacts) -> None:
+        """Files that show the API follow it, also for a pod that was there before this kubelet."""
         renewal = self._tools.tokens.renew_in(self.uid)
-        if self._work.volumes is None or not (self._content_is_stale or (renewal is not None and renewal <= 0)):
+        is_due = self._content_is_stale or (renewal is not None and renewal <= 0) or self._work.volumes is None
+        if self._refreshing or not is_due or not facts.running or self._now() < self._refresh_at:
             return
         self._content_is_stale = False
+        self._refreshing = True
+        assert self._tasks is not None
+        self._tasks.create_task(self._refresh(pod, facts), name=f"refresh:{podkeys.key_of(pod)}")
+
+    async def _refresh(self, pod: Pod, facts: PodFacts) -> None:
+        """Supervised: tried again after a pause."""
+        applier = self._tools.applier
+        if facts.ready_sandbox is not None and not self._work.pod_ips:
+            on_host = pod.spec.hostNetwork
+            self._work.pod_ips = self._tools.node_ips if on_host else facts.ready_sandbox.ips
         try:
-            await self._tools.applier.volumes.set_up(pod, self._work.pod_ips, only_live=True)
+            if self._work.volumes is None:
+                await applier.prepare_volumes(pod, self._work)
+            else:
+                await applier.references.wait_known(objects.references_of(pod))
+                await applier.volumes.set_up(pod, self._work.pod_ips, only_live=True)
         except VolumeFailed as error:
             message = f'MountVolume.SetUp failed for volume "{error.volume}" : {error.message}'
-            self._tools.applier.recorder.event(pod, "Warning", "FailedMount", message)
+            applier.recorder.event(pod, "Warning", "FailedMount", message)
+            self._refresh_at = self._now() + int(LONGEST_RETRY * SECOND)
+            self._content_is_stale = True
+        except (SandboxFailed, objects.NotSynced, OSError):
+            self._refresh_at = self._now() + int(LONGEST_RETRY * SECOND)
+            self._content_is_stale = True
+        finally:
+            self._refreshing = False
+            self._wake.set()
 
     async def _apply(self, pod: Pod, facts: PodFacts, orders: Sequence[plan.Order]) -> None:
         """Supervised: whatever goes wrong is tried again after a pause."""
@@ -473,10 +500,6 @@ class PodWorker:
         sandbox = plan.current_sandbox(pod, facts)
         if sandbox is None:
             return  # it went away; the next turn sees that
-        if order.finished_at:
-            self._backoffs[order.name] = backoff.after_restart(
-                self._backoffs.get(order.name), order.finished_at, self._now(), self._tools.limits
-            )
         try:
             await self._tools.applier.start_container(pod, self._work, facts, sandbox, order)
         except StartFailed as error:
@@ -489,6 +512,12 @@ class PodWorker:
             self._note(order.name, Waiting(Reason.CONFIG.value, str(error)))
         else:
             self._trouble.clear(order.name)
+        finally:
+            # Not before: until there is a new instance, the old one would seem to be waiting out its back-off.
+            if order.finished_at:
+                self._backoffs[order.name] = backoff.after_restart(
+                    self._backoffs.get(order.name), order.finished_at, self._now(), self._tools.limits
+                )
 
     async def _resize_one(self, pod: Pod, fact: ContainerFact, name: str) -> None:
         try:

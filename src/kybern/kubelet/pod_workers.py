@@ -31,6 +31,7 @@ class PodWorkers:
         self._tasks: asyncio.TaskGroup | None = None
         self._waiting: list[PodWorker] = []
         self._mirrors: dict[tuple[str, str], Pod] = {}  # the API's pictures of static pods
+        self._suspects: set[str] = set()
         self._next_life: dict[PodUid, Pod] = {}  # a static pod that came back while it was ending
 
     async def run(self) -> None:
@@ -86,7 +87,11 @@ class PodWorkers:
         for sandbox in sandboxes:
             if PodUid(sandbox.uid) not in self._workers and sandbox.uid not in unknown:
                 unknown[sandbox.uid] = _reconstructed(sandbox, [c for c in containers if c.sandbox_id == sandbox.id])
+        # The listing may be older than the end of a worker: only what was unknown twice is an orphan.
+        suspects, self._suspects = self._suspects, set(unknown)
         for uid, pod in unknown.items():
+            if uid not in suspects:
+                continue
             log.info("ending a pod that the API no longer has", pod=podkeys.key_of(pod), uid=uid)
             worker = PodWorker(pod, self._tools())
             worker.vanish()
