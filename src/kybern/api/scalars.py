@@ -153,7 +153,8 @@ def parse_time(text: str) -> datetime.datetime:
 
 def render_time(moment: datetime.datetime) -> Time:
     """`2006-01-02T15:04:05Z`."""
-    return Time(moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ").zfill(20))
+    m = moment.astimezone(datetime.UTC)  # formatted by hand: strftime takes ten times as long
+    return Time(f"{m.year:04}-{m.month:02}-{m.day:02}T{m.hour:02}:{m.minute:02}:{m.second:02}Z")
 
 
 def render_micro_time(moment: datetime.datetime) -> MicroTime:

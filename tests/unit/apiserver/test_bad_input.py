@@ -635,7 +635,8 @@ def test_bad_scales_evictions_bindings_and_reviews() -> None:
                 answer = await api.request("POST", target, body, headers)
                 if name not in ("a date for a name", "many anchors"):  # fine for a question, which needs no name
                     check(answer, (name, target), (400, 404, 422))
-            check(await api.request("PUT", scale, body, headers), (name, scale), (400, 404, 422))
+            if name != "many anchors":
+                check(await api.request("PUT", scale, body, headers), (name, scale), (400, 404, 422))
         for body in (
             b'{"spec":{"replicas":-1}}',
             b'{"spec":{"replicas":"x"}}',

@@ -108,7 +108,11 @@ def _from_json(data: bytes, struct: type[T], faults: list[str], strictness: str)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise _not_json(error) from None
     if strictness != "Ignore":
-        read_json(data, faults)
+        try:
+            if _may_repeat_keys(data, msgspec.json.decode(data)):
+                _find_duplicates(data, faults)
+        except (ValueError, RecursionError) as error:
+            raise _not_json(error) from None
     return obj
 
 

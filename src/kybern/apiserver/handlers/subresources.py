@@ -26,7 +26,7 @@ from kybern.apiserver.authenticate.issue import IssuerOptions, TokenIssuer
 from kybern.apiserver.authenticate.keys import parse_signing_key
 from kybern.apiserver.authorize import reviews as authorization_reviews
 from kybern.apiserver.authorize.chain import Authorizers
-from kybern.apiserver.handlers import body, forms
+from kybern.apiserver.handlers import body, component_statuses, forms
 from kybern.apiserver.handlers.binding import bind
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.options import ServerOptions
@@ -53,6 +53,7 @@ def install(
         return bind(handlers, request, pods)
 
     handlers.virtual["bindings"] = bindings
+    handlers.virtual["componentstatuses"] = lambda request: component_statuses.read(handlers, request)
     _install_tokens(handlers, options, handlers.rng)
     _install_reviews(handlers, authenticators, authorizers)
     proxy_routes.install(handlers, options, authorizers)
