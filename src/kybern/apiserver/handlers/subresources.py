@@ -33,6 +33,7 @@ from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.proxy import routes as proxy_routes
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.request import Answer, Request, Response, User
+from kybern.machinery.status import ApiError
 
 
 def impersonated(request: Request, user: User, authorizers: Authorizers) -> User:
@@ -71,7 +72,7 @@ def _install_tokens(handlers: Handlers, options: ServerOptions, rng: random.Rand
     )
 
     async def token(owner: Handlers, request: Request, served: Served) -> Answer:
-        accepted = negotiate.choose(request.headers.get("accept", ""))
+        accepted = _plain(request)
         asked = body.decode(request, TokenRequest, "authentication.k8s.io/v1", "TokenRequest")
         info = request.info
         account = served.store.entry(info.namespace, info.name).object
@@ -86,6 +87,14 @@ def _install_tokens(handlers: Handlers, options: ServerOptions, rng: random.Rand
     handlers.extensions["serviceaccounts/token"] = token
 
 
+def _plain(request: Request) -> negotiate.Accepted:
+    """The encoding of an answer that has no other shape. Raises ApiError 406 for a Table."""
+    accepted = negotiate.choose(request.headers.get("accept", ""))
+    if accepted.shape:
+        raise ApiError.not_acceptable(negotiate.ACCEPTED)
+    return accepted
+
+
 def _made(obj: Any, accepted: negotiate.Accepted) -> Response:
     return Response(status=201, body=forms.encoded(codec.encode(obj), accepted), content_type=accepted.content_type)
 
@@ -93,7 +102,7 @@ def _made(obj: Any, accepted: negotiate.Accepted) -> Response:
 def _install_reviews(handlers: Handlers, authenticators: Authenticators, authorizers: Authorizers) -> None:
     def review(kind: type[Any], group: str, fill: Any) -> Any:
         def handle(request: Request) -> Answer:
-            accepted = negotiate.choose(request.headers.get("accept", ""))
+            accepted = _plain(request)
             asked = body.decode(request, kind, f"{group}/v1", kind.__name__)
             return _made(fill(request, asked), accepted)
 

@@ -22,3 +22,14 @@ def test_one_component_is_read_by_name_and_another_is_not_found() -> None:
         assert (await api.request("DELETE", "/api/v1/componentstatuses/etcd-0")).status == 405
 
     api_server.run(scenario)
+
+
+def test_reviews_have_no_table_form() -> None:
+    async def scenario(api: Api) -> None:
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        body = {"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}}
+        table = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+        assert (await api.request("POST", path, body, table)).status == 406
+        assert (await api.request("POST", path, body)).status == 201
+
+    api_server.run(scenario)
