@@ -31,7 +31,8 @@ def required(field: str, detail: str = "") -> FieldError:
 
 
 def invalid(field: str, value: Any, detail: str) -> FieldError:
-    return FieldError("FieldValueInvalid", field, f"Invalid value: {_show(value)}: {detail}")
+    shown = f"Invalid value: {_show(value)}"
+    return FieldError("FieldValueInvalid", field, f"{shown}: {detail}" if detail else shown)
 
 
 def forbidden_field(field: str, detail: str) -> FieldError:

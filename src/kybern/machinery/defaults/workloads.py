@@ -127,7 +127,8 @@ def _fill_job(job: Job) -> None:
         spec.parallelism = 1
     if spec.backoffLimit is None:
         spec.backoffLimit = 6 if spec.backoffLimitPerIndex is None else _INT32_MAX
-    spec.completionMode = spec.completionMode or "NonIndexed"
+    if spec.completionMode is None:
+        spec.completionMode = "NonIndexed"
     if spec.suspend is None:
         spec.suspend = False
     if spec.manualSelector is None:

@@ -52,7 +52,8 @@ def _check_sources(spec: PersistentVolumeClaimSpec, path: str, errors: Errors) -
         rules.check_required(source.name, f"{where}.name", errors)
         rules.check_required(source.kind, f"{where}.kind", errors)
         if not source.apiGroup and source.kind != "PersistentVolumeClaim":
-            errors.append(invalid(where, source.kind, ""))
+            message = "must be 'PersistentVolumeClaim' when referencing the default apiGroup"
+            errors.append(invalid(where, source.kind, message))
         if source.apiGroup:
             rules.check_rule(source.apiGroup, f"{where}.apiGroup", names.check_subdomain, errors)
     one, other = spec.dataSource, spec.dataSourceRef

@@ -109,9 +109,9 @@ def _check_common(
     else:
         for message in names.check_label(name):
             errors.append(invalid(f"{path}.name", name, message))
-        if name in taken:
-            errors.append(duplicate(f"{path}.name", name))
-        taken.add(name)
+    if name in taken:
+        errors.append(duplicate(f"{path}.name", name))
+    taken.add(name)
     check_image(container.image, f"{path}.image", errors)
     if container.terminationMessagePolicy not in _MESSAGES:
         policy = container.terminationMessagePolicy or ""
@@ -176,8 +176,7 @@ def _check_restart(container: Container, path: str, errors: Errors) -> None:
         if restart_rules:
             message = "must specify restartPolicy when restart rules are used"
             errors.append(required(f"{path}.restartPolicy", message))
-        return
-    if policy not in _RESTARTS:
+    elif policy not in _RESTARTS:
         errors.append(not_supported(f"{path}.restartPolicy", policy, _RESTARTS))
     for i, rule in enumerate(restart_rules):
         where = f"{path}.restartPolicyRules[{i}]"

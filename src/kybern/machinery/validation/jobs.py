@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zoneinfo
+from collections.abc import Sequence
 from typing import Any
 
 from kybern.api import codec
@@ -59,7 +60,7 @@ def _check_pod_names(job: Job, completions: int, errors: Errors) -> None:
 def _check_generated(job: Job, errors: Errors) -> None:
     """Selector and labels that the strategy made are as it makes them."""
     spec, meta = job.spec, job.metadata
-    if spec.manualSelector or spec.selector is None:
+    if spec.manualSelector or spec.selector is None or _matcher(spec) is None:
         return
     shown = dict(spec.template.metadata.labels)
     path = "spec.template.metadata.labels"
@@ -91,7 +92,7 @@ def _check_spec(spec: JobSpec, path: str, errors: Errors) -> None:
         rules.check_choice(spec.completionMode, f"{path}.completionMode", ("NonIndexed", "Indexed"), errors)
     if spec.completionMode == "Indexed":
         _check_indexed(spec, path, errors)
-    else:
+    elif spec.completionMode in (None, "NonIndexed"):
         if spec.backoffLimitPerIndex is not None:
             message = "requires indexed completion mode"
             errors.append(invalid(f"{path}.backoffLimitPerIndex", spec.backoffLimitPerIndex, message))
@@ -168,7 +169,7 @@ def _check_failure_policy(spec: JobSpec, path: str, errors: Errors) -> None:
     for i, rule in enumerate(policy.rules):
         where = f"{path}[{i}]"
         if not rule.action:
-            errors.append(required(f"{where}.action", f"valid values: {list(_ACTIONS)}"))
+            errors.append(required(f"{where}.action", f"valid values: {_listed(_ACTIONS)}"))
         elif rule.action not in _ACTIONS:
             errors.append(not_supported(f"{where}.action", rule.action, _ACTIONS))
         elif rule.action == "FailIndex" and spec.backoffLimitPerIndex is None:
@@ -178,12 +179,19 @@ def _check_failure_policy(spec: JobSpec, path: str, errors: Errors) -> None:
         for j, pattern in enumerate(rule.onPodConditions):
             at = f"{where}.onPodConditions[{j}]"
             rules.check_rule(pattern.type, f"{at}.type", names.check_qualified, errors)
-            if pattern.status not in ("False", "True", "Unknown"):
+            if not pattern.status:
+                errors.append(required(f"{at}.status", f"valid values: {_listed(('False', 'True', 'Unknown'))}"))
+            elif pattern.status not in ("False", "True", "Unknown"):
                 errors.append(not_supported(f"{at}.status", pattern.status or "", ("False", "True", "Unknown")))
         if rule.onExitCodes is not None and rule.onPodConditions:
             errors.append(_plainly(where, "specifying both OnExitCodes and OnPodConditions is not supported"))
         elif rule.onExitCodes is None and not rule.onPodConditions:
             errors.append(_plainly(where, "specifying one of OnExitCodes and OnPodConditions is required"))
+
+
+def _listed(values: Sequence[str]) -> str:
+    quoted = " ".join(f'"{v}"' for v in values)
+    return f"[{quoted}]"
 
 
 def _plainly(path: str, detail: str) -> FieldError:
@@ -194,7 +202,9 @@ def _plainly(path: str, detail: str) -> FieldError:
 def _check_exit_codes(rule: PodFailurePolicyRule, containers: set[str], path: str, errors: Errors) -> None:
     codes = rule.onExitCodes
     assert codes is not None
-    if codes.operator not in ("In", "NotIn"):
+    if not codes.operator:
+        errors.append(required(f"{path}.operator", f"valid values: {_listed(('In', 'NotIn'))}"))
+    elif codes.operator not in ("In", "NotIn"):
         errors.append(not_supported(f"{path}.operator", codes.operator, ("In", "NotIn")))
     if codes.containerName is not None and codes.containerName not in containers:
         message = "must be one of the container or initContainer names in the pod template"
@@ -233,6 +243,7 @@ def _check_success_policy(spec: JobSpec, path: str, errors: Errors) -> None:
             errors.append(required(where, "at least one of succeededCount or succeededIndexes must be specified"))
         total = None
         if indexes is not None:
+            total = 0
             try:
                 total = count_indexes(indexes, spec.completions or 0)
             except ValueError as error:

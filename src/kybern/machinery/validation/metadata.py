@@ -153,11 +153,9 @@ def check_update(metadata: ObjectMeta, old: ObjectMeta, resource: Resource, erro
 
 
 def check_template(metadata: ObjectMeta, path: str, errors: Errors) -> None:
-    """The metadata of a pod template: labels, annotations, finalizers."""
+    """The metadata of a pod template: labels and annotations; nothing else of it reaches a pod."""
     rules.check_labels(metadata.labels, f"{path}.labels", errors)
     rules.check_annotations(metadata.annotations, f"{path}.annotations", errors)
-    if metadata.finalizers:
-        _check_finalizers(metadata.finalizers, f"{path}.finalizers", errors)
 
 
 __all__ = ["FieldError", "check", "check_shared", "check_template", "check_update", "name_rule"]

@@ -72,7 +72,7 @@ def check(spec: PodSpec, path: str, errors: Errors) -> None:
 
 def check_template(template: PodTemplateSpec, path: str, errors: Errors) -> None:
     meta = template.metadata
-    if meta.labels or meta.annotations or meta.finalizers:
+    if meta.labels or meta.annotations:
         metadata.check_template(meta, path, errors)
     check(template.spec, f"{path}.spec", errors)
     if template.spec.ephemeralContainers:

@@ -43,8 +43,6 @@ def check_selector(selector: LabelSelector | None, path: str, what: str, errors:
 
 def check_labels_match(selector: labels.Selector, template: PodTemplateSpec, path: str, errors: Errors) -> None:
     found = template.metadata.labels
-    if selector.impossible and errors and errors[-1].message.endswith("invalid label selector"):
-        return  # said already
     if not selector.is_empty and not selector.matches(found):
         errors.append(invalid(f"{path}.metadata.labels", dict(found) or None, MISMATCH))
 

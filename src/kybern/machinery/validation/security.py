@@ -57,7 +57,7 @@ def _check_app_armor(profile: AppArmorProfile, path: str, errors: Errors) -> Non
             errors.append(invalid(where, name, "must not be padded with whitespace"))
         elif len(name) > 4095:
             errors.append(too_long(where, 4095))
-    elif name is not None:
+    elif name is not None and profile.type in _PROFILES:
         errors.append(invalid(where, name, "can only be set when AppArmor type is Localhost"))
     if not profile.type:
         errors.append(required(f"{path}.type"))

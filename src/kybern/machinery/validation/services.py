@@ -42,7 +42,7 @@ def _check(service: Service, errors: Errors) -> None:
         errors.append(required("spec.type"))
     elif spec.type not in TYPES:
         errors.append(not_supported("spec.type", spec.type, TYPES))
-    _check_cluster_ips(spec, errors)
+    check_cluster_ips(spec, errors)
     for i, address in enumerate(spec.externalIPs):
         check_usable_ip(address, f"spec.externalIPs[{i}]", errors)
     _check_load_balancer(service, errors)
@@ -59,9 +59,8 @@ def _check_ports(spec: ServiceSpec, headless: bool, errors: Errors) -> None:
         if key in numbered:
             errors.append(duplicate(path, _port_key(port)))
         numbered[key] = i
-        if port.nodePort and spec.type in ("ClusterIP", "ExternalName"):
-            message = f"may not be used when `type` is '{spec.type}'"
-            errors.append(forbidden_field(f"{path}.nodePort", message))
+        if port.nodePort and spec.type == "ClusterIP":
+            errors.append(forbidden_field(f"{path}.nodePort", "may not be used when `type` is 'ClusterIP'"))
 
 
 def _port_key(port: ServicePort) -> Any:
@@ -100,7 +99,8 @@ def _check_affinity(spec: ServiceSpec, errors: Errors) -> None:
             errors.append(invalid(path, seconds, "must be greater than 0 and less than 86400"))
 
 
-def _check_cluster_ips(spec: ServiceSpec, errors: Errors) -> None:
+def check_cluster_ips(spec: ServiceSpec, errors: Errors) -> None:
+    """Addresses and families. Asked by the strategy too: faults here are told before all others."""
     path, addresses = "spec.clusterIPs", spec.clusterIPs
     if spec.type == "ExternalName":
         for field in ("clusterIPs", "ipFamilies", "ipFamilyPolicy"):
@@ -109,15 +109,13 @@ def _check_cluster_ips(spec: ServiceSpec, errors: Errors) -> None:
         return
     if addresses and not spec.clusterIP:
         errors.append(invalid(path, addresses, "must be empty when `clusterIP` is not specified"))
-        return
-    if addresses and addresses[0] != spec.clusterIP:
+    elif addresses and addresses[0] != spec.clusterIP:
         errors.append(invalid(path, addresses, "first value must match `clusterIP`"))
-        return
     if len(addresses) > 2:
         errors.append(invalid(path, addresses, "may only hold up to 2 values"))
         return
     _check_families(spec, errors)
-    if "None" in addresses:
+    if addresses[:1] == ["None"]:
         if len(addresses) > 1:
             errors.append(invalid(path, addresses, "'None' must be the first and only value"))
         elif spec.type != "ClusterIP":

@@ -156,7 +156,7 @@ def check_devices(
         where, name, device_path = f"{path}[{i}]", device.name, device.devicePath
         if not name:
             errors.append(required(f"{where}.name"))
-        if name in taken_names:
+        elif name in taken_names:
             errors.append(invalid(f"{where}.name", name, "must be unique"))
         volume = volumes.get(name)
         if volume is None:

@@ -18,9 +18,9 @@ def _check_deployment(deployment: Deployment, errors: Errors) -> None:
     spec = deployment.spec
     replicas.check_counts(spec, ("replicas",), "spec", errors)
     selector = replicas.check_selector(spec.selector, "spec.selector", "deployment", errors)
-    _note_bad_selector(selector, spec.selector, errors)
-    replicas.check_labels_match(selector, spec.template, "spec.template", errors)
-    replicas.check_template(spec.template, "spec.template", "ReplicaSet", errors)
+    if not _is_bad(selector, spec.selector, errors, "invalid label selector"):
+        replicas.check_labels_match(selector, spec.template, "spec.template", errors)
+        replicas.check_template(spec.template, "spec.template", "ReplicaSet", errors)
     _check_strategy(deployment, errors)
     replicas.check_counts(spec, ("minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"), "spec", errors)
     deadline = spec.progressDeadlineSeconds
@@ -28,9 +28,12 @@ def _check_deployment(deployment: Deployment, errors: Errors) -> None:
         errors.append(invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds"))
 
 
-def _note_bad_selector(selector: labels.Selector, given: Any, errors: Errors) -> None:
-    if selector.impossible and given is not None:
-        errors.append(invalid("spec.selector", codec.to_json(given), "invalid label selector"))
+def _is_bad(selector: labels.Selector, given: Any, errors: Errors, message: str) -> bool:
+    """A selector that is there and cannot be read: what depends on it is not judged."""
+    if not selector.impossible or given is None:
+        return False
+    errors.append(invalid("spec.selector", codec.to_json(given), message))
+    return True
 
 
 def _check_strategy(deployment: Deployment, errors: Errors) -> None:
@@ -85,9 +88,9 @@ def _check_replica_set(replica_set: ReplicaSet, errors: Errors) -> None:
     template = spec.template or PodTemplateSpec()
     # Upstream's words: it shares the check with Deployments.
     selector = replicas.check_selector(spec.selector, "spec.selector", "deployment", errors)
-    _note_bad_selector(selector, spec.selector, errors)
-    replicas.check_labels_match(selector, template, "spec.template", errors)
-    replicas.check_template(template, "spec.template", "ReplicaSet", errors)
+    if not _is_bad(selector, spec.selector, errors, "invalid label selector"):
+        replicas.check_labels_match(selector, template, "spec.template", errors)
+        replicas.check_template(template, "spec.template", "ReplicaSet", errors)
 
 
 def _update_replica_set(replica_set: ReplicaSet, old: ReplicaSet, errors: Errors) -> None:
@@ -157,7 +160,7 @@ def _check_matched(selector: labels.Selector, missing: bool, template: PodTempla
     if missing:
         found = dict(template.metadata.labels) or None
         errors.append(invalid("spec.template.metadata.labels", found, replicas.MISMATCH))
-    else:
+    elif not selector.impossible:
         replicas.check_labels_match(selector, template, "spec.template", errors)
 
 
@@ -191,11 +194,11 @@ def _check_stateful_set(stateful_set: StatefulSet, errors: Errors) -> None:
         replicas.check_counts(spec.ordinals, ("start",), "spec.ordinals", errors)
     rules.check_optional(spec.serviceName, "spec.serviceName", names.check_label, errors)
     selector = replicas.check_selector(spec.selector, "spec.selector", "statefulset", errors)
-    _note_bad_selector(selector, spec.selector, errors)
-    replicas.check_labels_match(selector, spec.template, "spec.template", errors)
     for i, claim in enumerate(spec.volumeClaimTemplates):
         claims.check_spec(claim.spec, f"spec.volumeClaimTemplates[{i}].spec", errors)
-    replicas.check_template(_with_claims(stateful_set), "spec.template", "StatefulSet", errors)
+    if not _is_bad(selector, spec.selector, errors, ""):
+        replicas.check_labels_match(selector, spec.template, "spec.template", errors)
+        replicas.check_template(_with_claims(stateful_set), "spec.template", "StatefulSet", errors)
 
 
 def _with_claims(stateful_set: StatefulSet) -> PodTemplateSpec:

@@ -14,6 +14,7 @@ from kybern.apiserver.registry.strategy import Context, Strategy
 from kybern.apiserver.request import User
 from kybern.machinery import validation
 from kybern.machinery.status import ApiError, FieldError, invalid
+from kybern.machinery.validation import services as service_rules
 
 
 class Services(Strategy):
@@ -52,10 +53,18 @@ class Services(Strategy):
         plan.fill_families(obj)
 
     def validate_create(self, obj: Any) -> list[FieldError]:
-        return validation.validate_create(obj) or self._family_faults(obj.spec)
+        return self._address_faults(obj.spec) or validation.validate_create(obj)
 
     def validate_update(self, obj: Any, old: Any) -> list[FieldError]:
         return validation.validate_update(obj, old) or self._family_faults(obj.spec)
+
+    def _address_faults(self, spec: ServiceSpec) -> list[FieldError]:
+        """What would be wrong with allocating: told alone, before the rest is looked at."""
+        faults: list[FieldError] = []
+        if not plan.needs_cluster_ip(spec):
+            return faults
+        service_rules.check_cluster_ips(spec, faults)
+        return faults or self._family_faults(spec)
 
     def _family_faults(self, spec: ServiceSpec) -> list[FieldError]:
         """Families this cluster does not have."""
