@@ -99,6 +99,14 @@ def matches_scopes(spec: ResourceQuotaSpec, obj: Any) -> bool:
     return all(_matches_scope(r, obj) for r in requirements)
 
 
+def attributes_classes(claim: PersistentVolumeClaim) -> tuple[str, ...]:
+    """All classes of attributes a claim counts for: the one it wants, has, and is on its way to; ("",) for none."""
+    status = claim.status
+    target = status.modifyVolumeStatus.targetVolumeAttributesClassName if status.modifyVolumeStatus else None
+    names = (claim.spec.volumeAttributesClassName, status.currentVolumeAttributesClassName, target)
+    return tuple(dict.fromkeys(name for name in names if name)) or ("",)
+
+
 def is_relevant(quota: ResourceQuota, names: Iterable[str]) -> bool:
     """Whether the quota limits any of these names."""
     hard = quota.status.hard
@@ -200,7 +208,8 @@ def _split_compute(name: str) -> tuple[str, str]:
 
 def _matches_scope(r: ScopedResourceSelectorRequirement, obj: Any) -> bool:
     if r.scopeName == "VolumeAttributesClass":
-        return isinstance(obj, PersistentVolumeClaim) and _matches_value(r, obj.spec.volumeAttributesClassName or "")
+        names = attributes_classes(obj) if isinstance(obj, PersistentVolumeClaim) else ()
+        return any(_matches_value(r, name) for name in names)
     if not isinstance(obj, Pod) or r.scopeName not in _POD_SCOPES:
         return False
     match r.scopeName:

@@ -4,12 +4,17 @@ from kybern.api.apps_v1 import ReplicaSet
 from kybern.api.core_v1 import (
     ConfigMap,
     Container,
+    PersistentVolumeClaim,
+    PersistentVolumeClaimSpec,
+    PersistentVolumeClaimStatus,
     Pod,
     PodSpec,
     PodStatus,
     ResourceQuota,
     ResourceQuotaSpec,
     ResourceRequirements,
+    ScopedResourceSelectorRequirement,
+    ScopeSelector,
     Service,
     ServicePort,
     ServiceSpec,
@@ -125,6 +130,53 @@ def test_what_was_reserved_in_vain_is_freed_without_waiting_for_the_full_resync(
         return soon, used(plane)
 
     assert run(quota(pods="9"), scenario) == ({"pods": "7"}, {"pods": "0"})
+
+
+def test_a_claim_on_its_way_to_another_class_counts_for_both():
+    def scoped(name, wanted):
+        selector = ScopeSelector(
+            matchExpressions=[
+                ScopedResourceSelectorRequirement(scopeName="VolumeAttributesClass", operator="In", values=[wanted])
+            ]
+        )
+        hard = {"persistentvolumeclaims": Quantity("2")}
+        return ResourceQuota(
+            metadata=ObjectMeta(name=name, namespace="default"),
+            spec=ResourceQuotaSpec(hard=hard, scopeSelector=selector),
+        )
+
+    async def scenario(plane):
+        def counts():
+            found = {
+                q.metadata.name: q.status.used.get("persistentvolumeclaims") for q in plane.api.list(ResourceQuota)
+            }
+            return found["q"], found["silver"]
+
+        def want(found):
+            found.spec.volumeAttributesClassName = "silver"
+
+        def have(found):
+            found.status.currentVolumeAttributesClassName = "silver"
+
+        await plane.client.create(scoped("silver", "silver"))
+        seen = []
+        for change in (lambda found: None, want, have):
+            plane.api.edit(PersistentVolumeClaim, "default", "c", change)
+            await plane.clock.sleep(1)
+            seen.append(counts())
+        return seen
+
+    def prepare(api):
+        api.put(
+            PersistentVolumeClaim(
+                metadata=ObjectMeta(name="c", namespace="default"),
+                spec=PersistentVolumeClaimSpec(volumeAttributesClassName="gold"),
+                status=PersistentVolumeClaimStatus(currentVolumeAttributesClassName="gold"),
+            )
+        )
+
+    found = run(scoped("q", "gold"), scenario, prepare=prepare)
+    assert found == [("1", "0"), ("1", "1"), ("0", "1")]
 
 
 def test_a_new_limit_is_in_force_at_once():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kybern.api.core_v1 import Pod, ResourceQuota, ResourceQuotaStatus
+from kybern.api.core_v1 import PersistentVolumeClaim, Pod, ResourceQuota, ResourceQuotaStatus
 from kybern.api.scalars import Quantity
 from kybern.machinery import usage
 
@@ -79,4 +79,6 @@ def _has_moved(old: Any, new: Any) -> bool:
     """From the scope of one quota to that of another: only these fields of scopes can change."""
     if isinstance(new, Pod):
         return (old.spec.activeDeadlineSeconds is None) != (new.spec.activeDeadlineSeconds is None)
-    return getattr(old.spec, "volumeAttributesClassName", None) != getattr(new.spec, "volumeAttributesClassName", None)
+    if isinstance(new, PersistentVolumeClaim):
+        return usage.attributes_classes(old) != usage.attributes_classes(new)
+    return False
