@@ -510,10 +510,11 @@ def _pause_of(head: http.Head) -> float | None:
 def _parse_error(code: int, body: bytes, headers: Mapping[str, str]) -> ApiError:
     """The Status in an answer; one made of its code where a proxy or a broken server sent something else."""
     try:
-        status, _ = codec.decode_pruned(meta_v1.Status, body)
-        if status.kind == "Status" and status.status != "Success":
-            status.code = status.code or code
-            return ApiError(status)
+        if _is_status(body):
+            status, _ = codec.decode_pruned(meta_v1.Status, body)
+            if status.status != "Success":
+                status.code = status.code or code
+                return ApiError(status)
     except msgspec.DecodeError:
         pass
     text = body[:256].decode(errors="replace").strip()
