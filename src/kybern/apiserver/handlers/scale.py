@@ -76,12 +76,16 @@ def _scaled(current: Entry, wanted: Scale) -> Any:
     return obj
 
 
+def _check_name(wanted: Scale, name: str) -> None:
+    if wanted.metadata.name and wanted.metadata.name != name:
+        raise ApiError.bad_request(
+            f"the name of the object ({wanted.metadata.name}) does not match the name on the URL ({name})"
+        )
+
+
 def _replace(request: Request) -> Any:
     wanted = body.decode(request, Scale, "autoscaling/v1", "Scale")
-    if wanted.metadata.name and wanted.metadata.name != request.info.name:
-        raise ApiError.bad_request(
-            f"the name of the object ({wanted.metadata.name}) does not match the name on the URL ({request.info.name})"
-        )
+    _check_name(wanted, request.info.name)
     return lambda current: _scaled(current, wanted)
 
 
@@ -97,6 +101,7 @@ def _patch(request: Request) -> Any:
             wanted, _ = codec.from_json(Scale, patched)
         except (msgspec.ValidationError, ValueError) as error:
             raise ApiError.bad_request(f"the patched Scale is not valid: {error}") from None
+        _check_name(wanted, current.name)
         if query.check_version(wanted.metadata.resourceVersion) in ("0", str(current.revision)):
             wanted.metadata.resourceVersion = ""
         return _scaled(current, wanted)
