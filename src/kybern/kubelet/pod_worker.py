@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import assert_never
 
 import structlog
@@ -25,25 +23,27 @@ from kybern.api.core_v1 import Pod, PodStatus
 from kybern.client.rest import RestClient
 from kybern.kubelet import objects, podkeys, waiting
 from kybern.kubelet.admission import Room, admit
-from kybern.kubelet.cri import contract, labels
-from kybern.kubelet.cri.contract import ContainerId, CriError
-from kybern.kubelet.failures import Reason, Rejected, StartFailed, VolumeFailed
+from kybern.kubelet.cri import contract
+from kybern.kubelet.cri.contract import CriError
+from kybern.kubelet.failures import Rejected
 from kybern.kubelet.podkeys import PodUid
 from kybern.kubelet.probes.worker import PodProber
 from kybern.kubelet.status import generate
-from kybern.kubelet.status.containers import View, Waiting
+from kybern.kubelet.status.containers import View
 from kybern.kubelet.status.generate import OWN_CONDITIONS, Context, Verdict
 from kybern.kubelet.status.sender import StatusSender
-from kybern.kubelet.sync import backoff, logs, mounts, plan
-from kybern.kubelet.sync.apply import Applier, PodWork, SandboxFailed
-from kybern.kubelet.sync.facts import ContainerFact, Inspector, PodFacts
+from kybern.kubelet.sync import backoff, plan, remains
+from kybern.kubelet.sync.apply import Applier, PodWork
+from kybern.kubelet.sync.facts import Inspector, PodFacts
 from kybern.kubelet.sync.grant import Grant
+from kybern.kubelet.sync.refresh import ContentRefresh
+from kybern.kubelet.sync.remains import LastWords
+from kybern.kubelet.sync.runner import OrderRunner
 from kybern.kubelet.volumes.tokens import TokenSource
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError
 
 SECOND = 10**9
-LONGEST_RETRY = 10.0  # seconds between attempts to start what keeps failing
 RESYNC = 60.0  # a turn at least this often
 VANISHED_GRACE = 1  # seconds for a pod that is gone from the API already
 
@@ -75,24 +75,6 @@ class Tools:
     limits: backoff.Limits = backoff.DEFAULT
 
 
-@dataclass(slots=True)
-class _Trouble:
-    """What could not be started, by container name ("" is the sandbox)."""
-
-    shown: dict[str, Waiting] = field(default_factory=dict)
-    retry_at: dict[str, int] = field(default_factory=dict)
-    tries: dict[str, int] = field(default_factory=dict)
-
-    def clear(self, name: str) -> None:
-        self.shown.pop(name, None)
-        self.retry_at.pop(name, None)
-        self.tries.pop(name, None)
-
-    def retry_now(self) -> None:
-        self.retry_at.clear()
-        self.tries.clear()
-
-
 class PodWorker:
     """See the module's docstring."""
 
@@ -105,13 +87,12 @@ class PodWorker:
         self.is_admitted = False
         self._tools = tools
         self._wake = asyncio.Event()
-        self._work = PodWork()
-        self._trouble = _Trouble()
-        self._backoffs: dict[str, backoff.Entry] = {}
-        self._crashing: dict[str, Waiting] = {}
-        self._told_crash: set[ContainerId] = set()
-        self._words: dict[ContainerId, str] = _known_words(pod)
-        self._facts = PodFacts()
+        applier, clock = tools.applier, tools.clock
+        work = self._work = PodWork()
+        self._grant = Grant(applier.volumes.directory(self.uid) / "resources.json")
+        self._runner = OrderRunner(applier, work, self._grant, clock, tools.rng, tools.limits)
+        self._refresh = ContentRefresh(self.uid, applier, work, tools.tokens, clock)
+        self._words = LastWords(pod, applier)
         self._applying: asyncio.Task[None] | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._prober: PodProber | None = None
@@ -121,11 +102,7 @@ class PodWorker:
         self._was_rejected = False
         self._is_cleaned = False
         self._asked_deletion = False
-        self._content_is_stale = False
-        self._refreshing = False
-        self._refresh_at = 0  # ns
         self._start_time = pod.status.startTime
-        self._grant = Grant(tools.applier.volumes.directory(self.uid) / "resources.json")
 
     # What happens to the pod. Synchronous: it is noted, and the loop wakes.
 
@@ -133,8 +110,8 @@ class PodWorker:
         """The source told of a newer version."""
         old, self.pod = self.pod, pod
         if _is_news(old, pod):
-            self._trouble.retry_now()
-            self._content_is_stale = True
+            self._runner.retry_now()
+            self._refresh.note_change()
         self._wake.set()
 
     def vanish(self) -> None:
@@ -148,8 +125,8 @@ class PodWorker:
 
     def refresh(self) -> None:
         """A ConfigMap or Secret the pod uses has changed."""
-        self._trouble.retry_now()
-        self._content_is_stale = True
+        self._runner.retry_now()
+        self._refresh.note_change()
         self._wake.set()
 
     def end(self, verdict: Verdict) -> None:
@@ -208,8 +185,8 @@ class PodWorker:
     async def _turn(self) -> float:
         """Seconds until the next turn is due anyway."""
         tools = self._tools
-        facts = self._facts = await tools.inspector.inspect(self.uid)
-        await self._collect_last_words(facts)
+        facts = await tools.inspector.inspect(self.uid)
+        await self._words.collect(self.pod, facts)
         pod = self._base()
         if self.stage is Stage.SYNCING and not self.is_admitted:
             self._admit(pod, facts)
@@ -222,11 +199,11 @@ class PodWorker:
         if self.stage is Stage.SYNCING or self.stage is Stage.TERMINATING:
             assert self._prober is not None
             self._prober.observe(pod, facts, self._ip(pod, facts))
-        chosen = self._plan(pod, facts) if self.stage is Stage.SYNCING else plan.Plan()
+        assert self._prober is not None
+        chosen = self._runner.plan_next(pod, facts, self._prober) if self.stage is Stage.SYNCING else plan.Plan()
         self._report(pod, facts)
         match self.stage:
             case Stage.SYNCING:
-                self._refresh_content(pod, facts)
                 return self._sync(pod, facts, chosen)
             case Stage.TERMINATING:
                 return self._terminate(pod, facts)
@@ -333,8 +310,8 @@ class PodWorker:
             runtime=self._tools.runtime,
             started=self._prober.started(facts, pod),
             ready=self._prober.ready(facts, pod),
-            waiting={**self._trouble.shown, **self._crashing},
-            messages=self._words,
+            waiting=self._runner.waiting(),
+            messages=self._words.by_id,
             resources={fact.name: self._grant.applied(fact) for fact in facts.running},
             is_over=is_over,
         )
@@ -348,53 +325,7 @@ class PodWorker:
             resize=self._grant.conditions(pod, facts) if self.stage is Stage.SYNCING else (),
         )
 
-    async def _collect_last_words(self, facts: PodFacts) -> None:
-        for fact in facts.containers:
-            if fact.is_exited and fact.id not in self._words:
-                self._words[fact.id] = await asyncio.to_thread(self._read_words, fact)
-
-    def _read_words(self, fact: ContainerFact) -> str:
-        applier = self._tools.applier
-        place = mounts.Place(applier.volumes.directory(self.uid))
-        policy = fact.status.annotations.get(labels.TERMINATION_POLICY, "File")
-        log_file: Path | None = None
-        if policy == "FallbackToLogsOnError" and fact.status.exit_code != 0:
-            directory = logs.pod_directory(applier.settings.log_root, self.pod)
-            log_file = directory / logs.relative_path(fact.name, fact.status.attempt)
-        return logs.read_last_words(place.last_words(fact.name, fact.status.attempt), log_file)
-
     # While it should run.
-
-    def _plan(self, pod: Pod, facts: PodFacts) -> plan.Plan:
-        assert self._prober is not None
-        now = self._now()
-        signals = plan.Signals(
-            now=now,
-            unhealthy=self._prober.unhealthy(pod),
-            started=self._prober.started(facts, pod),
-            backoffs=self._backoffs,
-            retry_at=self._trouble.retry_at,
-            restart_limits=self._tools.limits,
-            applied=self._grant.applied_to(facts),
-        )
-        chosen = plan.plan_sync(pod, facts, signals)
-        self._crashing = {
-            name: Waiting(
-                Reason.CRASH_LOOP.value,
-                f"back-off {_duration(delay)} restarting failed container={name} pod={podkeys.format_pod(pod)}",
-            )
-            for name, delay in chosen.crashing.items()
-        }
-        for name in chosen.crashing:
-            latest = facts.latest.get(name)
-            if latest is not None and latest.id not in self._told_crash:
-                self._told_crash.add(latest.id)
-                self._tools.applier.recorder.event(
-                    pod, "Warning", "BackOff",
-                    f"Back-off restarting failed container {name} in pod {podkeys.format_pod(pod)}",
-                    field_path=podkeys.field_path(pod, name),
-                )  # fmt: skip
-        return chosen
 
     def _sync(self, pod: Pod, facts: PodFacts, chosen: plan.Plan) -> float:
         if self._applying is None and chosen.orders:
@@ -402,143 +333,30 @@ class PodWorker:
             self._applying = self._tasks.create_task(
                 self._apply(pod, facts, chosen.orders), name=f"apply:{podkeys.key_of(pod)}"
             )
+        if self._refresh.is_due(facts):
+            assert self._tasks is not None
+            self._tasks.create_task(self._bring_up_to_date(pod, facts), name=f"refresh:{podkeys.key_of(pod)}")
         waits = [RESYNC + self._tools.rng.random() * 10]
         if self._applying is None and chosen.wake_at is not None:
-            waits.append(max(0.0, (chosen.wake_at - self._now()) / SECOND) + 0.01)
+            waits.append(max(0.0, (chosen.wake_at - self._runner.now()) / SECOND) + 0.01)
         deadline = self._deadline_in(pod)
         if deadline is not None:
             waits.append(max(0.0, deadline) + 0.01)
-        renewal = self._tools.tokens.renew_in(self.uid)
-        if renewal is not None:
-            waits.append(max(1.0, renewal))
-        if self._content_is_stale and not self._refreshing:
-            waits.append(max(0.1, (self._refresh_at - self._now()) / SECOND))
+        refresh = self._refresh.due_in()
+        if refresh is not None:
+            waits.append(refresh)
         return min(waits)
 
-    def _refresh_content(self, pod: Pod, facts: PodFacts) -> None:
-        """Files that show the API follow it, also for a pod that was there before this kubelet."""
-        renewal = self._tools.tokens.renew_in(self.uid)
-        is_due = self._content_is_stale or (renewal is not None and renewal <= 0) or self._work.volumes is None
-        if self._refreshing or not is_due or not facts.running or self._now() < self._refresh_at:
-            return
-        self._content_is_stale = False
-        self._refreshing = True
-        assert self._tasks is not None
-        self._tasks.create_task(self._refresh(pod, facts), name=f"refresh:{podkeys.key_of(pod)}")
-
-    async def _refresh(self, pod: Pod, facts: PodFacts) -> None:
-        """Supervised: tried again after a pause."""
-        applier = self._tools.applier
-        if facts.ready_sandbox is not None and not self._work.pod_ips:
-            on_host = pod.spec.hostNetwork
-            self._work.pod_ips = self._tools.node_ips if on_host else facts.ready_sandbox.ips
-        try:
-            if self._work.volumes is None:
-                await applier.prepare_volumes(pod, self._work)
-            else:
-                await applier.references.wait_known(objects.references_of(pod))
-                await applier.volumes.set_up(pod, self._work.pod_ips, only_live=True)
-        except VolumeFailed as error:
-            message = f'MountVolume.SetUp failed for volume "{error.volume}" : {error.message}'
-            applier.recorder.event(pod, "Warning", "FailedMount", message)
-            self._refresh_at = self._now() + int(LONGEST_RETRY * SECOND)
-            self._content_is_stale = True
-        except (SandboxFailed, objects.NotSynced, OSError):
-            self._refresh_at = self._now() + int(LONGEST_RETRY * SECOND)
-            self._content_is_stale = True
-        finally:
-            self._refreshing = False
-            self._wake.set()
-
     async def _apply(self, pod: Pod, facts: PodFacts, orders: Sequence[plan.Order]) -> None:
-        """Supervised: whatever goes wrong is tried again after a pause."""
         try:
-            for order in orders:
-                await self._one(pod, facts, order)
-        except SandboxFailed as error:
-            self._note("", Waiting("ContainerCreating", str(error)), show=False)
-        except CriError as error:
-            log.warning("an order failed", pod=podkeys.key_of(pod), error=str(error))
-            self._note("", Waiting("ContainerCreating", str(error)), show=False)
-        except Exception:
-            log.exception("orders of a pod failed", pod=podkeys.key_of(pod))
-            self._note("", Waiting("ContainerCreating"), show=False)
+            await self._runner.run(pod, facts, orders)
         finally:
             self._applying = None
             self._wake.set()
 
-    async def _one(self, pod: Pod, facts: PodFacts, order: plan.Order) -> None:
-        applier, work = self._tools.applier, self._work
-        match order:
-            case plan.CreateSandbox(attempt):
-                await applier.create_sandbox(pod, work, attempt)
-                self._trouble.clear("")
-            case plan.StopSandbox(sandbox):
-                await applier.cri.stop_sandbox(sandbox)
-            case plan.RemoveSandbox(sandbox):
-                await applier.cri.remove_sandbox(sandbox)
-            case plan.KillContainer(container, _, why, grace):
-                fact = next((f for f in facts.containers if f.id == container), None)
-                if fact is not None:
-                    await applier.kill_container(pod, work, fact, why, grace)
-            case plan.RemoveContainer(container, _):
-                fact = next((f for f in facts.containers if f.id == container), None)
-                if fact is not None:
-                    await applier.remove_container(fact, pod)
-            case plan.StartContainer():
-                await self._start(pod, facts, order)
-            case plan.ResizePod(grow):
-                await (applier.cgroups.grow(pod) if grow else applier.cgroups.ensure(pod))
-            case plan.ResizeContainer(container, name):
-                fact = next((f for f in facts.containers if f.id == container), None)
-                if fact is not None:
-                    await self._resize_one(pod, fact, name)
-            case _:
-                assert_never(order)
-
-    async def _start(self, pod: Pod, facts: PodFacts, order: plan.StartContainer) -> None:
-        sandbox = plan.current_sandbox(pod, facts)
-        if sandbox is None:
-            return  # it went away; the next turn sees that
-        try:
-            await self._tools.applier.start_container(pod, self._work, facts, sandbox, order)
-        except StartFailed as error:
-            self._note(order.name, Waiting(error.reason.value, error.message))
-            if error.reason is Reason.IMAGE_BACK_OFF:
-                found = podkeys.find_container(pod, order.name)
-                delay = self._tools.applier.images.retry_delay(pod, found[1]) if found else LONGEST_RETRY
-                self._trouble.retry_at[order.name] = self._now() + int((delay + 0.05) * SECOND)
-        except SandboxFailed as error:
-            self._note(order.name, Waiting(Reason.CONFIG.value, str(error)))
-        else:
-            self._trouble.clear(order.name)
-        finally:
-            # Not before: until there is a new instance, the old one would seem to be waiting out its back-off.
-            if order.finished_at:
-                self._backoffs[order.name] = backoff.after_restart(
-                    self._backoffs.get(order.name), order.finished_at, self._now(), self._tools.limits
-                )
-
-    async def _resize_one(self, pod: Pod, fact: ContainerFact, name: str) -> None:
-        try:
-            await self._tools.applier.resize_container(pod, fact)
-        except CriError as error:
-            self._grant.problem = error.message
-            self._note(name, Waiting(""), show=False)
-            return
-        await self._grant.note_applied(fact.id, pod, name)
-        self._trouble.clear(name)
-
-    def _note(self, name: str, problem: Waiting, *, show: bool = True) -> None:
-        tries = self._trouble.tries.get(name, 0)
-        self._trouble.tries[name] = tries + 1
-        delay = min(LONGEST_RETRY, 0.5 * 2**tries) * (1 + self._tools.rng.random() * 0.2)
-        self._trouble.retry_at[name] = self._now() + int(delay * SECOND)
-        if show:
-            self._trouble.shown[name] = problem
-
-    def _now(self) -> int:
-        return int(self._tools.clock.now().timestamp() * SECOND)
+    async def _bring_up_to_date(self, pod: Pod, facts: PodFacts) -> None:
+        await self._refresh.run(pod, facts, self._tools.node_ips)
+        self._wake.set()
 
     # While it ends.
 
@@ -581,15 +399,14 @@ class PodWorker:
         applier = self._tools.applier
         if not self._is_cleaned:
             try:
-                await applier.volumes.tear_down(self.uid)
-                await applier.cgroups.remove(self.uid)
+                await remains.clean_up(applier, self.uid)
             except OSError as error:
                 log.warning("could not clean up after a pod", pod=podkeys.key_of(pod), error=str(error))
                 return 1.0
             self._is_cleaned = True
             applier.references.release(self.uid)
         if self._has_vanished:
-            await self._remove_remains(pod, facts)
+            await remains.remove(applier, pod, facts)
             self.stage = Stage.GONE
             return 0.0
         if pod.metadata.deletionTimestamp and not self._asked_deletion and not podkeys.is_static(pod):
@@ -611,19 +428,6 @@ class PodWorker:
         self._asked_deletion = True
         return RESYNC
 
-    async def _remove_remains(self, pod: Pod, facts: PodFacts) -> None:
-        applier = self._tools.applier
-        for sandbox in facts.sandboxes:
-            await applier.cri.remove_sandbox(sandbox.sandbox.id)
-        for fact in facts.containers:
-            await applier.cri.remove_container(fact.id)
-            await asyncio.to_thread(logs.remove_links, applier.settings.log_links, fact.id)
-        await asyncio.to_thread(_remove_tree, logs.pod_directory(applier.settings.log_root, pod))
-
-
-def _remove_tree(path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
-
 
 def _has_live_parts(facts: PodFacts) -> bool:
     return bool(facts.running) or any(s.sandbox.state is contract.SandboxState.READY for s in facts.sandboxes)
@@ -637,20 +441,3 @@ def _is_news(old: Pod, new: Pod) -> bool:
         or old.metadata.annotations != new.metadata.annotations
         or old.spec != new.spec
     )
-
-
-def _known_words(pod: Pod) -> dict[ContainerId, str]:
-    """Termination messages in the API: the files may be gone since."""
-    found: dict[ContainerId, str] = {}
-    status = pod.status
-    for shown in [*status.containerStatuses, *status.initContainerStatuses, *status.ephemeralContainerStatuses]:
-        for ended in (shown.state.terminated, shown.lastState.terminated):
-            if ended is not None and ended.containerID and ended.message:
-                found[ContainerId(ended.containerID.partition("://")[2])] = ended.message
-    return found
-
-
-def _duration(seconds: float) -> str:
-    """As Go prints it: 10s, 1m20s, 5m0s."""
-    whole = round(seconds)
-    return f"{whole // 60}m{whole % 60}s" if whole >= 60 else f"{whole}s"
