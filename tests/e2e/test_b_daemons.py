@@ -52,6 +52,18 @@ def test_down_then_up_keeps_state_and_pods(kubectl: Kubectl) -> None:
     assert containers(kubectl) == before
 
 
+def test_up_recovers_from_a_killed_supervisor(kubectl: Kubectl) -> None:
+    cluster = settings.require(settings.DATA_DIRECTORY)
+    before = containers(kubectl)
+    pid = supervision.running_pid(cluster)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: supervision.running_pid(cluster) is None)
+    assert kubectl.run("get", "nodes").returncode == 0  # the components go on without it
+    kybern("up")
+    assert containers(kubectl) == before
+
+
 def test_doctor_finds_nothing_to_complain_of(kubectl: Kubectl) -> None:
     assert "FAIL" not in kybern("doctor").stdout
 

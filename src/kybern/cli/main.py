@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import sys
 
 import click
 
 from kybern.cli import component
+
+# structlog takes rich along where it is installed (by a development tool, say): 10 MiB a process, and none of our
+# output needs it.
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
 
 _COMMANDS = {
     "up": ("kybern.cli.up", "up", "Start a cluster on this machine (or bring it back)."),

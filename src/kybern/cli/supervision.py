@@ -46,14 +46,31 @@ def is_alive(pid: int) -> bool:
 
 
 def stop(settings: Settings, seconds: float = 60.0) -> bool:
-    """Stop the supervisor and with it all components; False where it did not run. Raises TimeoutError."""
+    """Stop the supervisor and with it all components; False where nothing ran. Raises TimeoutError."""
     pid = running_pid(settings)
     if pid is None:
-        return False
+        return stop_orphans(settings, seconds)
+    _end("supervisor", pid, seconds)
+    return True
+
+
+def stop_orphans(settings: Settings, seconds: float = 60.0) -> bool:
+    """Stop components whose supervisor was killed; False where there are none. Raises TimeoutError."""
+    words = {"containerd": "containerd"}
+    found = [
+        (name, pid)
+        for name, pid in children(settings).items()
+        if is_ours(pid, words.get(name, "kybern.cli.main")) and is_alive(pid)
+    ]
+    for name, pid in reversed(found):
+        _end(name, pid, seconds)
+    return bool(found)
+
+
+def _end(name: str, pid: int, seconds: float) -> None:
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + seconds
     while is_alive(pid):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"the supervisor (pid {pid}) did not stop within {seconds:.0f} s")
+            raise TimeoutError(f"the {name} (pid {pid}) did not stop within {seconds:.0f} s")
         time.sleep(0.05)
-    return True

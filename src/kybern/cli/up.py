@@ -73,6 +73,8 @@ def start(cluster: Settings, progress: Progress) -> None:
     if supervision.running_pid(cluster) is not None:
         progress.say("the cluster is running")
         return
+    if supervision.stop_orphans(cluster):
+        progress.say("components without a supervisor are stopped")
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     clock = RealClock()
     shape = pki.Cluster(
