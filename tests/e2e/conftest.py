@@ -41,7 +41,8 @@ def logs() -> str:
 class Kubectl:
     """The real kubectl on the cluster."""
 
-    environment = {**os.environ, "KUBECONFIG": KUBECONFIG}
+    def __init__(self, **environment: str) -> None:
+        self.environment = {**os.environ, "KUBECONFIG": KUBECONFIG, **environment}
 
     def __call__(self, *arguments: str, stdin: str | None = None, check: bool = True, timeout: float = 90) -> str:
         done = self.run(*arguments, stdin=stdin, timeout=timeout)

@@ -154,6 +154,50 @@ def test_port_forward_carries_requests(kubectl: Kubectl) -> None:
         process.wait()
 
 
+SPDY = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false", "KUBECTL_PORT_FORWARD_WEBSOCKETS": "false"}
+
+
+def test_older_clients_exec_and_forward_over_spdy(
+    shell: str,
+) -> None:
+    kubectl = Kubectl(**SPDY)
+    assert kubectl("exec", "-i", shell, "--", "cat", stdin="through\n") == "through\n"
+    assert kubectl.run("exec", shell, "--", "sh", "-c", "exit 7").returncode == 7
+    process = kubectl.start("port-forward", "deployment/demo", ":8080", stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        port = re.search(r":(\d+) ->", process.stdout.readline())
+        assert port is not None
+        with urllib.request.urlopen(f"http://127.0.0.1:{port.group(1)}/healthz", timeout=10) as answer:
+            assert answer.read() == b"ok\n"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_attach_joins_a_running_container(kubectl: Kubectl, namespace: str) -> None:
+    kubectl("apply", "-n", namespace, "-f", "-", stdin=pod("ticker", "while true; do echo tick; sleep 0.2; done"))
+    kubectl("wait", "--for=condition=Ready", "pod/ticker", "-n", namespace, "--timeout=60s")
+    process = kubectl.start("attach", "ticker", "-n", namespace, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "tick\n"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_static_pod_runs_and_is_mirrored_until_its_file_goes(kubectl: Kubectl) -> None:
+    file = Path("/var/lib/kybern/static-pods/still.yaml")
+    file.write_text(pod("still", "while true; do sleep 1; done"))
+    try:
+        name = "still-" + kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
+        eventually(lambda: kubectl.run("get", "pod", name).returncode == 0)
+        kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+    finally:
+        file.unlink()
+    eventually(lambda: kubectl.run("get", "pod", name).returncode != 0)
+
+
 def test_cp_copies_both_ways(kubectl: Kubectl, shell: str, tmp_path: Path) -> None:
     content = os.urandom(300_000)
     (tmp_path / "there").write_bytes(content)
