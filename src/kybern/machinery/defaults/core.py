@@ -107,7 +107,7 @@ def _fill_volume(volume: PersistentVolume) -> None:
     spec.persistentVolumeReclaimPolicy = spec.persistentVolumeReclaimPolicy or "Retain"
     spec.volumeMode = spec.volumeMode or "Filesystem"
     amounts.round_up(spec.capacity)
-    volumes.fill_source(spec)
+    volumes.fill_sources(spec)
 
 
 def _fill_namespace(namespace: Namespace) -> None:

@@ -47,7 +47,7 @@ def fill_pod(pod: Pod) -> None:
     if spec.hostNetwork:
         _fill_host_ports(spec)
     if spec.resources is not None:
-        _fill_pod_requests(spec)
+        _fill_pod_resources(spec)
 
 
 def fill_template(template: PodTemplateSpec) -> None:
@@ -163,10 +163,17 @@ def _is_pod_level(name: str) -> bool:
     return name in _POD_LEVEL or name.startswith("hugepages-")
 
 
-def _fill_pod_requests(spec: PodSpec) -> None:
-    """Pod-level requests where there are pod-level limits: what the containers request, else the limit."""
+def _fill_pod_resources(spec: PodSpec) -> None:
+    """Once a pod asks for anything as a whole: the huge pages of its containers are its limits; and where it has
+    limits, its requests are what the containers request, else the limits.
+    """
     resources = spec.resources
     assert resources is not None
+    if resources.limits or resources.requests:
+        for name, amount in _container_amounts(spec, "limits").items():
+            known = name in resources.limits or name in resources.requests
+            if name.startswith("hugepages-") and not known:
+                resources.limits[name] = amount
     if not resources.limits:
         return
     for name, amount in container_requests(spec).items():
@@ -181,38 +188,49 @@ def container_requests(spec: PodSpec) -> dict[str, Quantity]:
     """What the containers of a pod request together: the sum of those that run side by side, or the largest moment of
     start-up if that is more. Sidecars (init containers that restart) run from their turn on.
     """
+    return _container_amounts(spec, "requests")
+
+
+def container_limits(spec: PodSpec) -> dict[str, Quantity]:
+    return _container_amounts(spec, "limits")
+
+
+def _container_amounts(spec: PodSpec, field: str) -> dict[str, Quantity]:
     sidecars: dict[str, Quantity] = {}
     moments: list[dict[str, Quantity]] = []
     for container in spec.initContainers:
-        requests = container.resources.requests
+        amounts = getattr(container.resources, field)
         if container.restartPolicy == "Always":
-            sidecars = quantity.add_maps((sidecars, requests))
+            sidecars = quantity.add_maps((sidecars, amounts))
             moments.append(sidecars)
         else:
-            moments.append(quantity.add_maps((sidecars, requests)))
-    running = quantity.add_maps((sidecars, *(c.resources.requests for c in spec.containers)))
+            moments.append(quantity.add_maps((sidecars, amounts)))
+    running = quantity.add_maps((sidecars, *(getattr(c.resources, field) for c in spec.containers)))
     return quantity.max_maps((running, *moments))
 
 
+_MODES = frozenset({"secret", "configMap", "projected", "downwardAPI"})
+_SOURCES = (*_MODES, "ephemeral", "image", "emptyDir")
+
+
 def _fill_volume(volume: Volume) -> None:
-    if volume.secret is not None:
-        _fill_mode(volume.secret)
-    elif volume.configMap is not None:
-        _fill_mode(volume.configMap)
-    elif volume.projected is not None:
-        _fill_mode(volume.projected)
+    """Every source, although validation will take only one."""
+    sources = [name for name in _SOURCES if getattr(volume, name) is not None]
+    if not sources and not volumes.fill_sources(volume):
+        volume.emptyDir = EmptyDirVolumeSource()
+    for name in sources:
+        if name in _MODES:
+            _fill_mode(getattr(volume, name))
+    if volume.projected is not None:
         for source in volume.projected.sources:
             _fill_projection(source)
-    elif volume.downwardAPI is not None:
-        _fill_mode(volume.downwardAPI)
+    if volume.downwardAPI is not None:
         _fill_downward(volume.downwardAPI.items)
-    elif volume.ephemeral is not None:
+    if volume.ephemeral is not None:
         _fill_ephemeral(volume)
-    elif volume.image is not None:
+    if volume.image is not None:
         image = volume.image
         image.pullPolicy = image.pullPolicy or images.default_pull_policy(image.reference or "")
-    elif volume.emptyDir is None and not volumes.fill_source(volume):
-        volume.emptyDir = EmptyDirVolumeSource()
 
 
 def _fill_mode(source: Any) -> None:

@@ -12,14 +12,15 @@ _SOURCES = (
 )  # fmt: skip
 
 
-def fill_source(holder: Any) -> bool:
-    """Default the source that `holder` (a Volume or a PersistentVolumeSpec) has; False if it has none."""
+def fill_sources(holder: Any) -> bool:
+    """Default the sources that `holder` (a Volume or a PersistentVolumeSpec) has; False if it has none."""
+    found = False
     for name in _SOURCES:
         source = getattr(holder, name, None)
         if source is not None:
             _fill(name, source)
-            return True
-    return False
+            found = True
+    return found
 
 
 def _fill(name: str, source: Any) -> None:

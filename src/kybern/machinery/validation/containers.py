@@ -49,7 +49,10 @@ def check_init_containers(around: Surroundings, taken: set[str], path: str, erro
     """`taken`: the names of the regular containers; those of init containers are added."""
     for i, container in enumerate(around.spec.initContainers):
         where = f"{path}.initContainers[{i}]"
+        unnamed = "" in taken
         _check_common(container, around, taken, where, errors)
+        if not unnamed:
+            taken.discard("")  # of init containers, one without name makes no other a duplicate
         _check_restart(container, where, errors)
         if container.restartPolicy == "Always":
             if container.lifecycle is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection
+from collections.abc import Mapping
 
 from kybern.api.core_v1 import (
     EnvFromSource,
@@ -13,6 +13,7 @@ from kybern.api.core_v1 import (
     FileKeySelector,
     ObjectFieldSelector,
     ResourceFieldSelector,
+    Volume,
 )
 from kybern.machinery import names, quantity
 from kybern.machinery.status import invalid, not_found_field, not_supported, required
@@ -40,8 +41,8 @@ _SUBSCRIPT = re.compile(r"([^\[]+)\['([^']*)'\]")
 _SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
 
 
-def check_env(variables: list[EnvVar], volumes: Collection[str], path: str, errors: Errors) -> None:
-    """`volumes`: the names of the pod's volumes."""
+def check_env(variables: list[EnvVar], volumes: Mapping[str, Volume], path: str, errors: Errors) -> None:
+    """`volumes`: those of the pod, by name."""
     for i, variable in enumerate(variables):
         name = variable.name
         if not name:
@@ -53,7 +54,9 @@ def check_env(variables: list[EnvVar], volumes: Collection[str], path: str, erro
             _check_source(variable, variable.valueFrom, volumes, f"{path}[{i}].valueFrom", errors)
 
 
-def _check_source(variable: EnvVar, source: EnvVarSource, volumes: Collection[str], path: str, errors: Errors) -> None:
+def _check_source(
+    variable: EnvVar, source: EnvVarSource, volumes: Mapping[str, Volume], path: str, errors: Errors
+) -> None:
     count = sum(getattr(source, name) is not None for name in _SOURCES)
     if source.fieldRef is not None:
         check_field(source.fieldRef, ENV_FIELDS, f"{path}.fieldRef", errors)
@@ -75,7 +78,7 @@ def _check_source(variable: EnvVar, source: EnvVarSource, volumes: Collection[st
         errors.append(invalid(path, "", "may not have more than one field specified at a time"))
 
 
-def _check_file_key(key: FileKeySelector, volumes: Collection[str], path: str, errors: Errors) -> None:
+def _check_file_key(key: FileKeySelector, volumes: Mapping[str, Volume], path: str, errors: Errors) -> None:
     rules.check_name(key.key, f"{path}.key", names.check_env_name, errors)
     if not key.volumeName:
         errors.append(required(f"{path}.volumeName"))
@@ -85,6 +88,8 @@ def _check_file_key(key: FileKeySelector, volumes: Collection[str], path: str, e
         paths.check_no_backsteps(key.path, f"{path}.path", errors)
     if key.volumeName not in volumes:
         errors.append(not_found_field(f"{path}.volumeName", key.volumeName))
+    elif volumes[key.volumeName].emptyDir is None:
+        errors.append(invalid(f"{path}.volumeName", key.volumeName, "referenced volume must be of type emptyDir"))
 
 
 @functools.lru_cache(maxsize=256)

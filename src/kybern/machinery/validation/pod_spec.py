@@ -66,6 +66,7 @@ def check(spec: PodSpec, path: str, errors: Errors) -> None:
         errors.append(not_supported(f"{path}.preemptionPolicy", spec.preemptionPolicy, _PREEMPTION))
     if spec.overhead:
         resources.check_overhead(spec.overhead, f"{path}.overhead", errors)
+    security.check_host_processes(spec, path, errors)
     if spec.os is not None:
         security.check_os(spec, path, errors)
 
@@ -190,6 +191,11 @@ def _check_pod_resources(spec: PodSpec, claims: Collection[str], path: str, erro
             if mine is not None and quantity.compare(total, mine) > 0:
                 message = f"must be greater than or equal to aggregate container requests of {total}"
                 errors.append(invalid(f"{path}.requests[{name}]", mine, message))
+    for name, total in pod_defaults.container_limits(spec).items():
+        mine = whole.limits.get(name)
+        if mine is not None and resources.is_huge_page(name) and quantity.compare(total, mine) > 0:
+            message = f"must be greater than or equal to aggregate container limits of {total}"
+            errors.append(invalid(f"{path}.limits[{name}]", mine, message))
     for i, container in enumerate(spec.containers):
         for name, limit in container.resources.limits.items():
             mine = whole.limits.get(name)

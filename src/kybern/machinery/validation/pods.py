@@ -34,7 +34,7 @@ _ONLY = (
 def _check_pod(pod: Pod, errors: Errors) -> None:
     pod_spec.check(pod.spec, "spec", errors)
     if pod.spec.volumes:
-        volumes.check_service_account_tokens(pod.spec, "spec.volumes", errors)
+        volumes.check_pod_only(pod.spec, pod.metadata.name or "", "spec.volumes", errors)
 
 
 def check_create(pod: Pod, errors: Errors) -> None:

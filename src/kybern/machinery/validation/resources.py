@@ -67,7 +67,7 @@ def _container_name_faults(name: str) -> tuple[FieldError, ...]:
     errors: Errors = []
     rules.check_rule(name, "", names.check_qualified, errors)
     if errors:
-        if "/" not in name:
+        if "/" not in name and not is_huge_page(name):
             errors.append(invalid("", name, "must be a standard resource for containers"))
         return tuple(errors)
     if "/" not in name:
@@ -103,9 +103,8 @@ def _check_huge_page(name: str, amount: str, path: str, errors: Errors) -> None:
     try:
         size = quantity.nano(name[len(HUGE_PAGES) :])
     except ValueError:
-        return
-    value = quantity.nano(amount)
-    if size > 0 and (value <= 0 or value % size):
+        size = 0
+    if size <= 0 or quantity.nano(amount) % size:
         errors.append(invalid(path, amount, f"{amount} is not positive integer multiple of {name}"))
 
 
@@ -113,7 +112,10 @@ def _check_list(amounts: Mapping[str, str], path: str, errors: Errors, pod_level
     for name, amount in amounts.items():
         where = f"{path}[{name}]"
         if pod_level and not (name in ("cpu", "memory") or is_huge_page(name)):
-            if "/" not in name and name not in STANDARD:
+            faults = names.check_qualified(name)
+            if faults:
+                errors.extend(invalid(where, name, message) for message in faults)
+            elif "/" not in name and name not in STANDARD:
                 errors.append(invalid(where, name, "must be a standard resource type or fully qualified"))
             else:
                 errors.append(not_supported(where, name, ("cpu", "hugepages-", "memory")))
@@ -135,12 +137,14 @@ def check_requirements(
         _check_list(requests, f"{path}.requests", errors, pod_level)
         for name, amount in requests.items():
             _check_request(name, amount, limits, path, errors)
-    if any(is_huge_page(n) for n in (*limits, *requests)) and not any(
-        n in ("cpu", "memory") for n in (*limits, *requests)
-    ):
-        errors.append(forbidden_field(path, "HugePages require cpu or memory"))
+    _check_company((*limits, *requests), path, errors)
     if requirements.claims:
         _check_claims(requirements, claims, f"{path}.claims", errors)
+
+
+def _check_company(resources: Sequence[str], path: str, errors: Errors) -> None:
+    if any(is_huge_page(n) for n in resources) and not ("cpu" in resources or "memory" in resources):
+        errors.append(forbidden_field(path, "HugePages require cpu or memory"))
 
 
 def _check_request(name: str, amount: str, limits: Mapping[str, str], path: str, errors: Errors) -> None:
@@ -157,16 +161,23 @@ def _check_request(name: str, amount: str, limits: Mapping[str, str], path: str,
 
 
 def _check_claims(requirements: ResourceRequirements, claims: Collection[str], path: str, errors: Errors) -> None:
-    seen: set[tuple[str, str]] = set()
+    seen: dict[str, None] = {}  # names of claims as a whole, and "name/request"
     for i, claim in enumerate(requirements.claims):
         where = f"{path}[{i}]"
         if not claim.name:
             errors.append(required(where))
             continue
-        key = (claim.name, claim.request or "")
-        if key in seen or (claim.name, "") in seen:
+        if claim.name in seen:
             errors.append(duplicate(where, claim.name))
-        seen.add(key)
+        else:
+            key = f"{claim.name}/{claim.request}" if claim.request else claim.name
+            rules.check_optional(claim.request, f"{where}.request", names.check_label, errors)
+            if key in seen:
+                errors.append(duplicate(where, key))
+            elif not claim.request:
+                overlapping = [k for k in seen if k.startswith(f"{claim.name}/")]
+                errors.extend(duplicate(where, claim.name) for _ in overlapping)
+            seen[key] = None
         if claim.name not in claims:
             errors.append(_unknown_claim(where, claim.name, claims))
 
@@ -180,6 +191,7 @@ def _unknown_claim(path: str, name: str, claims: Collection[str]) -> FieldError:
 
 def check_overhead(overhead: Mapping[str, str], path: str, errors: Errors) -> None:
     _check_list(overhead, f"{path}.limits", errors, pod_level=False)
+    _check_company(tuple(overhead), path, errors)
 
 
 def supported(value: str, path: str, choices: Sequence[str], errors: Errors) -> None:

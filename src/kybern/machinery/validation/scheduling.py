@@ -96,6 +96,7 @@ def _check_label_keys(term: PodAffinityTerm, field: str, path: str, errors: Erro
     where = f"{path}.{field}"
     if term.labelSelector is None:
         errors.append(forbidden_field(where, "must not be specified when labelSelector is not set"))
+        return
     for i, key in enumerate(keys):
         rules.check_rule(key, f"{where}[{i}]", names.check_qualified, errors)
 

@@ -16,6 +16,7 @@ from kybern.api.core_v1 import (
     SecurityContext,
     WindowsSecurityContextOptions,
 )
+from kybern.machinery import names
 from kybern.machinery.status import duplicate, forbidden_field, invalid, not_supported, required, too_long
 from kybern.machinery.validation import paths, rules
 from kybern.machinery.validation.rules import Errors
@@ -92,10 +93,76 @@ def check_container(context: SecurityContext, host_users: bool | None, path: str
 
 
 def _check_windows(options: WindowsSecurityContextOptions, path: str, errors: Errors) -> None:
-    for field in ("gmsaCredentialSpec", "gmsaCredentialSpecName", "runAsUserName"):
-        value = getattr(options, field)
-        if value is not None and not value:
-            errors.append(invalid(f"{path}.{field}", value, f"{field} cannot be an empty string"))
+    if options.gmsaCredentialSpecName is not None:
+        where = f"{path}.gmsaCredentialSpecName"
+        rules.check_rule(options.gmsaCredentialSpecName, where, names.check_subdomain, errors)
+    credentials = options.gmsaCredentialSpec
+    if credentials is not None:
+        where = f"{path}.gmsaCredentialSpec"
+        if not credentials:
+            errors.append(invalid(where, credentials, "gmsaCredentialSpec cannot be an empty string"))
+        elif len(credentials) > _LONGEST_CREDENTIALS:
+            errors.append(invalid(where, credentials, "gmsaCredentialSpec size must be under 64 KiB"))
+    user = options.runAsUserName
+    if user is not None:
+        for message in _user_faults(user):
+            errors.append(invalid(f"{path}.runAsUserName", user, f"runAsUserName{message}"))
+
+
+_LONGEST_CREDENTIALS = 64 * 1024
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NET_BIOS = re.compile(r'[^\\/:*?"<>|.][^\\/:*?"<>|]{0,14}')
+_DOMAIN_LABEL = r"[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?"
+_DOMAIN = re.compile(rf"{_DOMAIN_LABEL}(\.{_DOMAIN_LABEL})*")
+_NOT_IN_USERS = '"/\\:;|=,+*?<>@[]'
+
+
+def _user_faults(user: str) -> list[str]:
+    """What is wrong with DOMAIN\\user or user: to be read after the name of the field."""
+    if not user:
+        return [" cannot be an empty string"]
+    if _CONTROL.search(user):
+        return [" cannot contain control characters"]
+    domain, _, name = user.rpartition("\\")
+    if "\\" in domain:
+        return [" cannot contain more than one backslash"]
+    faults = []
+    if name != user:
+        if len(domain) >= 256:
+            faults.append("'s Domain length must be under 256 characters")
+        if not (_NET_BIOS.fullmatch(domain) or _DOMAIN.fullmatch(domain)):
+            faults.append("'s Domain doesn't match the NetBios nor the DNS format")
+    if not name:
+        faults.append("'s User cannot be empty")
+    elif len(name) > 104:
+        faults.append("'s User length must not be longer than 104 characters")
+    if name and not name.strip(". "):
+        faults.append("'s User cannot contain only periods or spaces")
+    if any(c in name for c in _NOT_IN_USERS):
+        faults.append(f"'s User cannot contain the following characters: {_NOT_IN_USERS}")
+    return faults
+
+
+def check_host_processes(spec: PodSpec, path: str, errors: Errors) -> None:
+    """On Windows either all containers of a pod are processes of the host, or none is."""
+    options = spec.securityContext.windowsOptions if spec.securityContext is not None else None
+    whole = options.hostProcess if options is not None else None
+    found: list[bool] = []
+    for where, container in _containers(spec, path):
+        mine = container.securityContext.windowsOptions if container.securityContext is not None else None
+        own = mine.hostProcess if mine is not None else None
+        if own is not None and whole is not None and own != whole:
+            message = f"pod hostProcess value must be identical if both are specified, was {str(whole).lower()}"
+            errors.append(invalid(f"{where}.securityContext.windowsOptions.hostProcess", own, message))
+        found.append(bool(whole if own is None else own))
+    if not any(found):
+        return
+    if not all(found):
+        message = "If pod contains any hostProcess containers then all containers must be HostProcess containers"
+        errors.append(invalid(path, "", message))
+    if not spec.hostNetwork:
+        message = "hostNetwork must be true if pod contains any hostProcess containers"
+        errors.append(invalid(f"{path}.hostNetwork", False, message))
 
 
 def check_pod(context: PodSecurityContext, spec: PodSpec, path: str, errors: Errors) -> None:

@@ -310,8 +310,12 @@ def _check_csi(source: Any, path: str, errors: Errors) -> None:
         errors.append(required(f"{path}.nodePublishSecretRef.name"))
 
 
+def _check_storage_os(source: Any, path: str, errors: Errors) -> None:
+    rules.check_name(source.volumeName, f"{path}.volumeName", names.check_label, errors)
+    rules.check_optional(source.volumeNamespace, f"{path}.volumeNamespace", names.check_label, errors)
+
+
 def _check_image(source: Any, path: str, errors: Errors) -> None:
-    _require(source, path, errors, "reference")
     policies = ("Always", "IfNotPresent", "Never")
     if source.pullPolicy not in policies:
         errors.append(not_supported(f"{path}.pullPolicy", source.pullPolicy, policies))
@@ -343,7 +347,7 @@ SOURCES: dict[str, tuple[str, Callable[[Any, str, Errors], None]]] = {
     "photonPersistentDisk": ("photonPersistentDisk", _required("pdID")),
     "portworxVolume": ("portworxVolume", _required("volumeID")),
     "azureDisk": ("azureDisk", _check_azure_disk),
-    "storageos": ("storageos", _required("volumeName")),
+    "storageos": ("storageos", _check_storage_os),
     "projected": ("projected", _check_projected),
     "scaleIO": ("scaleIO", _required("gateway", "system", "volumeName")),
     "csi": ("csi", _check_csi),

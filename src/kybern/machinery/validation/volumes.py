@@ -74,7 +74,19 @@ def _check_ephemeral(source: EphemeralVolumeSource, path: str, errors: Errors) -
     claims.check_spec(template.spec, f"{path}.spec", errors)
 
 
-def check_service_account_tokens(spec: PodSpec, path: str, errors: Errors) -> None:
+def check_pod_only(spec: PodSpec, pod_name: str, path: str, errors: Errors) -> None:
+    """What is no matter in a template: names of claims made from the pod's, and images that may be filled in."""
+    for i, volume in enumerate(spec.volumes):
+        if volume.ephemeral is not None and volume.name:
+            claim = f"{pod_name}-{volume.name}"
+            for message in names.check_subdomain(claim):
+                errors.append(invalid(f"{path}[{i}].name", volume.name, f'PVC name "{claim}": {message}'))
+        if volume.image is not None and not volume.image.reference:
+            errors.append(required(f"{path}[{i}].image.reference"))
+    _check_service_account_tokens(spec, path, errors)
+
+
+def _check_service_account_tokens(spec: PodSpec, path: str, errors: Errors) -> None:
     """A projected token is somebody's."""
     if spec.serviceAccountName:
         return
