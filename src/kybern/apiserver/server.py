@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import ipaddress
 import random
 from collections.abc import Awaitable
 from typing import Any
@@ -103,9 +102,8 @@ class ApiServer:
         await self.feed.load()
         tasks.create_task(self.feed.run(), name="watch cache feed")
         await self._bootstrap()
-        service_ip = str(next(ipaddress.ip_network(self.options.service_cidr).hosts()))
         own = upkeep.OwnService(
-            self.registry.objects, service_ip, self.options.advertise_address, self.options.secure_port
+            self.registry.objects, self.options.service_cidr, self.options.advertise_address, self.options.secure_port
         )
         await upkeep.attempt("kubernetes service", own)
         sweeper = upkeep.EventSweeper(self.registry.objects, self.clock, self.options.event_ttl)

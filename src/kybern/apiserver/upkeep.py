@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import ipaddress
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from kybern.api.core_v1 import EndpointAddress, EndpointPort, Endpoints, Endpoin
 from kybern.api.discovery_v1 import Endpoint, EndpointSlice
 from kybern.api.discovery_v1 import EndpointPort as SlicePort
 from kybern.api.meta_v1 import ObjectMeta
+from kybern.api.networking_v1 import ServiceCIDR
 from kybern.apiserver.registry.registry import Objects
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError
@@ -75,15 +77,21 @@ def _last_seen(event: Any) -> str:
 
 
 class OwnService:
-    """Keep the Service `default/kubernetes` and its endpoints: how pods find the API."""
+    """Keep the Service `default/kubernetes`, its endpoints and the range of service addresses: how pods find the API."""
 
-    def __init__(self, objects: Objects, service_ip: str, address: str, port: int) -> None:
+    def __init__(self, objects: Objects, service_cidr: str, address: str, port: int) -> None:
         self._objects = objects
-        self._service_ip = service_ip
+        self._service_cidr = service_cidr
+        self._service_ip = str(next(ipaddress.ip_network(service_cidr).hosts()))
         self._address = address
         self._port = port
 
     async def __call__(self) -> None:
+        if self._objects.get("servicecidrs.networking.k8s.io", "", "kubernetes") is None:
+            # The range of --service-cluster-ip-range, as an object that people and controllers see.
+            cidr = ServiceCIDR(metadata=ObjectMeta(name="kubernetes"))
+            cidr.spec.cidrs = [self._service_cidr]
+            await self._objects.create("servicecidrs.networking.k8s.io", cidr)
         await self._ensure("services", self._service())
         await self._ensure("endpoints", self._endpoints())
         await self._ensure("endpointslices.discovery.k8s.io", self._slice())
