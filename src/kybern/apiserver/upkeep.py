@@ -77,7 +77,7 @@ def _last_seen(event: Any) -> str:
 
 
 class OwnService:
-    """Keep the Service `default/kubernetes`, its endpoints and the range of service addresses: how pods find the API."""
+    """Keep the Service `default/kubernetes`, its endpoints and the service range: how pods find the API."""
 
     def __init__(self, objects: Objects, service_cidr: str, address: str, port: int) -> None:
         self._objects = objects
