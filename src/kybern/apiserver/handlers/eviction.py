@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from kybern.api import codec, scalars
+from kybern.api.core_v1 import PodCondition
 from kybern.api.meta_v1 import DeleteOptions, Status, StatusCause
 from kybern.api.policy_v1 import Eviction
 from kybern.apiserver.handlers import body
@@ -16,6 +17,7 @@ from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import Write
 from kybern.apiserver.request import Request, Response
+from kybern.apiserver.watch_cache.entry import Entry
 from kybern.machinery import labels
 from kybern.machinery.status import ApiError
 
@@ -36,6 +38,8 @@ async def evict(handlers: Handlers, request: Request, pods: Served) -> Response:
     dry_run = body.is_dry_run(request) or bool(options.dryRun)
     if not _needs_no_budget(pod):
         await _take_from_budget(handlers, pod, dry_run)
+    if not dry_run:
+        await _say_why(handlers, request, pods)
     write = Write(request.user, dry_run, warnings=request.warnings, options=options)
     await pods.store.delete(info.namespace, info.name, options, write)
     return Response(status=201, body=codec.encode(Status(status="Success", code=201)))
@@ -44,6 +48,29 @@ async def evict(handlers: Handlers, request: Request, pods: Served) -> Response:
 def _needs_no_budget(pod: Any) -> bool:
     """Pods that are done, not started or on their way out disturb nobody."""
     return pod.status.phase in ("Succeeded", "Failed", "Pending") or pod.metadata.deletionTimestamp is not None
+
+
+async def _say_why(handlers: Handlers, request: Request, pods: Served) -> None:
+    """Leave the reason on the pod for whoever counts its failure."""
+    now = scalars.render_time(handlers.clock.now())
+
+    def change(current: Entry) -> Any:
+        pod = current.decode()
+        pod.metadata.resourceVersion = ""
+        if pod.status.phase not in ("Succeeded", "Failed"):
+            others = [c for c in pod.status.conditions if c.type != "DisruptionTarget"]
+            why = PodCondition(
+                type="DisruptionTarget",
+                status="True",
+                reason="EvictionByEvictionAPI",
+                message="Eviction API: evicting",
+                lastTransitionTime=now,
+            )
+            pod.status.conditions = [*others, why]
+        return pod
+
+    write = Write(request.user, subresource="status", admit=False)
+    await pods.store.update(request.info.namespace, request.info.name, change, write)
 
 
 def _is_ready(pod: Any) -> bool:
