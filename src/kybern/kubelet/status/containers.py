@@ -68,7 +68,7 @@ def build(
     """The status of one container of the spec."""
     instances = facts.of(container.name)
     status = (
-        _of_instance(instances, view, role, container)
+        _of_instance(pod, instances, view, role, container)
         if instances
         else _without_instance(pod, role, container, view, previous)
     )
@@ -89,7 +89,9 @@ def build(
     return status
 
 
-def _of_instance(instances: list[ContainerFact], view: View, role: Role, container: AnyContainer) -> ContainerStatus:
+def _of_instance(
+    pod: Pod, instances: list[ContainerFact], view: View, role: Role, container: AnyContainer
+) -> ContainerStatus:
     fact = instances[0]
     facts = fact.status
     older = next((f for f in instances[1:] if f.is_exited), None)
@@ -124,7 +126,7 @@ def _of_instance(instances: list[ContainerFact], view: View, role: Role, contain
             if role is Role.EPHEMERAL:
                 status.started = None
         case _:
-            problem = view.waiting.get(container.name) or Waiting("ContainerCreating")
+            problem = view.waiting.get(container.name) or _not_started(pod, role)
             status.state = _waiting(problem)
     return status
 
@@ -161,10 +163,15 @@ def _without_instance(
             )
     problem = view.waiting.get(container.name)
     if problem is None:
-        waits_for_init = bool(pod.spec.initContainers) and role is not Role.EPHEMERAL
-        problem = Waiting("PodInitializing" if waits_for_init else "ContainerCreating")
+        problem = _not_started(pod, role)
     status.state = _waiting(problem)
     return status
+
+
+def _not_started(pod: Pod, role: Role) -> Waiting:
+    """Why nothing of a container runs yet, where nothing is wrong."""
+    is_initializing = bool(pod.spec.initContainers) and role is not Role.EPHEMERAL
+    return Waiting("PodInitializing" if is_initializing else "ContainerCreating")
 
 
 def _waiting(problem: Waiting) -> ContainerState:
