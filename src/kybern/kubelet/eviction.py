@@ -20,6 +20,7 @@ from kybern.kubelet import podkeys, resources
 from kybern.kubelet.cri.contract import ContainerUsage, Cri, CriError
 from kybern.kubelet.cri.labels import CONTAINER_NAME, POD_UID
 from kybern.kubelet.image_collection import ImageCollection
+from kybern.kubelet.metrics import Metrics
 from kybern.kubelet.node import machine
 from kybern.kubelet.node.status import Health
 from kybern.kubelet.status.generate import Verdict
@@ -29,6 +30,8 @@ from kybern.machinery.clock import Clock
 PERIOD = 10.0
 TRANSITION = 300.0  # a condition stays so long after the pressure is gone
 GRACE = 1  # seconds an evicted pod has: the node needs its room now
+
+_SIGNALS = {"memory": "memory.available", "ephemeral-storage": "nodefs.available", "inodes": "nodefs.inodesFree"}
 
 log = structlog.get_logger(__name__)
 
@@ -136,6 +139,7 @@ class Eviction:
         images: ImageCollection,
         pods: Callable[[], Sequence[Pod]],
         end: Callable[[str, Verdict], None],
+        metrics: Metrics,
         thresholds: Thresholds = DEFAULT,
         room: Callable[[Path], Room] | None = None,
     ) -> None:
@@ -147,6 +151,7 @@ class Eviction:
         self._pods = pods
         self._end = end
         self._thresholds = thresholds
+        self._metrics = metrics
         self._room = room or measure
         self._pressed_until: dict[str, float] = {}
 
@@ -185,6 +190,7 @@ class Eviction:
         for pod in pods:
             why = plan_storage_limits(pod, use.get(pod.metadata.uid, PodUse()))
             if why and not podkeys.is_critical(pod):
+                self._metrics.count_eviction("ephemeralpodfs.limit")
                 self._end(pod.metadata.uid, evicted(why))
         if short and not await self._is_relieved_by_images(short):
             self._evict_one(pods, use, short[0], room)
@@ -213,6 +219,7 @@ class Eviction:
                     f"Container {container.name} was using {_amount(amount)}, request is {asked}, "
                     f"has larger consumption of {name}. "
                 )
+        self._metrics.count_eviction(_SIGNALS[resource])
         self._end(ranked[0].metadata.uid, evicted(message))
 
 

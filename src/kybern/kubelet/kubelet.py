@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from kybern.kubelet.cgroups.tree import CgroupTree
 from kybern.kubelet.cri import contract, labels
 from kybern.kubelet.cri.contract import Cri, CriError
 from kybern.kubelet.images import Images
+from kybern.kubelet.metrics import Metrics
 from kybern.kubelet.node import registration, status
 from kybern.kubelet.node.machine import Machine
 from kybern.kubelet.pod_worker import Tools
@@ -97,6 +99,7 @@ class Kubelet:
         self._rng = rng
         name = config.identity.name
         self.recorder = EventRecorder(client, clock, "kubelet", host=name)
+        self.metrics = Metrics()
         self._informers = Informers(client, clock, rng)
         self._pods = self._informers.of(Pod, field_selector=f"spec.nodeName={name}")
         self._services = self._informers.of(Service)
@@ -129,7 +132,7 @@ class Kubelet:
         )
         self._applier = self._make_applier()
         self._sender = StatusSender(client, clock, self._pods.get, self._pods.observe)
-        self._pleg = pleg.Pleg(cri, clock, self.workers.poke, self._on_runtime_list)
+        self._pleg = pleg.Pleg(cri, clock, self.workers.poke, self._on_runtime_list, self.metrics)
         self._registration = registration.Registration(
             client,
             clock,
@@ -146,7 +149,14 @@ class Kubelet:
         )
         self._collection = image_collection.ImageCollection(cri, clock, config.image_thresholds)
         self._eviction = eviction.Eviction(
-            cri, clock, config.root, self._collection, self.workers.running, self.workers.end, config.eviction
+            cri,
+            clock,
+            config.root,
+            self._collection,
+            self.workers.running,
+            self.workers.end,
+            self.metrics,
+            config.eviction,
         )
         self._sources_ready = asyncio.Event()
 
@@ -175,6 +185,7 @@ class Kubelet:
             self._services_for,
             self._handler_of,
             lambda: self._allocatable,
+            self.metrics,
         )
 
     def _make_tools(self) -> Tools:
@@ -300,6 +311,8 @@ class Kubelet:
 
     def _on_runtime_list(self, sandboxes: Sequence[contract.Sandbox], containers: Sequence[contract.Container]) -> None:
         self._inspector.forget(c.id for c in containers)
+        ready = sum(1 for s in sandboxes if s.state is contract.SandboxState.READY)
+        self.metrics.show_running(ready, Counter(c.state.name.lower() for c in containers))
         if self._sources_ready.is_set():
             self.workers.adopt_orphans(sandboxes, containers)
 

@@ -14,6 +14,7 @@ import structlog
 from kybern.kubelet import waiting
 from kybern.kubelet.cri import contract
 from kybern.kubelet.cri.contract import Cri, CriError
+from kybern.kubelet.metrics import Metrics
 from kybern.machinery.clock import Clock
 
 PERIOD = 1.0
@@ -29,7 +30,8 @@ _Picture = dict[str, frozenset[tuple[str, int]]]
 class Pleg:
     """The pod life-cycle event generator."""
 
-    def __init__(self, cri: Cri, clock: Clock, poke: Callable[[str], None], on_list: Listing) -> None:
+    def __init__(self, cri: Cri, clock: Clock, poke: Callable[[str], None], on_list: Listing, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._cri = cri
         self._clock = clock
         self._poke = poke
@@ -75,8 +77,10 @@ class Pleg:
 
     async def relist(self) -> None:
         """One look at everything. Raises CriError."""
+        began = self._clock.monotonic()
         sandboxes, containers = await asyncio.gather(self._cri.list_sandboxes(), self._cri.list_containers())
         self._last_relist = self._clock.monotonic()
+        self._metrics.observe_relist(self._last_relist - began)
         pod_of: dict[str, str] = {sandbox.id: sandbox.uid for sandbox in sandboxes}
         gathered: dict[str, set[tuple[str, int]]] = {}
         for sandbox in sandboxes:

@@ -103,6 +103,7 @@ class PodWorker:
         self._is_cleaned = False
         self._asked_deletion = False
         self._start_time = pod.status.startTime
+        self._seen_at = clock.monotonic() if self._start_time is None else None  # until it runs, for the metric
 
     # What happens to the pod. Synchronous: it is noted, and the loop wakes.
 
@@ -296,6 +297,9 @@ class PodWorker:
             self.status = generate.rejected(pod, self._verdict)
         else:
             self.status = generate.generate(pod, facts, self._context(pod, facts, now))
+        if self._seen_at is not None and self.status.phase == generate.RUNNING:
+            self._tools.applier.metrics.observe_pod_start(self._tools.clock.monotonic() - self._seen_at)
+            self._seen_at = None
         identity = self.mirror if podkeys.is_static(self.pod) else self.pod
         if identity is None or self._has_vanished:
             return

@@ -28,6 +28,7 @@ from kybern.kubelet.kubelet import Configuration, Kubelet
 from kybern.kubelet.node import machine, status
 from kybern.kubelet.server import access, application
 from kybern.kubelet.server.sampler import Sampler
+from kybern.kubelet.volumes import mount
 from kybern.machinery import quantity, schema
 from kybern.process import health
 from kybern.wire import tls
@@ -266,6 +267,10 @@ async def run(options: Options) -> None:
     config = configuration(options)
     config.root.mkdir(parents=True, exist_ok=True)
     (config.root / "pods").mkdir(exist_ok=True, mode=0o750)
+    try:
+        await asyncio.to_thread(mount.share, str(config.root))
+    except OSError as error:
+        log.warning("mounts of pods cannot be passed on (mountPropagation)", error=str(error))
     facts = await asyncio.to_thread(machine.inspect, config.root)
     client = RestClient.from_kubeconfig(options.kubeconfig, clock, user_agent="kybern-kubelet")
     cri = CriClient(options.container_runtime_endpoint, options.image_service_endpoint)
@@ -311,7 +316,7 @@ async def _serve(
         access.DelegatedAccess(client, config.identity.name, clock),
         sampler,
         clock,
-        generate_latest,
+        lambda: generate_latest(kubelet.metrics.registry),
         kubelet.health,
     )
     listener = await serve(

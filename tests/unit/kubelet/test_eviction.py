@@ -8,6 +8,7 @@ from kybern.api.scalars import Quantity
 from kybern.kubelet import eviction
 from kybern.kubelet.eviction import PodUse, Room, Thresholds
 from kybern.kubelet.image_collection import ImageCollection, Seen, plan_collection
+from kybern.kubelet.metrics import Metrics
 from kybern.testing import clock as virtual
 from kybern.testing.fake_cri import FakeCri
 
@@ -75,6 +76,7 @@ def drive(tmp_path, pods, rooms, scenario):
             collection,
             lambda: pods,
             lambda uid, verdict: ended.append((uid, verdict)),
+            Metrics(),
             room=lambda _: rooms[0] if len(rooms) == 1 else rooms.pop(0),
         )
         await scenario(tested, cri, ended, clock)

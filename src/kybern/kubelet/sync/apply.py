@@ -23,6 +23,7 @@ from kybern.kubelet.cri import contract
 from kybern.kubelet.cri.contract import ContainerId, Cri, CriError
 from kybern.kubelet.failures import Reason, StartFailed, VolumeFailed
 from kybern.kubelet.images import Images, user_of
+from kybern.kubelet.metrics import Metrics
 from kybern.kubelet.objects import NotSynced, ReferencedObjects
 from kybern.kubelet.podkeys import AnyContainer, Role
 from kybern.kubelet.sync import build, logs, mounts, plan
@@ -82,6 +83,7 @@ class Applier:
         services: Callable[[str], Sequence[Service]],
         runtime_handler: Callable[[str], str | None],
         allocatable: Callable[[], Mapping[str, str]],
+        metrics: Metrics,
     ) -> None:
         self.cri = cri
         self.images = images
@@ -94,6 +96,7 @@ class Applier:
         self._services = services
         self._runtime_handler = runtime_handler
         self._allocatable = allocatable
+        self.metrics = metrics
 
     # Sandboxes.
 
@@ -113,7 +116,9 @@ class Applier:
         except CriError as error:
             message = f"Failed to create pod sandbox: {error}"
             self._event(pod, "Warning", "FailedCreatePodSandBox", message)
+            self.metrics.count_sandbox(failed=True)
             raise SandboxFailed(message) from None
+        self.metrics.count_sandbox(failed=False)
         work.hosts_for = None
 
     def _handler(self, pod: Pod) -> str:
@@ -186,6 +191,7 @@ class Applier:
             self._container_event(pod, container, "Warning", "Failed", f"Error: {error.message}")
             raise StartFailed(Reason.RUN, error.message) from None
         self._container_event(pod, container, "Normal", "Started", f"Started container {container.name}")
+        self.metrics.count_start(order.role)
         log_file = logs.pod_directory(self.settings.log_root, pod) / created.log_path
         await asyncio.to_thread(logs.link, self.settings.log_links, pod, container.name, container_id, log_file)
         await self._post_start(pod, work, container, container_id)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from kybern.api.core_v1 import Pod
+from kybern.kubelet import podkeys
 from kybern.kubelet.cri import labels
 from kybern.kubelet.cri.contract import ContainerId
 from kybern.kubelet.sync import logs, mounts
@@ -20,11 +21,17 @@ class LastWords:
     def __init__(self, pod: Pod, applier: Applier) -> None:
         self._applier = applier
         self.by_id: dict[ContainerId, str] = _told(pod)
+        self._has_looked = False
 
     async def collect(self, pod: Pod, facts: PodFacts) -> None:
+        """Read those of containers that ended since the last time."""
         for fact in facts.containers:
             if fact.is_exited and fact.id not in self.by_id:
                 self.by_id[fact.id] = await asyncio.to_thread(self._read, pod, fact)
+                found = podkeys.find_container(pod, fact.name)
+                if found is not None and self._has_looked:  # at first sight it may have been counted before
+                    self._applier.metrics.count_end(found[0], fact.status.exit_code)
+        self._has_looked = True
 
     def _read(self, pod: Pod, fact: ContainerFact) -> str:
         place = mounts.Place(self._applier.volumes.directory(pod.metadata.uid))

@@ -155,6 +155,7 @@ class OrderRunner:
             await self._applier.start_container(pod, self._work, facts, sandbox, order)
         except StartFailed as error:
             self._note(order.name, Waiting(error.reason.value, error.message))
+            self._applier.metrics.count_start_error(order.role, error.reason.value)
             if error.reason is Reason.IMAGE_BACK_OFF:
                 self._wait_for_image(pod, order.name)
         except SandboxFailed as error:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 8, 32, 4096, 16384
+MS_SHARED = 1 << 20
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
 
 
@@ -79,6 +80,7 @@ class MountPoint:
     kind: str
     source: str
     options: str
+    is_shared: bool = False  # mounts below are passed on to its peers
 
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
@@ -92,8 +94,12 @@ def parse_mountinfo(text: str) -> list[MountPoint]:
         fields, rest = left.split(" "), right.split(" ")
         if len(fields) < 6 or len(rest) < 3:
             continue
-        found.append(MountPoint(_unescape(fields[4]), rest[0], _unescape(rest[1]), rest[2]))
+        found.append(MountPoint(_unescape(fields[4]), rest[0], _unescape(rest[1]), rest[2], _is_shared(fields)))
     return found
+
+
+def _is_shared(fields: list[str]) -> bool:
+    return any(field.startswith("shared:") for field in fields[6:])
 
 
 def _unescape(text: str) -> str:
@@ -115,3 +121,19 @@ def mounts_under(path: str) -> list[str]:
     """Mount points at or below `path`, the newest first (which is the order to unmount them in)."""
     prefix = path.rstrip("/") + "/"
     return [p.path for p in reversed(mounts()) if p.path == path or p.path.startswith(prefix)]
+
+
+def share(path: str) -> None:
+    """Have mounts below `path` passed on between mount namespaces (mountPropagation), whatever holds for the root.
+
+    Raises OSError.
+    """
+    path = os.path.realpath(path)
+    over = [p for p in mounts() if path == p.path or path.startswith(p.path.rstrip("/") + "/")]
+    at = max(over, key=lambda p: len(p.path))  # of several at one place the last one counts
+    at = next(p for p in reversed(over) if p.path == at.path)
+    if at.is_shared:
+        return
+    if at.path != path:
+        bind(path, path, recursive=True)
+    mount("", path, "", MS_SHARED | MS_REC)

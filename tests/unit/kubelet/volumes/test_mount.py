@@ -14,6 +14,7 @@ def test_mount_points_are_parsed_with_their_escapes():
     points = mount.parse_mountinfo(TEXT)
     assert [(p.path, p.kind) for p in points] == [("/", "ext4"), ("/a b", "tmpfs"), ("/a b/c", "tmpfs")]
     assert points[1].options == "rw,size=1024k"
+    assert [p.is_shared for p in points] == [True, False, False]
 
 
 def test_the_root_is_always_mounted():
