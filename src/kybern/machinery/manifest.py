@@ -34,8 +34,13 @@ class ManifestError(ValueError):
     """The text is not YAML, or says what JSON can't."""
 
 
+_PLAIN = "plain"  # the tag of a scalar without quotes and without a tag of its own
+
+
 class _Loader(yaml.CSafeLoader):
-    """Composes nodes only; values are resolved below."""
+    """Composes nodes only; values are resolved below (the library knows other numbers than Kubernetes does)."""
+
+    yaml_implicit_resolvers = {None: [(_PLAIN, re.compile(""))]}
 
 
 def parse_yaml(text: bytes | str, duplicates: list[str] | None = None) -> Any:
@@ -103,7 +108,7 @@ class _Reader:
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise ManifestError("error converting YAML to JSON: yaml: keys must be scalars")
-            if key_node.tag == "tag:yaml.org,2002:merge" or (key_node.value == "<<" and key_node.style is None):
+            if key_node.tag == "tag:yaml.org,2002:merge" or (key_node.value == "<<" and key_node.tag == _PLAIN):
                 merged.update(self._merged(value_node, depth, path))
                 continue
             key = _key(key_node)

@@ -211,7 +211,7 @@ def test_what_is_sent_as_protobuf_is_what_is_sent_as_json(
 def test_delete_options_come_as_protobuf_too() -> None:
     async def scenario(api: Api) -> None:
         made = (await api.create(CONFIGS, config())).ok()
-        options = {"preconditions": {"uid": "other"}}
+        options: dict[str, Any] = {"preconditions": {"uid": "other"}}
         body = envelope("v1", "DeleteOptions", encode("meta_v1.DeleteOptions", options))
         assert (await api.delete(f"{CONFIGS}/a", body, content_type=PROTOBUF)).status == 409
         options = {"preconditions": {"uid": made["metadata"]["uid"]}, "propagationPolicy": "Background"}

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from kybern.apiserver import negotiate
+from kybern.apiserver.negotiate import Accepted
+from kybern.machinery.status import ApiError
+
+META = "g=meta.k8s.io;v=v1"
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("", Accepted()),
+        ("*/*", Accepted()),
+        ("application/json", Accepted()),
+        ("APPLICATION/JSON; charset=utf-8", Accepted()),
+        ("application/json;stream=watch", Accepted()),
+        ("application/yaml", Accepted("yaml")),
+        ("application/json;q=0.2, application/yaml;q=0.3", Accepted("yaml")),
+        ("application/vnd.kubernetes.protobuf, application/json", Accepted()),
+        (f"application/json;as=Table;{META}", Accepted("json", "Table", "v1")),
+        (f"application/yaml;as=Table;{META}", Accepted("yaml", "Table", "v1")),
+        ('application/json;as="Table";g=meta.k8s.io;v=v1beta1', Accepted("json", "Table", "v1beta1")),
+        (f"application/json;as=Nope;{META},application/json", Accepted()),
+        ("application/json;as=Table;v=v1,*/*", Accepted()),
+        ("application/json;q=nan,application/yaml", Accepted("yaml")),
+        ("application/json;q=x,application/yaml", Accepted("yaml")),
+        (", ,application/json", Accepted()),
+    ],
+)
+def test_the_first_wish_that_can_be_had(accept: str, expected: Accepted) -> None:
+    assert negotiate.choose(accept) == expected
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "application/json;q=0", ";", "application/yaml;q=-1", "x" * 100_000])
+def test_nothing_fits(accept: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        negotiate.choose(accept)
+    assert (caught.value.code, caught.value.reason) == (406, "NotAcceptable")
+
+
+def test_a_watch_is_never_yaml() -> None:
+    assert negotiate.choose("application/yaml,application/json", streams=True) == Accepted()
+    with pytest.raises(ApiError):
+        negotiate.choose("application/yaml", streams=True)
+
+
+def test_an_object_is_no_list_and_a_list_no_object() -> None:
+    one = negotiate.choose(f"application/json;as=PartialObjectMetadata;{META}")
+    many = negotiate.choose(f"application/json;as=PartialObjectMetadataList;{META}")
+    negotiate.check_shape(one, is_list=False)
+    negotiate.check_shape(many, is_list=True)
+    for accepted, is_list in ((one, True), (many, False)):
+        with pytest.raises(ApiError) as caught:
+            negotiate.check_shape(accepted, is_list=is_list)
+        assert caught.value.code == 406
