@@ -56,7 +56,7 @@ class NodeLifecycleController:
             node = await self._context.update_status(fresh)
         if plan.condition_of(node, "Ready") is not None and not plan.is_ready(node):
             await self._mark_pods(node)
-        evict = plan.needs_eviction(node) and self._may_evict(node)
+        evict = plan.needs_eviction(node) and self._take_turn(node)
         taints = plan.plan_taints(node, evict=evict, now=now)
         if taints is not None:
             patch = {
@@ -64,8 +64,6 @@ class NodeLifecycleController:
                 "spec": {"taints": codec.to_json(taints)},
             }
             await self._context.patch(Node, "", key, patch)
-            if evict:
-                self._spend(node)
         return again
 
     def _silence(self, node: Node) -> float:
@@ -82,15 +80,15 @@ class NodeLifecycleController:
             heard = self._heard[name] = plan.Heard(sign, now)
         return now - heard.at
 
-    def _may_evict(self, node: Node) -> bool:
+    def _take_turn(self, node: Node) -> bool:
+        """Whether this node may be tainted NoExecute now; if so, the next of its zone has to wait."""
         zone = plan.zone_of(node)
-        return self._rate(zone) > 0 and self._context.clock.monotonic() >= self._next_eviction.get(zone, 0.0)
-
-    def _spend(self, node: Node) -> None:
-        zone = plan.zone_of(node)
+        now = self._context.clock.monotonic()
         rate = self._rate(zone)
-        if rate > 0:
-            self._next_eviction[zone] = self._context.clock.monotonic() + 1 / rate
+        if rate <= 0 or now < self._next_eviction.get(zone, 0.0):
+            return False
+        self._next_eviction[zone] = now + 1 / rate
+        return True
 
     def _rate(self, zone: str) -> float:
         nodes = self._nodes.list()
