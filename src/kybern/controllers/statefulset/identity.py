@@ -88,8 +88,12 @@ def plan_claim_owners(
 ) -> list[OwnerReference] | None:
     """The owners a claim should have by the retention policy; None if it has them.
 
-    A claim that goes with the set is owned by the set; one that goes when its pod is scaled away, by that pod.
+    A claim that goes with the set is owned by the set; one that goes when its pod is scaled away, by that pod. What
+    another controller holds is not ours to give away.
     """
+    holder = ownership.controller_of(claim)
+    if holder is not None and holder.uid != owner.metadata.uid and holder.kind != "Pod":
+        return None
     policy = owner.spec.persistentVolumeClaimRetentionPolicy
     deleted = (policy.whenDeleted if policy is not None else None) == "Delete"
     scaled = (policy.whenScaled if policy is not None else None) == "Delete"
@@ -104,6 +108,14 @@ def plan_claim_owners(
     if scaled and condemned and pod is not None:
         wanted.append(OwnerReference(apiVersion="v1", kind="Pod", name=pod.metadata.name, uid=pod.metadata.uid))
     return None if wanted == refs else wanted
+
+
+def is_leaving(owner: StatefulSet, claim: PersistentVolumeClaim) -> bool:
+    """Deleted, or about to be with an earlier pod of its ordinal: a new pod must not start on it."""
+    if claim.metadata.deletionTimestamp is not None:
+        return True
+    name = _pod_name(owner, claim)
+    return any(r.kind == "Pod" and r.name == name for r in claim.metadata.ownerReferences)
 
 
 def _pod_name(owner: StatefulSet, claim: PersistentVolumeClaim) -> str:

@@ -33,7 +33,6 @@ class Plan:
     create: list[tuple[int, str]] = field(default_factory=list)  # (ordinal, revision)
     delete: list[Pod] = field(default_factory=list)
     replace: list[Pod] = field(default_factory=list)  # ended: to be deleted and made again
-    condemned: list[Pod] = field(default_factory=list)  # of those deleted, for being too many
     again_in: float | None = None  # seconds
 
 
@@ -127,9 +126,7 @@ def _shrink(seen: Seen, condemned: list[tuple[int, Pod]], by_ordinal: dict[int, 
         return True
     condemned.sort(key=lambda pair: -pair[0])
     if not is_monotonic(seen.owner):
-        gone = [pod for _, pod in condemned if pod.metadata.deletionTimestamp is None]
-        step.delete += gone
-        step.condemned += gone
+        step.delete += [pod for _, pod in condemned if pod.metadata.deletionTimestamp is None]
         return True
     first = condemned[0][1]
     if first.metadata.deletionTimestamp is not None:
@@ -138,7 +135,6 @@ def _shrink(seen: Seen, condemned: list[tuple[int, Pod]], by_ordinal: dict[int, 
     unhealthy += [pod for _, pod in condemned[1:] if not _is_healthy(seen, pod)]
     if not unhealthy or not _is_healthy(seen, first):
         step.delete.append(first)
-        step.condemned.append(first)
     return False
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from kybern.api import codec
 from kybern.api.apps_v1 import ControllerRevision, StatefulSet
 from kybern.api.core_v1 import PersistentVolumeClaim, Pod, PodTemplateSpec
+from kybern.api.meta_v1 import OwnerReference
 from kybern.client import shapes
 from kybern.controllers import history, ownership, runtime
 from kybern.controllers.statefulset import identity, plan
@@ -65,6 +66,8 @@ class StatefulSetController(runtime.Looped):
         current = owner.status.currentRevision or ""
         if current not in names:
             current = update.metadata.name
+        if owner.metadata.deletionTimestamp is None:
+            await self._keep_claims(owner, own)
         seen = plan.Seen(owner, own, current, update.metadata.name, self._context.clock.now())
         step = plan.plan_pods(seen)
         try:
@@ -96,8 +99,6 @@ class StatefulSetController(runtime.Looped):
         return await ownership.apply_claim(self._context, owner, claim)
 
     async def _apply(self, owner: StatefulSet, step: plan.Plan, revisions: list[ControllerRevision]) -> None:
-        for pod in step.condemned:
-            await self._keep_claims(owner, pod, condemned=True)
         for pod in (*step.delete, *step.replace):
             if await self._context.delete(pod):
                 message = f"delete Pod {pod.metadata.name} in StatefulSet {owner.metadata.name} successful"
@@ -121,10 +122,14 @@ class StatefulSetController(runtime.Looped):
             raise
         message = f"create Pod {made.metadata.name} in StatefulSet {owner.metadata.name} successful"
         self._recorder.event(owner, "Normal", "SuccessfulCreate", message)
-        await self._keep_claims(owner, made, condemned=False)
 
     async def _create_claim(self, owner: StatefulSet, claim: PersistentVolumeClaim) -> None:
-        if self._claims.get(claim.metadata.namespace, claim.metadata.name) is not None:
+        """Make it unless it is there. Raises ApiError (conflict) if one of an earlier pod is still on its way out."""
+        there = self._claims.get(claim.metadata.namespace, claim.metadata.name)
+        if there is not None:
+            if identity.is_leaving(owner, there):
+                why = "it goes with an earlier pod; the new one has to wait"
+                raise ApiError.conflict("", "persistentvolumeclaims", claim.metadata.name, why)
             return
         try:
             await self._context.create(claim)
@@ -135,17 +140,29 @@ class StatefulSetController(runtime.Looped):
         message = f"create Claim {claim.metadata.name} in StatefulSet {owner.metadata.name} success"
         self._recorder.event(owner, "Normal", "SuccessfulCreate", message)
 
-    async def _keep_claims(self, owner: StatefulSet, pod: Pod, *, condemned: bool) -> None:
-        """Let claims go with what the retention policy says they go with."""
-        ordinal = identity.ordinal_of(owner, pod)
-        for template in owner.spec.volumeClaimTemplates:
-            claim = self._claims.get(owner.metadata.namespace, identity.claim_name(owner, template, ordinal or 0))
-            owners = identity.plan_claim_owners(owner, claim, pod, condemned=condemned) if claim is not None else None
-            if claim is None or owners is None:
+    async def _keep_claims(self, owner: StatefulSet, own: list[Pod]) -> None:
+        """Let claims go with what the retention policy says they go with: before any pod is taken away."""
+        if not owner.spec.volumeClaimTemplates:
+            return
+        wanted = identity.ordinals_of(owner)
+        for pod in own:
+            ordinal = identity.ordinal_of(owner, pod)
+            if ordinal is None:
                 continue
-            meta = {"resourceVersion": claim.metadata.resourceVersion, "ownerReferences": codec.to_json(owners)}
-            namespace, name = claim.metadata.namespace, claim.metadata.name
-            await self._context.patch(PersistentVolumeClaim, namespace, name, {"metadata": meta})
+            for made in identity.claims_of(owner, ordinal):
+                claim = self._claims.get(made.metadata.namespace, made.metadata.name)
+                if claim is None:
+                    if pod.status.phase == "Pending" and pod.metadata.deletionTimestamp is None:
+                        await self._create_claim(owner, made)  # the pod waits for it
+                    continue
+                owners = identity.plan_claim_owners(owner, claim, pod, condemned=ordinal not in wanted)
+                if owners is not None:
+                    await self._set_owners(claim, owners)
+
+    async def _set_owners(self, claim: PersistentVolumeClaim, owners: list[OwnerReference]) -> None:
+        meta = {"resourceVersion": claim.metadata.resourceVersion, "ownerReferences": codec.to_json(owners)}
+        namespace, name = claim.metadata.namespace, claim.metadata.name
+        await self._context.patch(PersistentVolumeClaim, namespace, name, {"metadata": meta})
 
     async def _report(self, owner: StatefulSet, seen: plan.Seen) -> None:
         status = plan.plan_status(seen)
