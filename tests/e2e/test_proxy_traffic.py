@@ -22,7 +22,7 @@ from kybern.client.clock import RealClock
 from kybern.client.informer import Informer
 from kybern.kubelet import cni
 from kybern.kubelet.cni import conflist
-from kybern.proxy import plan
+from kybern.proxy import plan, routes
 from kybern.proxy.conntrack import Conntrack
 from kybern.proxy.endpoints import Node
 from kybern.proxy.health_check import HealthChecks
@@ -428,5 +428,31 @@ def test_files_are_written_once(tmp_path: Path) -> None:
             namespaces.run("ip", "link", "set", "eth0", "mtu", "1400")
             assert cni.write_config(tmp_path / "net.d", network)
             assert b'"mtu": 1400' in (tmp_path / "net.d" / conflist.FILE).read_bytes()
+    finally:
+        net.close()
+
+
+def test_routes_to_other_nodes_are_set_changed_and_taken_away() -> None:
+    async def scenario() -> None:
+        def ours() -> list[str]:
+            return sorted(namespaces.run("ip", "route", "show", "proto", "75").splitlines())
+
+        kernel = routes.RouteTable()
+        namespaces.run("ip", "route", "add", "10.99.0.0/24", "via", Net.outside_ip)
+        await kernel.apply(
+            {"10.244.1.0/24": Net.outside_ip, "10.244.2.0/24": "192.0.2.8", "10.244.3.0/24": "203.0.113.1"}
+        )
+        # What cannot be reached by the link is refused by the kernel, and nothing else with it.
+        assert ours() == ["10.244.1.0/24 via 192.0.2.9 dev eth0 ", "10.244.2.0/24 via 192.0.2.8 dev eth0 "]
+        await kernel.apply({"10.244.1.0/24": "192.0.2.7"})
+        assert ours() == ["10.244.1.0/24 via 192.0.2.7 dev eth0 "]
+        await kernel.apply({})
+        assert ours() == []
+        assert "10.99.0.0/24" in namespaces.run("ip", "route")
+
+    net = Net()
+    try:
+        with namespaces.inside(net.node):
+            asyncio.run(scenario())
     finally:
         net.close()
