@@ -24,7 +24,7 @@ from kybern.wire.http1.head import parse_line
 DEFAULT = "/api/v1/namespaces/default"
 CONFIGS = f"{DEFAULT}/configmaps"
 REFUSED = frozenset({400, 404, 405, 406, 409, 410, 413, 415, 422})
-SECONDS = 3.0  # far more than any of it needs, on a busy machine too
+SECONDS = 60.0  # a hang, on however busy a machine
 
 JSON = "application/json"
 YAML = "application/yaml"
