@@ -20,12 +20,13 @@ MAX_DEPTH = 500
 MAX_ALIASED = 20_000
 
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
-_OCTAL = re.compile(r"[-+]?0o?[0-7_]+")
-_HEX = re.compile(r"[-+]?0x[0-9a-fA-F_]+")
+_OCTAL = re.compile(r"[-+]?0o?[0-7][0-7_]*")
+_BINARY = re.compile(r"[-+]?0b[01][01_]*")
+_HEX = re.compile(r"[-+]?0x[0-9a-fA-F][0-9a-fA-F_]*")
 _FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9_]+)(?:[eE][-+]?[0-9]+)?")
 _BOOLEANS = {
-    **dict.fromkeys(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"), True),
-    **dict.fromkeys(("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"), False),
+    **dict.fromkeys(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y"), True),
+    **dict.fromkeys(("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N"), False),
 }
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 
@@ -162,6 +163,8 @@ def _number(text: str) -> Any:
         return int(plain) if len(plain) <= 40 else float(plain)
     if _HEX.fullmatch(text):
         return int(plain, 16)
+    if _BINARY.fullmatch(text):
+        return int(plain, 2)
     if _OCTAL.fullmatch(text):
         return int(plain.replace("o", ""), 8)
     if text.lower().lstrip("+-") in (".inf", ".nan"):

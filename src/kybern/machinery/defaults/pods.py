@@ -216,7 +216,7 @@ _SOURCES = (*_MODES, "ephemeral", "image", "emptyDir")
 def _fill_volume(volume: Volume) -> None:
     """Every source, although validation will take only one."""
     sources = [name for name in _SOURCES if getattr(volume, name) is not None]
-    if not sources and not volumes.fill_sources(volume):
+    if not volumes.fill_sources(volume) and not sources:
         volume.emptyDir = EmptyDirVolumeSource()
     for name in sources:
         if name in _MODES:

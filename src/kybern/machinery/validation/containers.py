@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 from kybern.api.core_v1 import Container, ContainerPort, EphemeralContainer, PodSpec, Volume
 from kybern.machinery import names
-from kybern.machinery.status import duplicate, forbidden_field, invalid, not_found_field, not_supported, required
+from kybern.machinery.status import (
+    duplicate,
+    forbidden_field,
+    invalid,
+    not_found_field,
+    not_supported,
+    required,
+    too_many,
+)
 from kybern.machinery.validation import environment, probes, resources, rules, security, volumes
 from kybern.machinery.validation.rules import Errors
 
@@ -53,7 +61,7 @@ def check_init_containers(around: Surroundings, taken: set[str], path: str, erro
         _check_common(container, around, taken, where, errors)
         if not unnamed:
             taken.discard("")  # of init containers, one without name makes no other a duplicate
-        _check_restart(container, where, errors)
+        _check_restart(container, where, errors, is_init=True)
         if container.restartPolicy == "Always":
             if container.lifecycle is not None:
                 grace = around.spec.terminationGracePeriodSeconds
@@ -173,14 +181,21 @@ def _check_host_ports(container: Container, taken: set[str], path: str, errors: 
             taken.add(key)
 
 
-def _check_restart(container: Container, path: str, errors: Errors) -> None:
+_RULES, _EXIT_CODES = 20, 255  # the most of each
+
+
+def _check_restart(container: Container, path: str, errors: Errors, *, is_init: bool = False) -> None:
     policy, restart_rules = container.restartPolicy, container.restartPolicyRules
     if policy is None:
         if restart_rules:
             message = "must specify restartPolicy when restart rules are used"
             errors.append(required(f"{path}.restartPolicy", message))
+            if is_init:
+                return
     elif policy not in _RESTARTS:
         errors.append(not_supported(f"{path}.restartPolicy", policy, _RESTARTS))
+    if len(restart_rules) > _RULES:
+        errors.append(too_many(f"{path}.restartPolicyRules", len(restart_rules), _RULES))
     for i, rule in enumerate(restart_rules):
         where = f"{path}.restartPolicyRules[{i}]"
         if rule.action not in ("Restart", "RestartAllContainers"):
@@ -190,6 +205,8 @@ def _check_restart(container: Container, path: str, errors: Errors) -> None:
             continue
         if rule.exitCodes.operator not in ("In", "NotIn"):
             errors.append(not_supported(f"{where}.exitCodes.operator", rule.exitCodes.operator, ("In", "NotIn")))
+        if len(rule.exitCodes.values) > _EXIT_CODES:
+            errors.append(too_many(f"{where}.exitCodes.values", len(rule.exitCodes.values), _EXIT_CODES))
 
 
 def _check_resize(container: Container, restart_policy: str | None, path: str, errors: Errors) -> None:

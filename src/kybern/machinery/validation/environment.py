@@ -82,6 +82,8 @@ def _check_file_key(key: FileKeySelector, volumes: Mapping[str, Volume], path: s
     rules.check_name(key.key, f"{path}.key", names.check_env_name, errors)
     if not key.volumeName:
         errors.append(required(f"{path}.volumeName"))
+    else:
+        rules.check_rule(key.volumeName, f"{path}.volumeName", names.check_label, errors)
     if not key.path:
         errors.append(required(f"{path}.path"))
     else:

@@ -19,8 +19,11 @@ _PREEMPTION = ("PreemptLowerPriority", "Never")
 _INT32_MAX = 2**31 - 1
 
 
-def check(spec: PodSpec, path: str, errors: Errors) -> None:
-    found = volumes.check_volumes(spec.volumes, f"{path}.volumes", errors) if spec.volumes else {}
+def check(spec: PodSpec, path: str, errors: Errors, *, is_pod: bool = False) -> None:
+    """`is_pod`: not the spec of a template."""
+    found = {}
+    if spec.volumes:
+        found = volumes.check_volumes(spec.volumes, f"{path}.volumes", errors, needs_image=is_pod)
     claims = _check_claims(spec, f"{path}.resourceClaims", errors) if spec.resourceClaims else ()
     around = Surroundings(spec, found, claims)
     taken = containers.check_containers(around, path, errors)
@@ -87,7 +90,8 @@ def _check_names(spec: PodSpec, path: str, errors: Errors) -> None:
     rules.check_optional(spec.hostname, f"{path}.hostname", names.check_label, errors)
     rules.check_optional(spec.subdomain, f"{path}.subdomain", names.check_label, errors)
     rules.check_optional(spec.priorityClassName, f"{path}.priorityClassName", names.check_subdomain, errors)
-    rules.check_optional(spec.runtimeClassName, f"{path}.runtimeClassName", names.check_subdomain, errors)
+    if spec.runtimeClassName is not None:
+        rules.check_rule(spec.runtimeClassName, f"{path}.runtimeClassName", names.check_subdomain, errors)
     override = spec.hostnameOverride
     if override is not None:
         where = f"{path}.hostnameOverride"
@@ -102,17 +106,20 @@ def _check_names(spec: PodSpec, path: str, errors: Errors) -> None:
 
 def _check_host(spec: PodSpec, path: str, errors: Errors) -> None:
     if spec.hostNetwork:
-        for field in ("containers", "initContainers"):
-            for i, container in enumerate(getattr(spec, field)):
-                for j, port in enumerate(container.ports):
-                    if port.hostPort and port.hostPort != port.containerPort:
-                        where = f"{path}.{field}[{i}].ports[{j}].hostPort"
-                        message = "must match `containerPort` when `hostNetwork` is true"
-                        errors.append(invalid(where, port.hostPort, message))
+        for i, container in enumerate(spec.containers):
+            for j, port in enumerate(container.ports):
+                if port.hostPort and port.hostPort != port.containerPort:
+                    where = f"{path}.containers[{i}].ports[{j}].hostPort"
+                    message = "must match `containerPort` when `hostNetwork` is true"
+                    errors.append(invalid(where, port.hostPort, message))
     if spec.hostUsers is False:
         for field, label in (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")):
             if getattr(spec, field):
                 errors.append(forbidden_field(f"{path}.{label}", "when `hostUsers` is false"))
+        for field in ("containers", "initContainers", "ephemeralContainers"):
+            for i, user in enumerate(getattr(spec, field)):
+                if user.volumeDevices:
+                    errors.append(forbidden_field(f"{path}.{field}[{i}].volumeDevices", "when `hostUsers` is false"))
 
 
 _NAMESERVERS, _SEARCHES, _SEARCH_LENGTH = 3, 32, 2048

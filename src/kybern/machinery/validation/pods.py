@@ -32,7 +32,7 @@ _ONLY = (
 
 
 def _check_pod(pod: Pod, errors: Errors) -> None:
-    pod_spec.check(pod.spec, "spec", errors)
+    pod_spec.check(pod.spec, "spec", errors, is_pod=True)
     if pod.spec.volumes:
         volumes.check_pod_only(pod.spec, pod.metadata.name or "", "spec.volumes", errors)
 

@@ -123,8 +123,6 @@ def check_spread(constraints: list[TopologySpreadConstraint], path: str, errors:
             errors.append(invalid(f"{where}.maxSkew", constraint.maxSkew, "must be greater than zero"))
         if not constraint.topologyKey:
             errors.append(required(f"{where}.topologyKey", "can not be empty"))
-        else:
-            rules.check_rule(constraint.topologyKey, f"{where}.topologyKey", names.check_qualified, errors)
         if when not in _WHEN:
             errors.append(not_supported(f"{where}.whenUnsatisfiable", when, _WHEN))
         if any((constraint.topologyKey, when) == (c.topologyKey, c.whenUnsatisfiable) for c in constraints[i + 1 :]):

@@ -44,7 +44,7 @@ def _check_seccomp(profile: SeccompProfile, path: str, errors: Errors) -> None:
     elif profile.localhostProfile is not None:
         errors.append(invalid(where, codec.to_json(profile), "can only be set when seccomp type is Localhost"))
     if not profile.type:
-        errors.append(required(f"{path}.type"))
+        errors.append(required(f"{path}.type", "type is required when seccompProfile is set"))
     elif profile.type not in _PROFILES:
         errors.append(not_supported(f"{path}.type", profile.type, _PROFILES))
 
@@ -61,7 +61,7 @@ def _check_app_armor(profile: AppArmorProfile, path: str, errors: Errors) -> Non
     elif name is not None and profile.type in _PROFILES:
         errors.append(invalid(where, name, "can only be set when AppArmor type is Localhost"))
     if not profile.type:
-        errors.append(required(f"{path}.type"))
+        errors.append(required(f"{path}.type", "type is required when appArmorProfile is set"))
     elif profile.type not in _PROFILES:
         errors.append(not_supported(f"{path}.type", profile.type, _PROFILES))
 

@@ -80,27 +80,26 @@ def _check_projected(source: Any, path: str, errors: Errors) -> None:
         present = [name for name in _PROJECTIONS if getattr(projection, name) is not None]
         if len(present) > 1:
             errors.append(forbidden_field(where, "may not specify more than 1 volume type per source"))
-            continue
         if projection.secret is not None:
             rules.check_required(projection.secret.name, f"{where}.secret.name", errors)
             _check_items(projection.secret.items, f"{where}.secret.items", errors)
             for item in projection.secret.items:
                 take(item.path)
-        elif projection.configMap is not None:
+        if projection.configMap is not None:
             rules.check_required(projection.configMap.name, f"{where}.configMap.name", errors)
             _check_items(projection.configMap.items, f"{where}.configMap.items", errors)
             for item in projection.configMap.items:
                 take(item.path)
-        elif projection.downwardAPI is not None:
+        if projection.downwardAPI is not None:
             _check_downward_items(projection.downwardAPI.items, f"{where}.downwardAPI", errors)
             for item in projection.downwardAPI.items:
                 take(item.path)
-        elif projection.serviceAccountToken is not None:
+        if projection.serviceAccountToken is not None:
             _check_token(projection.serviceAccountToken, path, where, errors)
-        elif projection.clusterTrustBundle is not None:
+        if projection.clusterTrustBundle is not None:
             _check_bundle(projection.clusterTrustBundle, f"{where}.clusterTrustBundle", errors)
             take(projection.clusterTrustBundle.path)
-        elif projection.podCertificate is not None:
+        if projection.podCertificate is not None:
             _check_certificate(projection.podCertificate, f"{where}.podCertificate", errors)
             for name in ("credentialBundlePath", "keyPath", "certificateChainPath"):
                 take(getattr(projection.podCertificate, name))
@@ -169,8 +168,9 @@ def check_signer(name: str, path: str, errors: Errors) -> None:
 
 
 def _check_host_path(source: Any, path: str, errors: Errors) -> None:
-    if rules.check_required(source.path, f"{path}.path", errors):
-        paths.check_no_backsteps(source.path, f"{path}.path", errors)
+    if not rules.check_required(source.path, f"{path}.path", errors):
+        return
+    paths.check_no_backsteps(source.path, f"{path}.path", errors)
     if source.type is not None and source.type not in _HOST_PATHS:
         errors.append(not_supported(f"{path}.type", source.type, _HOST_PATHS))
 
@@ -306,8 +306,12 @@ def check_driver(name: str, path: str, errors: Errors) -> None:
 def _check_csi(source: Any, path: str, errors: Errors) -> None:
     check_driver(source.driver, f"{path}.driver", errors)
     secret = getattr(source, "nodePublishSecretRef", None)
-    if secret is not None and not hasattr(source, "volumeHandle") and not secret.name:
+    if secret is None or hasattr(source, "volumeHandle"):
+        return
+    if not secret.name:
         errors.append(required(f"{path}.nodePublishSecretRef.name"))
+    else:
+        rules.check_rule(secret.name, f"{path}.name", names.check_subdomain, errors)
 
 
 def _check_storage_os(source: Any, path: str, errors: Errors) -> None:

@@ -12,17 +12,22 @@ from kybern.machinery.validation.rules import Errors
 from kybern.machinery.validation.volume_sources import SOURCES
 
 _TWO_TYPES = "may not specify more than 1 volume type"
-_POD_SOURCES = [(field, *SOURCES[field]) for field in SOURCES if field in Volume.__struct_fields__]
+_BEFORE_EPHEMERAL = [
+    (field, *SOURCES[field]) for field in SOURCES if field in Volume.__struct_fields__ and field != "image"
+]
+# How upstream calls some sources when they come second, one of them misspelled.
+_SECOND = {"cephfs": "cephFS", "downwardAPI": "downwarAPI"}
 _PROPAGATIONS = ("Bidirectional", "HostToContainer", "None")
 _RECURSIONS = ("Disabled", "Enabled", "IfPossible")
 
 
-def check_volumes(volumes: list[Volume], path: str, errors: Errors) -> dict[str, Volume]:
-    """The volumes with a usable name, by name."""
+def check_volumes(volumes: list[Volume], path: str, errors: Errors, *, needs_image: bool = False) -> dict[str, Volume]:
+    """The volumes without fault, by name."""
     found: dict[str, Volume] = {}
     for i, volume in enumerate(volumes):
         where = f"{path}[{i}]"
-        _check_source(volume, where, errors)
+        before = len(errors)
+        _check_source(volume, where, needs_image, errors)
         if not volume.name:
             errors.append(required(f"{where}.name"))
             continue
@@ -32,20 +37,20 @@ def check_volumes(volumes: list[Volume], path: str, errors: Errors) -> dict[str,
                 errors.append(invalid(f"{where}.name", volume.name, message))
         elif volume.name in found:
             errors.append(duplicate(f"{where}.name", volume.name))
-        else:
+        elif len(errors) == before:
             found[volume.name] = volume
     return found
 
 
-def _check_source(volume: Volume, path: str, errors: Errors) -> None:
+def _check_source(volume: Volume, path: str, needs_image: bool, errors: Errors) -> None:
     count = 0
-    for field, label, check in _POD_SOURCES:
+    for field, label, check in _BEFORE_EPHEMERAL:
         source = getattr(volume, field)
         if source is None:
             continue
         count += 1
         if count > 1:
-            errors.append(forbidden_field(f"{path}.{label}", _TWO_TYPES))
+            errors.append(forbidden_field(f"{path}.{_SECOND.get(field, field)}", _TWO_TYPES))
         else:
             check(source, f"{path}.{label}", errors)
     if volume.ephemeral is not None:
@@ -54,6 +59,14 @@ def _check_source(volume: Volume, path: str, errors: Errors) -> None:
             errors.append(forbidden_field(f"{path}.ephemeral", _TWO_TYPES))
         else:
             _check_ephemeral(volume.ephemeral, f"{path}.ephemeral", errors)
+    if volume.image is not None:
+        count += 1
+        if count > 1:
+            errors.append(forbidden_field(f"{path}.image", _TWO_TYPES))
+        else:
+            if needs_image and not volume.image.reference:
+                errors.append(required(f"{path}.image.reference"))
+            SOURCES["image"][1](volume.image, f"{path}.image", errors)
     if count == 0:
         errors.append(required(path, "must specify a volume type"))
 
@@ -75,14 +88,12 @@ def _check_ephemeral(source: EphemeralVolumeSource, path: str, errors: Errors) -
 
 
 def check_pod_only(spec: PodSpec, pod_name: str, path: str, errors: Errors) -> None:
-    """What is no matter in a template: names of claims made from the pod's, and images that may be filled in."""
+    """What a template is not asked for: names of claims made from the pod's, accounts of tokens."""
     for i, volume in enumerate(spec.volumes):
         if volume.ephemeral is not None and volume.name:
             claim = f"{pod_name}-{volume.name}"
             for message in names.check_subdomain(claim):
                 errors.append(invalid(f"{path}[{i}].name", volume.name, f'PVC name "{claim}": {message}'))
-        if volume.image is not None and not volume.image.reference:
-            errors.append(required(f"{path}[{i}].image.reference"))
     _check_service_account_tokens(spec, path, errors)
 
 
@@ -102,7 +113,7 @@ def check_mounts(
     container: Container | EphemeralContainer, volumes: Mapping[str, Volume], path: str, errors: Errors
 ) -> None:
     devices = {d.name for d in container.volumeDevices}
-    device_paths = {d.devicePath for d in container.volumeDevices}
+    device_paths = {d.name: d.devicePath for d in container.volumeDevices}.values()
     taken: set[str] = set()
     for i, mount in enumerate(container.volumeMounts):
         where = f"{path}[{i}]"
@@ -161,7 +172,7 @@ def check_devices(
     container: Container | EphemeralContainer, volumes: Mapping[str, Volume], path: str, errors: Errors
 ) -> None:
     mounts = {m.name for m in container.volumeMounts}
-    mount_paths = {m.mountPath for m in container.volumeMounts}
+    mount_paths = {m.name: m.mountPath for m in container.volumeMounts}.values()
     taken_names: set[str] = set()
     taken_paths: set[str] = set()
     for i, device in enumerate(container.volumeDevices):
