@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
-from kybern.controllers.runtime import Context, Controller
+from kybern.api.certificates_v1 import CertificateSigningRequest
+from kybern.controllers.runtime import Context, Controller, Sleeper
 
 # Name -> module with a `build(context) -> Controller`. In the order they are built: the garbage collector comes
 # last, because it shares the informers of all others.
@@ -48,6 +49,13 @@ CONTROLLERS: dict[str, str] = {
     "garbage-collector-controller": "garbage_collector",
 }
 
+# These bring a large library (cryptography, 9 MiB): built when there is something to do for them.
+ASLEEP: dict[str, type[Any]] = {
+    "certificatesigningrequest-signing-controller": CertificateSigningRequest,
+    "certificatesigningrequest-approving-controller": CertificateSigningRequest,
+    "certificatesigningrequest-cleaner-controller": CertificateSigningRequest,
+}
+
 
 def select(wanted: Sequence[str]) -> list[str]:
     """The names that a `--controllers` list switches on: `*`, `name`, `-name`. Raises ValueError for unknown ones."""
@@ -65,5 +73,9 @@ def select(wanted: Sequence[str]) -> list[str]:
 
 
 def build(name: str, context: Context) -> Controller:
-    module = importlib.import_module(f"kybern.controllers.{CONTROLLERS[name]}")
-    return cast("Controller", module.build(context))
+    def wake() -> Controller:
+        module = importlib.import_module(f"kybern.controllers.{CONTROLLERS[name]}")
+        return cast("Controller", module.build(context))
+
+    kind = ASLEEP.get(name)
+    return wake() if kind is None else Sleeper(name, context, kind, wake)

@@ -108,6 +108,31 @@ class Loop:
                 self.queue.done(key)
 
 
+class Sleeper:
+    """A controller that is built when the first object of its kind is there: what most clusters never need costs them
+    nothing, neither modules nor memory."""
+
+    def __init__(self, name: str, context: Context, kind: type[Any], build: Callable[[], Controller]) -> None:
+        self.name = name
+        self._build = build
+        self._controller: Controller | None = None
+        self._needed = asyncio.Event()
+        context.informers.of(kind).on_change(lambda old, new: self._needed.set())
+
+    @property
+    def loops(self) -> Sequence[Loop]:
+        return self._controller.loops if self._controller is not None else ()
+
+    async def run(self) -> None:
+        await self._needed.wait()
+        try:
+            self._controller = self._build()
+        except (ValueError, OSError) as error:  # unusable settings
+            log.error("cannot start a controller", controller=self.name, error=str(error))
+            return
+        await self._controller.run()
+
+
 class Context:
     """The cluster, as controllers see and change it."""
 
@@ -125,16 +150,26 @@ class Context:
         self.clock = clock
         self.rng = rng
         self._recorders: dict[str, EventRecorder] = {}
+        self._tasks: asyncio.TaskGroup | None = None
 
     def recorder(self, component: str) -> EventRecorder:
         """The recorder of a component; one each."""
-        return self._recorders.setdefault(component, EventRecorder(self.client, self.clock, component))
+        if component not in self._recorders:
+            self._recorders[component] = EventRecorder(self.client, self.clock, component)
+            if self._tasks is not None:
+                self._tasks.create_task(self._recorders[component].run(), name=f"events:{component}")
+        return self._recorders[component]
 
     async def run_recorders(self) -> None:
-        """Send events in the background. To be started after all controllers were built."""
+        """Send events in the background, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             for component, recorder in self._recorders.items():
                 tasks.create_task(recorder.run(), name=f"events:{component}")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self._tasks = None
 
     async def create(self, obj: T, **options: Any) -> T:
         """`RestClient.create`, and the informers know."""
