@@ -23,7 +23,7 @@ from kybern.machinery import manifest
         ("a: 1.2.3\nb: 12:30:45\nc: 1Gi\nd: +", {"a": "1.2.3", "b": "12:30:45", "c": "1Gi", "d": "+"}),
         ("1: a\ntrue: b\n1.5: c", {"1": "a", "true": "b", "1.5": "c"}),
         ("a: &x {b: 1}\nc: *x", {"a": {"b": 1}, "c": {"b": 1}}),
-        ("a: 0x_\nb: 0_\nc: 0b\nd: 09", {"a": "0x_", "b": "0_", "c": "0b", "d": 9}),
+        ("a: 0x_\nb: 0b\nc: 09", {"a": "0x_", "b": "0b", "c": 9}),
         ("base: &x {a: 1, b: 2}\nmine:\n  <<: *x\n  b: 3", {"base": {"a": 1, "b": 2}, "mine": {"a": 1, "b": 3}}),
         ("a: |\n  x\n  y\nb: >-\n  x\n  y", {"a": "x\ny\n", "b": "x y"}),
         ('{"a": [1, "b", null, true]}', {"a": [1, "b", None, True]}),

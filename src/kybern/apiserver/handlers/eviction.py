@@ -29,10 +29,8 @@ async def evict(handlers: Handlers, request: Request, pods: Served) -> Response:
     """Status 201. Raises ApiError 404, 429 (the budget is used up), 500 (more than one budget)."""
     eviction = body.decode(request, Eviction, "policy/v1", "Eviction")
     info = request.info
-    if eviction.metadata.name and eviction.metadata.name != info.name:
-        raise ApiError.bad_request(
-            f"the name of the object ({eviction.metadata.name}) does not match the name on the URL ({info.name})"
-        )
+    if eviction.metadata.name != info.name:
+        raise ApiError.bad_request("name in URL does not match name in Eviction object")
     options = eviction.deleteOptions or DeleteOptions()
     pod = pods.store.entry(info.namespace, info.name).object
     dry_run = body.is_dry_run(request) or bool(options.dryRun)

@@ -16,6 +16,7 @@ from kybern.apiserver import negotiate, query
 from kybern.apiserver.handlers import body, forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.patch import ACCEPTED, merger
+from kybern.apiserver.registry import metadata
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import Write
 from kybern.apiserver.request import Request, Response
@@ -77,10 +78,7 @@ def _scaled(current: Entry, wanted: Scale) -> Any:
 
 
 def _check_name(wanted: Scale, name: str) -> None:
-    if wanted.metadata.name and wanted.metadata.name != name:
-        raise ApiError.bad_request(
-            f"the name of the object ({wanted.metadata.name}) does not match the name on the URL ({name})"
-        )
+    metadata.check_name(wanted.metadata, name)
 
 
 def _replace(request: Request) -> Any:
@@ -100,7 +98,8 @@ def _patch(request: Request) -> Any:
         try:
             wanted, _ = codec.from_json(Scale, patched)
         except (msgspec.ValidationError, ValueError) as error:
-            raise ApiError.bad_request(f"the patched Scale is not valid: {error}") from None
+            fault = invalid("patch", patched, str(error))
+            raise ApiError.invalid("", "", "", [fault]) from None
         _check_name(wanted, current.name)
         if query.check_version(wanted.metadata.resourceVersion) in ("0", str(current.revision)):
             wanted.metadata.resourceVersion = ""

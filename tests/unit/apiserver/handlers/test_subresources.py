@@ -140,12 +140,12 @@ def test_what_does_not_run_yet_needs_no_budget_and_two_budgets_are_too_many() ->
     async def scenario(api: Api) -> None:
         await make_pods(api, "a", "b")
         await make_budget(api, 0)
-        assert (await api.create(f"{PODS}/a/eviction", {})).status == 201
+        assert (await api.create(f"{PODS}/a/eviction", {"metadata": {"name": "a"}})).status == 201
         assert (await api.get(f"{PODS}/a")).status == 404
         await run_pod(api, "b")
         await make_budget(api, 5, "second")
-        assert (await api.create(f"{PODS}/b/eviction", {})).status == 500
-        assert (await api.create(f"{PODS}/none/eviction", {})).status == 404
+        assert (await api.create(f"{PODS}/b/eviction", {"metadata": {"name": "b"}})).status == 500
+        assert (await api.create(f"{PODS}/none/eviction", {"metadata": {"name": "none"}})).status == 404
 
     api_server.run(scenario)
 
@@ -156,7 +156,7 @@ def test_a_budget_not_yet_counted_allows_nothing() -> None:
         await run_pod(api, "a")
         await make_budget(api, 1)
         (await api.patch(f"{BUDGETS}/b", {"spec": {"minAvailable": 2}})).ok()
-        answer = await api.create(f"{PODS}/a/eviction", {})
+        answer = await api.create(f"{PODS}/a/eviction", {"metadata": {"name": "a"}})
         assert answer.status == 429
         assert "still being processed" in answer.json["details"]["causes"][0]["message"]
 
