@@ -34,6 +34,7 @@ def plan_cluster(settings: Settings, pki: Pki, containerd_config: str) -> Plan:
             "dns",
             kubeconfig=pki.kubeconfig("dns"),
             bind_address=settings.node_ip,
+            hostname_override=settings.node_name,
             cluster_domain=settings.cluster_domain,
             register=True,
         ),

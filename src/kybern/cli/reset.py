@@ -166,9 +166,9 @@ def _kill(pid: int) -> None:
 
 def _remove_network(cluster: Settings) -> None:
     from kybern.kubelet.cni import network
-    from kybern.proxy.nft import transaction
+    from kybern.process import proxy
 
-    subprocess.run(["nft", "-f", "-"], input=transaction.render_cleanup().encode(), capture_output=True, check=True)
+    asyncio.run(proxy.clean_up())
     network.cleanup(cluster.data / "cni/net.d", Path("/var/lib/cni/networks"))
 
 
