@@ -37,7 +37,8 @@ def _fill_network_policy(policy: NetworkPolicy) -> None:
     ports = [port for rule in spec.ingress for port in rule.ports]
     ports += [port for rule in spec.egress for port in rule.ports]
     for port in ports:
-        port.protocol = port.protocol or "TCP"
+        if port.protocol is None:
+            port.protocol = "TCP"
     if not spec.policyTypes:
         spec.policyTypes = ["Ingress", "Egress"] if spec.egress else ["Ingress"]
 
@@ -51,7 +52,8 @@ def _fill_ingress_class(ingress_class: IngressClass) -> None:
 def _fill_endpoint_slice(endpoint_slice: EndpointSlice) -> None:
     for port in endpoint_slice.ports:
         port.name = port.name or ""
-        port.protocol = port.protocol or "TCP"
+        if port.protocol is None:
+            port.protocol = "TCP"
 
 
 def _fill_binding(binding: RoleBinding | ClusterRoleBinding) -> None:

@@ -105,8 +105,9 @@ def _check_backend(backend: IngressBackend, path: str, errors: Errors) -> None:
         return errors.append(invalid(path, "", "cannot set both resource and service backends"))
     if backend.resource is not None:
         where = f"{path}.resource"
-        rules.check_required(backend.resource.kind, f"{where}.kind", errors)
-        rules.check_required(backend.resource.name, f"{where}.name", errors)
+        rules.check_optional(backend.resource.apiGroup, f"{where}.apiGroup", names.check_subdomain, errors)
+        rules.check_name(backend.resource.kind, f"{where}.kind", names.check_path_segment, errors)
+        rules.check_name(backend.resource.name, f"{where}.name", names.check_path_segment, errors)
         return None
     if backend.service is None:
         return errors.append(invalid(path, "", "resource or service backend is required"))

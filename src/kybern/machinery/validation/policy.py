@@ -7,6 +7,7 @@ from typing import Any
 
 from kybern.api import autoscaling_v1, codec
 from kybern.api.autoscaling_v2 import (
+    ContainerResourceMetricSource,
     HorizontalPodAutoscaler,
     HPAScalingRules,
     MetricIdentifier,
@@ -149,7 +150,9 @@ def _status_of_budget(budget: PodDisruptionBudget, old: PodDisruptionBudget, err
 def _check_replicas(spec: Any, errors: Errors) -> None:
     if spec.minReplicas is not None and spec.minReplicas < 1:
         errors.append(invalid("spec.minReplicas", spec.minReplicas, "must be greater than or equal to 1"))
-    if spec.maxReplicas < 1:
+    if spec.maxReplicas < 0:
+        errors.append(invalid("spec.maxReplicas", spec.maxReplicas, "must be greater than or equal to 1"))
+    elif spec.maxReplicas == 0:
         errors.append(required("spec.maxReplicas", "must be set and greater than 0"))
     if spec.minReplicas is not None and spec.maxReplicas < spec.minReplicas:
         message = "must be greater than or equal to `minReplicas`"
@@ -162,7 +165,7 @@ def _check_reference(reference: Any, path: str, errors: Errors, *, group_require
     version = reference.apiVersion or ""
     if version.count("/") > 1:
         errors.append(invalid(f"{path}.apiVersion", version, f"unexpected GroupVersion string: {version}"))
-    elif group_required and not version:
+    elif group_required and version.find("/") < 1 and (version, reference.kind) != ("v1", "ReplicationController"):
         errors.append(invalid(f"{path}.apiVersion", version, "apiVersion must specify API group"))
 
 
@@ -182,31 +185,31 @@ def _check_autoscaler(autoscaler: HorizontalPodAutoscaler, errors: Errors) -> No
                 _check_scaling(scaling, f"spec.behavior.{field}", errors)
 
 
+# In the order in which they are looked for: only the first one found is checked.
 _METRICS = {
-    "ContainerResource": "containerResource",
-    "External": "external",
     "Object": "object",
+    "External": "external",
     "Pods": "pods",
     "Resource": "resource",
+    "ContainerResource": "containerResource",
 }
 
 
 def _check_metric(metric: MetricSpec, path: str, errors: Errors) -> None:
     if not metric.type:
         errors.append(required(f"{path}.type", "must specify a metric source type"))
-    field = _METRICS.get(metric.type)
-    if field is None:
-        errors.append(not_supported(f"{path}.type", metric.type, tuple(_METRICS)))
-        return
-    source = getattr(metric, field)
-    where = f"{path}.{field}"
-    if source is None:
-        errors.append(required(where, "must populate information for the given metric source"))
-        return
-    for other in _METRICS.values():
-        if other != field and getattr(metric, other) is not None:
-            errors.append(forbidden_field(f"{path}.{other}", "must populate the given metric source only"))
-    _SOURCE_CHECKS[field](source, where, errors)
+    expected = _METRICS.get(metric.type)
+    if expected is None:
+        errors.append(not_supported(f"{path}.type", metric.type, sorted(_METRICS)))
+    present = [field for field in _METRICS.values() if getattr(metric, field) is not None]
+    if present:
+        _SOURCE_CHECKS[present[0]](getattr(metric, present[0]), f"{path}.{present[0]}", errors)
+    if expected is not None and expected not in present:
+        errors.append(required(f"{path}.{expected}", "must populate information for the given metric source"))
+    if len(present) > 1:
+        for other in present:
+            if other != expected:
+                errors.append(forbidden_field(f"{path}.{other}", "must populate the given metric source only"))
 
 
 def _check_target(target: MetricTarget, path: str, errors: Errors) -> None:
@@ -226,8 +229,10 @@ def _check_target(target: MetricTarget, path: str, errors: Errors) -> None:
 def _check_resource(source: Any, path: str, errors: Errors) -> None:
     if not source.name:
         errors.append(required(f"{path}.name", "must specify a resource name"))
-    if hasattr(source, "container") and not source.container:
-        errors.append(required(f"{path}.container", "must specify a container"))
+    if isinstance(source, ContainerResourceMetricSource):
+        if source.name:
+            resources.check_container_name(source.name, f"{path}.name", errors)
+        rules.check_name(source.container, f"{path}.container", names.check_label, errors, "must specify a container")
     target, where = source.target, f"{path}.target"
     _check_target(target, where, errors)
     if target.averageUtilization is None and target.averageValue is None:
@@ -248,8 +253,7 @@ def _check_identifier(identifier: MetricIdentifier, path: str, errors: Errors) -
 def _check_pods_metric(source: Any, path: str, errors: Errors) -> None:
     _check_identifier(source.metric, f"{path}.metric", errors)
     _check_target(source.target, f"{path}.target", errors)
-    average = source.target.averageValue
-    if average is None or quantity.nano(average) <= 0:
+    if source.target.averageValue is None:
         errors.append(required(f"{path}.target.averageValue", "must specify a positive target averageValue"))
 
 
