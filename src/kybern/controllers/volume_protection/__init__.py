@@ -34,6 +34,11 @@ def is_volume_in_use(volume: PersistentVolume) -> bool:
     return volume.status.phase == "Bound"
 
 
+def _holds(pod: Pod) -> bool:
+    """A pod that was not placed yet never will be, with a claim that goes: the two must not wait for each other."""
+    return bool(pod.spec.nodeName) and not pods.is_finished(pod)
+
+
 class ProtectionController(runtime.Looped):
     """runtime.Controller of both."""
 
@@ -65,12 +70,12 @@ class ProtectionController(runtime.Looped):
         return None
 
     async def _is_claim_in_use(self, key: str) -> bool:
-        if any(not pods.is_finished(pod) for pod in self._pods.by_index(INDEX, key)):
+        if any(_holds(pod) for pod in self._pods.by_index(INDEX, key)):
             return True
         # The informer may be behind: ask once more before the point of no return.
         namespace, _ = shapes.split_key(key)
         live = await self._context.client.list(Pod, namespace)
-        return any(key in claims_of(pod) and not pods.is_finished(pod) for pod in live.items)
+        return any(key in claims_of(pod) and _holds(pod) for pod in live.items)
 
     async def reconcile_volume(self, key: str) -> runtime.RequeueAfter | None:
         volume = self._volumes.by_key(key)
