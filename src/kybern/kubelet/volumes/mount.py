@@ -6,15 +6,18 @@ Called by the kinds of volumes in a thread (a mount may block). Source: mount(2)
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import os
 import re
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 8, 32, 4096, 16384
-MS_SHARED = 1 << 20
+MS_MOVE, MS_SHARED = 8192, 1 << 20
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
+MAX_STACKED = 32  # mounts at one place
 
 
 @functools.cache
@@ -81,6 +84,7 @@ class MountPoint:
     source: str
     options: str
     is_shared: bool = False  # mounts below are passed on to its peers
+    device: str = ""  # major:minor of the file system
 
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
@@ -94,7 +98,9 @@ def parse_mountinfo(text: str) -> list[MountPoint]:
         fields, rest = left.split(" "), right.split(" ")
         if len(fields) < 6 or len(rest) < 3:
             continue
-        found.append(MountPoint(_unescape(fields[4]), rest[0], _unescape(rest[1]), rest[2], _is_shared(fields)))
+        found.append(
+            MountPoint(_unescape(fields[4]), rest[0], _unescape(rest[1]), rest[2], _is_shared(fields), fields[2])
+        )
     return found
 
 
@@ -120,7 +126,34 @@ def is_mounted(path: str) -> bool:
 def mounts_under(path: str) -> list[str]:
     """Mount points at or below `path`, the newest first (which is the order to unmount them in)."""
     prefix = path.rstrip("/") + "/"
-    return [p.path for p in reversed(mounts()) if p.path == path or p.path.startswith(prefix)]
+    below = (p for p in reversed(mounts()) if p.path == path or p.path.startswith(prefix))
+    return [p.path for p in below if _is_visible(p)]
+
+
+def _is_visible(point: MountPoint) -> bool:
+    """Not hidden by something that was mounted over one of its parents later."""
+    try:
+        facts = os.lstat(point.path)
+    except OSError:
+        return False
+    return f"{os.major(facts.st_dev)}:{os.minor(facts.st_dev)}" == point.device
+
+
+def unmount_below(path: str) -> None:
+    """Everything mounted at or below `path`, stacked mounts too. Raises OSError when something stays."""
+    hidden: set[str] = set()
+    for _ in range(MAX_STACKED):
+        points = [p for p in mounts_under(path) if p not in hidden]
+        if not points:
+            return
+        for point in points:
+            try:
+                unmount(point)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.ENOENT):
+                    raise
+                hidden.add(point)  # listed, but nothing is mounted where the path leads
+    raise OSError(errno.EBUSY, "still mounted", path)
 
 
 def share(path: str) -> None:
@@ -135,5 +168,20 @@ def share(path: str) -> None:
     if at.is_shared:
         return
     if at.path != path:
-        bind(path, path, recursive=True)
+        _bind_to_itself(path)
     mount("", path, "", MS_SHARED | MS_REC)
+
+
+def _bind_to_itself(path: str) -> None:
+    below = mounts_under(path)
+    if not below:
+        bind(path, path)
+        return
+    # Volumes of pods that were there before us: they must move to the new mount, or they would be hidden below it,
+    # where nobody could ever unmount them.
+    aside = tempfile.mkdtemp(prefix=".share-", dir=os.path.dirname(path))
+    bind(path, aside, recursive=True)
+    for point in below:
+        unmount(point)
+    mount(aside, path, "", MS_MOVE)
+    os.rmdir(aside)

@@ -98,7 +98,7 @@ class PodVolumes:
 
     async def tear_down(self, uid: str) -> None:
         """Nothing of the pod is left on the node. Raises OSError, CriError when something is still in use."""
-        await asyncio.to_thread(_unmount, self.directory(uid))
+        await asyncio.to_thread(mount.unmount_below, str(self.directory(uid)))
         await self._images.tear_down(self.directory(uid))
         await asyncio.to_thread(_remove, self.directory(uid))
 
@@ -112,15 +112,7 @@ def _has_source(volume: Volume) -> bool:
     return any(getattr(volume, name) is not None for name in volume.__struct_fields__ if name != "name")
 
 
-def _unmount(directory: Path) -> None:
-    for point in mount.mounts_under(str(directory)):
-        mount.unmount(point)
-
-
 def _remove(directory: Path) -> None:
-    if not directory.exists():
-        return
-    left = mount.mounts_under(str(directory))
-    if left:
-        raise OSError(f"still mounted: {left[0]}")
-    shutil.rmtree(directory)
+    if directory.exists():
+        mount.unmount_below(str(directory))  # again: nothing of a volume may be deleted with the directory
+        shutil.rmtree(directory)

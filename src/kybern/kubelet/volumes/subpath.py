@@ -84,8 +84,7 @@ def _open_inside(base: str, full: str) -> int:
 
 def _release(target: Path) -> None:
     """Undo the mount of an earlier instance of the container."""
-    for point in mount.mounts_under(str(target)):
-        mount.unmount(point)
+    mount.unmount_below(str(target))
     if target.is_dir():
         target.rmdir()
     elif target.exists():
