@@ -7,6 +7,7 @@ and its supervisor starts it afresh.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import random
 import socket
@@ -14,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 from prometheus_client import REGISTRY
@@ -21,12 +23,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from kybern.client.clock import RealClock
-from kybern.client.informer import Informers
+from kybern.client.informer import Informer, Informers
 from kybern.client.leader import Election, Elector
 from kybern.client.rest import RestClient
 from kybern.controllers import registry
 from kybern.controllers.runtime import Context, Controller
 from kybern.controllers.settings import Settings
+from kybern.machinery.clock import Clock
 from kybern.process.health import serve_health
 
 log = structlog.get_logger(__name__)
@@ -136,18 +139,39 @@ class Manager:
         self.controllers: list[Controller] = []
 
     async def run(self) -> None:
-        """Build, sync and run them until cancelled."""
+        """Build and run them until cancelled. Each starts when what it reads is there: a resource that is not served
+        holds up those that need it, and no others."""
         context = self._context
-        self.controllers = [registry.build(name, context) for name in self._names]
+        waits: list[set[Informer[Any]]] = []
+        for name in self._names:
+            with context.informers.noting() as asked:
+                self.controllers.append(registry.build(name, context))
+            waits.append(asked)
+        log.info("controllers start", controllers=self._names)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(context.informers.run(), name="informers")
             tasks.create_task(context.run_recorders(), name="recorders")
-            await context.informers.wait_synced()
-            gc.collect()
-            gc.freeze()  # what was built at start stays: the collector need not look at it again
-            log.info("controllers start", controllers=self._names)
-            for controller in self.controllers:
-                tasks.create_task(controller.run(), name=controller.name)
+            for controller, asked in zip(self.controllers, waits, strict=True):
+                tasks.create_task(_start(controller, asked), name=controller.name)
+            tasks.create_task(_tidy(context.clock), name="memory")
+
+
+async def _start(controller: Controller, asked: set[Informer[Any]]) -> None:
+    for informer in asked:
+        await informer.wait_synced()
+    log.debug("controller starts", controller=controller.name)
+    await controller.run()
+
+
+async def _tidy(clock: Clock) -> None:
+    """Give memory back to the system: what bursts of work took and freed stays with the allocator otherwise."""
+    await clock.sleep(10)
+    gc.collect()
+    gc.freeze()  # what was built at start stays: the collector need not look at it again
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc
+    while trim is not None:
+        trim(0)
+        await clock.sleep(60)
 
 
 async def run(options: Options) -> None:

@@ -6,7 +6,9 @@ Built by process/, handed to every controller; `run` owns the reflectors' tasks.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+from collections.abc import Iterator
 from typing import Any, TypeVar, cast, overload
 
 from kybern.api.resource import Resource
@@ -35,6 +37,7 @@ class Informers:
         self._reflectors: dict[Selection, Reflector[Any]] = {}
         self._running: dict[Selection, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        self._asked: list[set[Informer[Any]]] = []
 
     @overload
     def of(
@@ -64,7 +67,19 @@ class Informers:
                 field_selector=field_selector,
             )
             self._start(key)
+        for asked in self._asked:
+            asked.add(self._informers[key])
         return self._informers[key]
+
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[set[Informer[Any]]]:
+        """Which informers are asked for meanwhile: what a component has to wait for, and no more."""
+        asked: set[Informer[Any]] = set()
+        self._asked.append(asked)
+        try:
+            yield asked
+        finally:
+            self._asked.remove(asked)
 
     def find(self, kind: type[T]) -> Informer[T] | None:
         """The informer of all objects of a typed kind, if anyone asked for it."""
