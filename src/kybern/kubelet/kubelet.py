@@ -50,6 +50,7 @@ from kybern.machinery.clock import Clock
 
 RUNTIME_PERIOD = 5.0
 UNREADY_PERIOD = 0.5  # while people wait for the node
+RUNTIME_PATIENCE = 30.0  # kubelet: the runtime may be silent so long
 
 log = structlog.get_logger(__name__)
 
@@ -325,6 +326,7 @@ class Kubelet:
     async def _watch_runtime(self) -> None:
         """What the runtime says of itself, for the node's conditions."""
         told_cidr = ""
+        answered = float("-inf")
         while True:
             try:
                 self._runtime_status = await self.cri.status()
@@ -337,8 +339,11 @@ class Kubelet:
                 if self._pod_cidr != told_cidr:
                     await self.cri.update_runtime_config(self._pod_cidr)
                     told_cidr = self._pod_cidr
+                answered = self._clock.monotonic()
             except CriError as error:
                 found = f"container runtime is down: {error}"
+                if self._clock.monotonic() - answered < RUNTIME_PATIENCE:
+                    found = self._runtime_problem  # it may be restarting, which pods do not notice
             if found != self._runtime_problem:
                 self._runtime_problem = found
                 self._registration.report_soon()
