@@ -13,22 +13,25 @@ from kybern.api.meta_v1 import LabelSelector
 
 def _fill_webhooks(configuration: v1.ValidatingWebhookConfiguration | v1.MutatingWebhookConfiguration) -> None:
     for webhook in configuration.webhooks:
-        webhook.failurePolicy = webhook.failurePolicy or "Fail"
+        if webhook.failurePolicy is None:
+            webhook.failurePolicy = "Fail"
         if webhook.timeoutSeconds is None:
             webhook.timeoutSeconds = 10
-        if isinstance(webhook, v1.MutatingWebhook):
-            webhook.reinvocationPolicy = webhook.reinvocationPolicy or "Never"
+        if isinstance(webhook, v1.MutatingWebhook) and webhook.reinvocationPolicy is None:
+            webhook.reinvocationPolicy = "Never"
         service = webhook.clientConfig.service
         if service is not None and service.port is None:
             service.port = 443
         _fill_match(webhook)
         for rule in webhook.rules:
-            rule.scope = rule.scope or "*"
+            if rule.scope is None:
+                rule.scope = "*"
 
 
 def _fill_match(holder: Any) -> None:
     """What webhooks and MatchResources (of any version) share."""
-    holder.matchPolicy = holder.matchPolicy or "Equivalent"
+    if holder.matchPolicy is None:
+        holder.matchPolicy = "Equivalent"
     if holder.namespaceSelector is None:
         holder.namespaceSelector = LabelSelector()
     if holder.objectSelector is None:
@@ -40,11 +43,13 @@ def _fill_match_resources(match: Any) -> None:
         return
     _fill_match(match)
     for rule in (*match.resourceRules, *match.excludeResourceRules):
-        rule.scope = rule.scope or "*"
+        if rule.scope is None:
+            rule.scope = "*"
 
 
 def _fill_policy(policy: Any) -> None:
-    policy.spec.failurePolicy = policy.spec.failurePolicy or "Fail"
+    if policy.spec.failurePolicy is None:
+        policy.spec.failurePolicy = "Fail"
     _fill_match_resources(policy.spec.matchConstraints)
 
 
@@ -54,7 +59,8 @@ def _fill_policy_binding(binding: Any) -> None:
 
 def _fill_mutating_policy(policy: Any) -> None:
     _fill_policy(policy)
-    policy.spec.reinvocationPolicy = policy.spec.reinvocationPolicy or "Never"
+    if policy.spec.reinvocationPolicy is None:
+        policy.spec.reinvocationPolicy = "Never"
 
 
 DEFAULTS: dict[type[Any], Callable[[Any], None]] = {

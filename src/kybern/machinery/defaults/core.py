@@ -42,8 +42,8 @@ def _fill_service(service: Service) -> None:
         _fill_service_port(port)
     if spec.type in ("NodePort", "LoadBalancer") or (spec.type == "ClusterIP" and spec.externalIPs):
         spec.externalTrafficPolicy = spec.externalTrafficPolicy or "Cluster"
-    if spec.type in ("ClusterIP", "NodePort", "LoadBalancer"):
-        spec.internalTrafficPolicy = spec.internalTrafficPolicy or "Cluster"
+    if spec.type in ("ClusterIP", "NodePort", "LoadBalancer") and spec.internalTrafficPolicy is None:
+        spec.internalTrafficPolicy = "Cluster"
     if spec.type == "LoadBalancer":
         if spec.allocateLoadBalancerNodePorts is None:
             spec.allocateLoadBalancerNodePorts = True
@@ -80,21 +80,21 @@ def fill_claim(claim: PersistentVolumeClaim) -> None:
 def _fill_claim(claim: PersistentVolumeClaim) -> None:
     fill_claim(claim)
     spec = claim.spec
-    if spec.dataSource is not None and not _is_claim_or_snapshot(spec.dataSource):
-        spec.dataSource = None  # what the old field cannot name is dropped, silently, as it always was
-    if spec.dataSource is not None and spec.dataSourceRef is None:
-        source = spec.dataSource
-        spec.dataSourceRef = TypedObjectReference(kind=source.kind, name=source.name, apiGroup=source.apiGroup)
-    elif spec.dataSourceRef is not None and spec.dataSource is None and not spec.dataSourceRef.namespace:
-        reference = spec.dataSourceRef
-        # The old field can only name claims and snapshots.
-        if _is_claim_or_snapshot(reference):
-            spec.dataSource = TypedLocalObjectReference(
-                kind=reference.kind, name=reference.name, apiGroup=reference.apiGroup
-            )
+    if spec.dataSourceRef is not None and spec.dataSourceRef.namespace:
+        spec.dataSourceRef = None  # behind a feature gate that is off: dropped
+    source, reference = spec.dataSource, spec.dataSourceRef
+    if reference is None and source is not None:
+        if _is_claim_or_snapshot(source):
+            spec.dataSourceRef = TypedObjectReference(kind=source.kind, name=source.name, apiGroup=source.apiGroup)
+        else:
+            spec.dataSource = None  # what the old field cannot name is dropped, silently, as it always was
+    elif reference is not None and source is None:
+        spec.dataSource = TypedLocalObjectReference(
+            kind=reference.kind, name=reference.name, apiGroup=reference.apiGroup
+        )
 
 
-def _is_claim_or_snapshot(reference: TypedLocalObjectReference | TypedObjectReference) -> bool:
+def _is_claim_or_snapshot(reference: TypedLocalObjectReference) -> bool:
     return (reference.apiGroup or "", reference.kind) in (
         ("", "PersistentVolumeClaim"),
         ("snapshot.storage.k8s.io", "VolumeSnapshot"),
@@ -105,7 +105,8 @@ def _fill_volume(volume: PersistentVolume) -> None:
     spec = volume.spec
     volume.status.phase = volume.status.phase or "Pending"
     spec.persistentVolumeReclaimPolicy = spec.persistentVolumeReclaimPolicy or "Retain"
-    spec.volumeMode = spec.volumeMode or "Filesystem"
+    if spec.volumeMode is None:
+        spec.volumeMode = "Filesystem"
     amounts.round_up(spec.capacity)
     volumes.fill_sources(spec)
 
@@ -158,8 +159,10 @@ def _fill_priority_class(priority: PriorityClass) -> None:
 
 
 def _fill_storage_class(storage_class: StorageClass) -> None:
-    storage_class.reclaimPolicy = storage_class.reclaimPolicy or "Delete"
-    storage_class.volumeBindingMode = storage_class.volumeBindingMode or "Immediate"
+    if storage_class.reclaimPolicy is None:
+        storage_class.reclaimPolicy = "Delete"
+    if storage_class.volumeBindingMode is None:
+        storage_class.volumeBindingMode = "Immediate"
 
 
 def _fill_csi_driver(driver: CSIDriver) -> None:

@@ -266,7 +266,8 @@ def _fill_ephemeral(volume: Volume) -> None:
 
 
 def fill_claim_spec(spec: PersistentVolumeClaimSpec) -> None:
-    spec.volumeMode = spec.volumeMode or "Filesystem"
+    if spec.volumeMode is None:
+        spec.volumeMode = "Filesystem"
     amounts.round_up(spec.resources.requests)
     amounts.round_up(spec.resources.limits)
 

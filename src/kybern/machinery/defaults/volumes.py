@@ -37,7 +37,9 @@ def _fill(name: str, source: Any) -> None:
             source.storageMode = source.storageMode or "ThinProvisioned"
             source.fsType = source.fsType or "xfs"
         case "azureDisk":
-            source.cachingMode = source.cachingMode or "ReadWrite"
-            source.kind = source.kind or "Shared"
+            if source.cachingMode is None:
+                source.cachingMode = "ReadWrite"
+            if source.kind is None:
+                source.kind = "Shared"
             source.fsType = "ext4" if source.fsType is None else source.fsType
             source.readOnly = bool(source.readOnly)

@@ -57,10 +57,7 @@ def _check_sources(spec: PersistentVolumeClaimSpec, path: str, errors: Errors) -
         if source.apiGroup:
             rules.check_rule(source.apiGroup, f"{where}.apiGroup", names.check_subdomain, errors)
     one, other = spec.dataSource, spec.dataSourceRef
-    if one is not None and other is not None:
-        if other.namespace:
-            errors.append(
-                invalid(f"{path}.dataSource", "", "may not be specified when dataSourceRef.namespace is specified")
-            )
-        elif (one.kind, one.name, one.apiGroup or "") != (other.kind, other.name, other.apiGroup or ""):
-            errors.append(invalid(path, codec.to_json(spec), "must match dataSourceRef"))
+    if one is None or other is None:
+        return
+    if (one.kind, one.name, one.apiGroup) != (other.kind, other.name, other.apiGroup):
+        errors.append(invalid(path, codec.to_json(spec), "must match dataSourceRef"))

@@ -105,7 +105,8 @@ def _check_backend(backend: IngressBackend, path: str, errors: Errors) -> None:
         return errors.append(invalid(path, "", "cannot set both resource and service backends"))
     if backend.resource is not None:
         where = f"{path}.resource"
-        rules.check_optional(backend.resource.apiGroup, f"{where}.apiGroup", names.check_subdomain, errors)
+        if backend.resource.apiGroup is not None:
+            rules.check_rule(backend.resource.apiGroup, f"{where}.apiGroup", names.check_subdomain, errors)
         rules.check_name(backend.resource.kind, f"{where}.kind", names.check_path_segment, errors)
         rules.check_name(backend.resource.name, f"{where}.name", names.check_path_segment, errors)
         return None

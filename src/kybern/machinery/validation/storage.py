@@ -8,7 +8,13 @@ from typing import Any
 import msgspec
 
 from kybern.api import codec, storage_v1beta1
-from kybern.api.core_v1 import PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec, VolumeNodeAffinity
+from kybern.api.core_v1 import (
+    PersistentVolume,
+    PersistentVolumeClaim,
+    PersistentVolumeSpec,
+    TopologySelectorTerm,
+    VolumeNodeAffinity,
+)
 from kybern.api.storage_v1 import (
     CSIDriver,
     CSINode,
@@ -226,14 +232,20 @@ def _check_storage_class(storage_class: StorageClass, errors: Errors) -> None:
         for message in names.check_qualified(storage_class.provisioner.lower()):
             errors.append(invalid("provisioner", storage_class.provisioner, message))
     _check_parameters(storage_class.parameters, "parameters", errors)
-    if storage_class.reclaimPolicy not in ("Delete", "Retain"):
+    if storage_class.reclaimPolicy and storage_class.reclaimPolicy not in ("Delete", "Retain"):
         errors.append(not_supported("reclaimPolicy", storage_class.reclaimPolicy, ("Delete", "Retain")))
     modes = ("Immediate", "WaitForFirstConsumer")
     if storage_class.volumeBindingMode not in modes:
         errors.append(not_supported("volumeBindingMode", storage_class.volumeBindingMode, modes))
-    for i, term in enumerate(storage_class.allowedTopologies):
+    _check_topologies(storage_class.allowedTopologies, "allowedTopologies", errors)
+
+
+def _check_topologies(terms: list[TopologySelectorTerm], where: str, errors: Errors) -> None:
+    found: list[dict[str, set[str]]] = [{}]  # upstream calls an empty term a duplicate too
+    for i, term in enumerate(terms):
+        wanted: dict[str, set[str]] = {}
         for j, expression in enumerate(term.matchLabelExpressions):
-            path = f"allowedTopologies[{i}].matchLabelExpressions[{j}]"
+            path = f"{where}[{i}].matchLabelExpressions[{j}]"
             if not expression.values:
                 errors.append(required(f"{path}.values"))
             rules.check_rule(expression.key, f"{path}.key", names.check_qualified, errors)
@@ -242,6 +254,13 @@ def _check_storage_class(storage_class: StorageClass, errors: Errors) -> None:
                 if value in seen:
                     errors.append(duplicate(f"{path}.values[{k}]", value))
                 seen.add(value)
+            if expression.key in wanted:
+                errors.append(duplicate(f"{path}.key", expression.key))
+            else:
+                wanted[expression.key] = seen
+        if wanted in found:
+            errors.append(duplicate(f"{where}[{i}].matchLabelExpressions", ""))
+        found.append(wanted)
 
 
 def _update_storage_class(storage_class: StorageClass, old: StorageClass, errors: Errors) -> None:
