@@ -143,6 +143,8 @@ class EventRecorder:
             except ApiError as error:
                 level = log.debug if error.code in (403, 404) else log.warning  # a namespace going away takes none
                 level("could not write an event", reason=noted.reason, object=noted.reference.name, error=str(error))
+            except Exception:  # supervised: events are told for people, nothing may fail for want of one
+                log.exception("writing an event broke", reason=noted.reason, object=noted.reference.name)
 
     async def flush(self) -> None:
         """Write what is waiting now (on the way out of a process)."""

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import datetime
+import ssl
 
 import pytest
 
 from kybern.api.apps_v1 import Deployment
 from kybern.api.core_v1 import Binding, ConfigMap, Namespace, ObjectReference, Pod
 from kybern.api.meta_v1 import ObjectMeta
+from kybern.cli.pki import certificates
 from kybern.client import http, kubeconfig, rest, shapes
 from kybern.client.clock import RealClock
 from kybern.client.rest import RestClient
@@ -362,3 +365,85 @@ def test_a_token_file_is_read_again(tmp_path):
         return seen
 
     assert virtual.run(main) == [b"one", b"one", b"two", b"two"]
+
+
+# TLS
+
+
+NOW = datetime.datetime.now(datetime.UTC)
+
+
+def issue(name, issuer=None, **profile):
+    return certificates.issue(certificates.Profile(name, **profile), issuer, NOW, certificates.generate_key())
+
+
+CA = issue("ca", is_ca=True)
+SERVER = issue("server", CA, server=True, addresses=("127.0.0.1",))
+
+
+def with_tls(tmp_path, access, scenario, server=SERVER):
+    """A server that wants a certificate of CA and answers with the name in it; `scenario(client)`."""
+    (tmp_path / "ca.pem").write_bytes(CA.certificate_pem)
+    (tmp_path / "chain.pem").write_bytes(server.certificate_pem + server.key_pem)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tmp_path / "ca.pem"))
+    context.load_cert_chain(tmp_path / "chain.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    async def answer(reader, writer):
+        subject = dict(part[0] for part in writer.get_extra_info("peercert")["subject"])
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            body = CONFIG.replace(b'"b"', b'"%s"' % subject["commonName"].encode())
+            writer.write(ok(body, b"connection: close\r\n"))
+        writer.close()
+
+    async def main():
+        listening = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+        url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        client = RestClient(access(url), Hasty())
+        try:
+            return await asyncio.wait_for(scenario(client), 20)
+        finally:
+            client.close()
+            listening.close()
+
+    return asyncio.run(main())
+
+
+def test_client_certificates_are_shown_and_renewed_ones_are_used_without_a_restart(tmp_path):
+    def write(name):
+        pair = issue(name, CA, client=True)
+        (tmp_path / "client.crt").write_bytes(pair.certificate_pem)
+        (tmp_path / "client.key").write_bytes(pair.key_pem)
+
+    def access(url):
+        pem = kubeconfig.Pem
+        certificate, key = pem(file=str(tmp_path / "client.crt")), pem(file=str(tmp_path / "client.key"))
+        return kubeconfig.Access(url, ca=pem(data=CA.certificate_pem), certificate=certificate, key=key)
+
+    async def scenario(client):
+        first = (await client.get(ConfigMap, "n", "c")).data["a"]
+        write("renewed")
+        return first, (await client.get(ConfigMap, "n", "c")).data["a"]
+
+    write("first")
+    assert with_tls(tmp_path, access, scenario) == ("first", "renewed")
+
+
+@pytest.mark.parametrize(
+    ("server", "client_ca", "message"),
+    [
+        (issue("other", CA, server=True, names=("elsewhere",)), CA, "127.0.0.1"),
+        (SERVER, issue("stranger", is_ca=True), "certificate verify failed"),
+    ],
+)
+def test_a_server_that_is_not_the_one_meant_is_refused(tmp_path, server, client_ca, message):
+    def access(url):
+        return kubeconfig.Access(url, ca=kubeconfig.Pem(data=client_ca.certificate_pem))
+
+    async def scenario(client):
+        with pytest.raises(ApiError) as error:
+            await client.create(ConfigMap(metadata=ObjectMeta(name="c", namespace="n")))
+        return str(error.value)
+
+    assert message in with_tls(tmp_path, access, scenario, server)

@@ -89,6 +89,10 @@ class Reflector(Generic[T]):
                     self._version = ""
                 log.warning("list or watch failed", resource=self._name, error=str(error), code=error.code)
                 await self._backoff.wait()
+            except Exception:  # supervised: an object that breaks us must not end all informers
+                log.exception("list or watch broke", resource=self._name)
+                self._version = ""
+                await self._backoff.wait()
 
     async def _list(self, exact: bool) -> None:
         result = await self._client.list(
