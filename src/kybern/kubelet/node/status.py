@@ -71,8 +71,8 @@ class Health:
 def capacity(machine: Machine, reserve: Reserve) -> dict[str, Quantity]:
     amounts = {
         "cpu": quantity.from_value(machine.cpus),
-        "memory": Quantity(f"{machine.memory >> 10}Ki"),
-        "ephemeral-storage": Quantity(f"{machine.disk >> 10}Ki"),
+        "memory": quantity.from_value(machine.memory >> 10 << 10, binary=True),
+        "ephemeral-storage": quantity.from_value(machine.disk >> 10 << 10, binary=True),
         "pods": quantity.from_value(reserve.max_pods),
     }
     amounts.update({f"hugepages-{size}": quantity.ZERO for size in machine.hugepages})
