@@ -34,6 +34,14 @@ class Discovery:
         return tuple(chosen.values())
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one of the two documents says."""
+
+    rows: list[Resource]
+    stale: list[str]
+
+
 class _Kind(msgspec.Struct):
     group: str = ""
     version: str = ""
@@ -80,25 +88,46 @@ class _Groups(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Groups)
 
 
-async def discover(client: RestClient) -> Discovery:
-    """Ask the server. Raises ApiError if even the list of groups cannot be had."""
-    rows: list[Resource] = []
-    stale: list[str] = []
-    for path in ("/api", "/apis"):
-        answer = await client.request("GET", path, headers={"accept": _AGGREGATED})
+class Discoverer:
+    """Asks again and again, and is told only what changed: documents come with an ETag."""
+
+    def __init__(self, client: RestClient) -> None:
+        self._client = client
+        self._known: dict[str, tuple[str, _Part]] = {}  # path -> (ETag, what it said)
+
+    async def discover(self) -> Discovery:
+        """Raises ApiError if even the list of groups cannot be had."""
+        parts = [await self._ask("/api"), await self._ask("/apis")]
+        return Discovery(
+            tuple(row for part in parts for row in part.rows), tuple(name for part in parts for name in part.stale)
+        )
+
+    async def _ask(self, path: str) -> _Part:
+        etag, known = self._known.get(path, ("", None))
+        headers = {"accept": _AGGREGATED} | ({"if-none-match": etag} if etag else {})
+        answer = await self._client.request("GET", path, headers=headers)
+        if answer.status == 304 and known is not None:
+            return known
         try:
             document = _decoder.decode(answer.body)
         except msgspec.DecodeError as error:
             raise ApiError.internal(f"cannot decode what the server sent for {path}: {error}") from error
+        part = _Part([], [])
         if document.kind != "APIGroupDiscoveryList":
-            await _ask_each(client, path, answer.json(), rows, stale)
-            continue
+            await _ask_each(self._client, path, answer.json(), part.rows, part.stale)
+            return part
         for group in document.items:
             for version in group.versions:
                 if version.freshness != "Current":
-                    stale.append(f"{group.metadata.name}/{version.version}")
-                rows.extend(_resource(group.metadata.name, version.version, row) for row in version.resources)
-    return Discovery(tuple(rows), tuple(stale))
+                    part.stale.append(f"{group.metadata.name}/{version.version}")
+                part.rows.extend(_resource(group.metadata.name, version.version, row) for row in version.resources)
+        self._known[path] = (answer.headers.get("etag", ""), part)
+        return part
+
+
+async def discover(client: RestClient) -> Discovery:
+    """Ask the server once. Raises ApiError if even the list of groups cannot be had."""
+    return await Discoverer(client).discover()
 
 
 async def _ask_each(client: RestClient, path: str, document: Any, rows: list[Resource], stale: list[str]) -> None:

@@ -218,6 +218,7 @@ class Transport:
         self._tls = url.scheme == "https"
         self.authority = url.netloc.rpartition("@")[2]
         self.base_path = url.path.rstrip("/")
+        self._most_idle = limit
         self._limit = asyncio.Semaphore(limit)
         self._stream_limit = asyncio.Semaphore(stream_limit)
         self._idle: collections.deque[Connection] = collections.deque()
@@ -270,7 +271,7 @@ class Transport:
         now = asyncio.get_running_loop().time()
         while self._idle and (self._idle[0].failed or now - self._idle[0].idle_since >= IDLE_LIMIT):
             self._idle.popleft().close()
-        if connection.reusable and len(self._idle) < 4:
+        if connection.reusable and len(self._idle) < self._most_idle:
             connection.idle_since = now
             self._idle.append(connection)
         else:

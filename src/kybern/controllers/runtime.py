@@ -17,6 +17,7 @@ import structlog
 
 from kybern.api.resource import Resource
 from kybern.client import shapes
+from kybern.client.discovery import Discoverer, Discovery
 from kybern.client.informer import Informer, Informers
 from kybern.client.recorder import EventRecorder
 from kybern.client.rest import RestClient
@@ -149,8 +150,13 @@ class Context:
         self.informers = informers
         self.clock = clock
         self.rng = rng
+        self._discoverer = Discoverer(client)
         self._recorders: dict[str, EventRecorder] = {}
         self._tasks: asyncio.TaskGroup | None = None
+
+    async def discover(self) -> Discovery:
+        """The resources the server has now."""
+        return await self._discoverer.discover()
 
     def recorder(self, component: str) -> EventRecorder:
         """The recorder of a component; one each."""

@@ -58,3 +58,30 @@ def test_an_older_server_is_asked_group_by_group_and_what_does_not_answer_is_tol
     assert [r.group_resource for r in found.preferred()] == ["pods", "things.x"]
     assert found.preferred()[1].version == "v2"
     assert found.stale == ("down/v1",)
+
+
+def test_what_did_not_change_is_not_sent_again():
+    async def main(clock):
+        api = FakeApi(clock)
+        sent = []
+        original = api.exchange
+
+        class Wire:
+            authority, base_path = "fake", ""
+
+            async def exchange(self, data, timeout):
+                tag = b"v2" if len(sent) >= 4 else b"v1"
+                if b"if-none-match: " + tag in data:
+                    sent.append(304)
+                    return http.Head(304, {}), b""
+                head, body = await original(data, timeout)
+                sent.append(200)
+                return http.Head(200, {"etag": tag.decode()}), body
+
+        client = RestClient(kubeconfig.Access(server="http://fake"), clock, wire=Wire())
+        discoverer = discovery.Discoverer(client)
+        found = [await discoverer.discover() for _ in range(4)]
+        return sent, [f.resources == found[0].resources for f in found]
+
+    sent, same = virtual.run(main)
+    assert sent == [200, 200, 304, 304, 200, 200, 304, 304] and all(same)

@@ -15,7 +15,7 @@ from kybern.api.apps_v1 import Deployment, ReplicaSet, StatefulSet
 from kybern.api.core_v1 import Pod, ReplicationController
 from kybern.api.meta_v1 import OwnerReference
 from kybern.api.policy_v1 import PodDisruptionBudget
-from kybern.client import discovery, rest, shapes
+from kybern.client import rest, shapes
 from kybern.controllers import ownership, runtime
 from kybern.controllers.disruption import plan
 from kybern.machinery import labels
@@ -103,7 +103,7 @@ class DisruptionController(runtime.Looped):
         return reference.uid, 1 if owner.spec.replicas is None else owner.spec.replicas
 
     async def _scale_of(self, namespace: str, reference: OwnerReference) -> tuple[str, int] | None:
-        found = await discovery.discover(self._context.client)
+        found = await self._context.discover()
         for resource in found.resources:
             if (resource.api_version, resource.kind) != (reference.apiVersion, reference.kind):
                 continue

@@ -15,7 +15,7 @@ import structlog
 
 from kybern.api.resource import Resource
 from kybern.client import clock as client_clock
-from kybern.client import discovery, shapes
+from kybern.client import shapes
 from kybern.client.informer import Informer
 from kybern.controllers import runtime
 from kybern.controllers.garbage_collector.graph import Graph
@@ -76,7 +76,7 @@ class Monitors:
         )
 
     async def _sync(self) -> None:
-        found = await discovery.discover(self._context.client)
+        found = await self._context.discover()
         self._kinds = {(r.api_version, r.kind): r for r in found.resources}
         wanted = {
             r

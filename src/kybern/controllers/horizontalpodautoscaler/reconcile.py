@@ -15,7 +15,7 @@ from kybern.api import codec
 from kybern.api.autoscaling_v2 import HorizontalPodAutoscaler, MetricSpec
 from kybern.api.core_v1 import Pod
 from kybern.api.resource import Resource
-from kybern.client import discovery, rest, shapes
+from kybern.client import rest, shapes
 from kybern.controllers import runtime
 from kybern.controllers.horizontalpodautoscaler import pace, proposal, report
 from kybern.controllers.horizontalpodautoscaler.metrics import Metrics, Sample
@@ -221,7 +221,7 @@ class Autoscaler(runtime.Looped):
         known = scheme.kind_of(api_version, kind)
         if known is not None:
             return known
-        found = await discovery.discover(self._context.client)
+        found = await self._context.discover()
         for resource in found.resources:
             if (resource.api_version, resource.kind) == (api_version, kind):
                 return resource

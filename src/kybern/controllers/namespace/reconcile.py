@@ -9,7 +9,7 @@ from __future__ import annotations
 from kybern.api import codec
 from kybern.api.core_v1 import Namespace
 from kybern.api.resource import Resource
-from kybern.client import discovery, shapes
+from kybern.client import shapes
 from kybern.controllers import runtime
 from kybern.controllers.namespace import plan
 from kybern.machinery.status import ApiError
@@ -60,7 +60,7 @@ class NamespaceController:
         return runtime.RequeueAfter(min(LONGEST_PAUSE, PAUSE * 2 ** min(looks - 1, 10)))
 
     async def _empty(self, namespace: str) -> plan.Remains:
-        found = await discovery.discover(self._context.client)
+        found = await self._context.discover()
         first, rest = plan.deletable(found.preferred())
         remains = plan.Remains(undiscovered=found.stale)
         await runtime.fan_out(first, lambda resource: self._empty_resource(namespace, resource, remains))

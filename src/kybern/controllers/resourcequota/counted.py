@@ -11,7 +11,7 @@ from typing import Any
 
 from kybern.api.core_v1 import PersistentVolumeClaim, Pod, Service
 from kybern.api.resource import Resource
-from kybern.client import discovery, shapes
+from kybern.client import shapes
 from kybern.client.informer import Informer
 from kybern.controllers import runtime
 from kybern.machinery import scheme
@@ -49,7 +49,7 @@ class Counted:
         now = self._context.clock.monotonic()
         if now - self._discovered >= REDISCOVER:
             self._discovered = now
-            found = await discovery.discover(self._context.client)
+            found = await self._context.discover()
             rows = {
                 r.group_resource: r for r in found.preferred() if r.namespaced and {"list", "watch"} <= set(r.verbs)
             }
