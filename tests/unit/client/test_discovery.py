@@ -74,7 +74,7 @@ def test_what_did_not_change_is_not_sent_again():
                 if b"if-none-match: " + tag in data:
                     sent.append(304)
                     return http.Head(304, {}), b""
-                head, body = await original(data, timeout)
+                _, body = await original(data, timeout)
                 sent.append(200)
                 return http.Head(200, {"etag": tag.decode()}), body
 
