@@ -24,7 +24,7 @@ from kybern.api.core_v1 import (
     TypedObjectReference,
 )
 from kybern.api.scheduling_v1 import PriorityClass
-from kybern.api.storage_v1 import CSIDriver, StorageClass
+from kybern.api.storage_v1 import CSIDriver, StorageClass, VolumeAttachment
 from kybern.machinery.defaults import amounts, pods, volumes
 
 
@@ -158,6 +158,13 @@ def _fill_priority_class(priority: PriorityClass) -> None:
         priority.value = 0
 
 
+def _fill_attachment(attachment: VolumeAttachment) -> None:
+    inline = attachment.spec.source.inlineVolumeSpec
+    if inline is not None:
+        amounts.round_up(inline.capacity)
+        volumes.fill_sources(inline)
+
+
 def _fill_storage_class(storage_class: StorageClass) -> None:
     if storage_class.reclaimPolicy is None:
         storage_class.reclaimPolicy = "Delete"
@@ -201,6 +208,7 @@ DEFAULTS: dict[type[Any], Callable[[Any], None]] = {
     LimitRange: _fill_limit_range,
     PriorityClass: _fill_priority_class,
     StorageClass: _fill_storage_class,
+    VolumeAttachment: _fill_attachment,
     CSIDriver: _fill_csi_driver,
     events_v1.Event: _fill_event,
 }

@@ -37,12 +37,18 @@ def _check_expression(expression: LabelSelectorRequirement, path: str, errors: E
         rules.check_rule(value, f"{path}.values[{i}]", names.check_label_value, errors)
 
 
-def check_node_selector(selector: NodeSelector, path: str, errors: Errors) -> None:
+def check_node_selector(selector: NodeSelector, path: str, errors: Errors, *, values_are_labels: bool = False) -> None:
+    """`values_are_labels`: values that no label can have are refused."""
     path = f"{path}.nodeSelectorTerms"
     if not selector.nodeSelectorTerms:
         errors.append(required(path, "must have at least one node selector term"))
     for i, term in enumerate(selector.nodeSelectorTerms):
         check_node_term(term, f"{path}[{i}]", errors)
+        if values_are_labels:
+            for j, expression in enumerate(term.matchExpressions):
+                for k, value in enumerate(expression.values):
+                    where = f"{path}[{i}].matchExpressions[{j}].values[{k}]"
+                    rules.check_rule(value, where, names.check_label_value, errors)
 
 
 def check_node_term(term: NodeSelectorTerm, path: str, errors: Errors) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import posixpath
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from kybern.api.core_v1 import (
     TopologySelectorTerm,
     VolumeNodeAffinity,
 )
+from kybern.api.scalars import Quantity
 from kybern.api.storage_v1 import (
     CSIDriver,
     CSINode,
@@ -98,55 +100,93 @@ def _status_of_claim(claim: PersistentVolumeClaim, old: PersistentVolumeClaim, e
 
 # -- volumes -----------------------------------------------------------------------------------------------------
 
-_VOLUME_SOURCES = [(f, *SOURCES[f]) for f in SOURCES if f in PersistentVolumeSpec.__struct_fields__]
+# In the order in which they are looked for: all after the first one found are refused.
+_ORDER = (
+    "hostPath", "gcePersistentDisk", "awsElasticBlockStore", "glusterfs", "flocker", "nfs", "rbd", "quobyte", "cephfs",
+    "iscsi", "cinder", "fc", "flexVolume", "azureFile", "vsphereVolume", "photonPersistentDisk", "portworxVolume",
+    "azureDisk", "scaleIO", "local", "storageos", "csi",
+)  # fmt: skip
+_VOLUME_SOURCES = [(f, *SOURCES[f]) for f in _ORDER]
 
 
 def _check_volume(volume: PersistentVolume, errors: Errors) -> None:
-    _check_volume_spec(volume.spec, "spec", errors)
+    _check_volume_spec(volume.spec, "spec", False, errors)
 
 
-def _check_volume_spec(spec: PersistentVolumeSpec, path: str, errors: Errors) -> None:
+def _check_volume_spec(spec: PersistentVolumeSpec, path: str, is_inline: bool, errors: Errors) -> None:
+    """`is_inline`: of a VolumeAttachment, not of a PersistentVolume."""
     if not spec.accessModes:
         errors.append(required(f"{path}.accessModes"))
     claims.check_access_modes(spec.accessModes, f"{path}.accessModes", errors)
-    if not spec.capacity:
-        errors.append(required(f"{path}.capacity"))
-    if list(spec.capacity) != ["storage"]:
-        errors.append(not_supported(f"{path}.capacity", dict(spec.capacity) or None, ("storage",)))
-    storage = spec.capacity.get("storage")
-    if storage is not None and quantity.nano(storage) <= 0:
-        errors.append(invalid(f"{path}.capacity[storage]", storage, "must be greater than zero"))
-    if spec.persistentVolumeReclaimPolicy and spec.persistentVolumeReclaimPolicy not in _RECLAIM:
-        where = f"{path}.persistentVolumeReclaimPolicy"
-        errors.append(not_supported(where, spec.persistentVolumeReclaimPolicy, _RECLAIM))
-    if spec.nodeAffinity is not None:
-        _check_node_affinity(spec.nodeAffinity, f"{path}.nodeAffinity", errors)
-    _check_source(spec, path, errors)
-    if spec.storageClassName:
-        rules.check_rule(spec.storageClassName, f"{path}.storageClassName", names.check_subdomain, errors)
-    if spec.volumeMode is not None and spec.volumeMode not in claims.VOLUME_MODES:
-        errors.append(not_supported(f"{path}.volumeMode", spec.volumeMode, claims.VOLUME_MODES))
+    if is_inline:
+        _check_inline(spec, path, errors)
+    else:
+        _check_capacities(spec.capacity, f"{path}.capacity", errors)
+        if spec.persistentVolumeReclaimPolicy and spec.persistentVolumeReclaimPolicy not in _RECLAIM:
+            where = f"{path}.persistentVolumeReclaimPolicy"
+            errors.append(not_supported(where, spec.persistentVolumeReclaimPolicy, _RECLAIM))
+        if spec.nodeAffinity is not None:
+            _check_node_affinity(spec.nodeAffinity, f"{path}.nodeAffinity", errors)
+    _check_source(spec, path, is_inline, errors)
+    if not is_inline:
+        if spec.storageClassName:
+            rules.check_rule(spec.storageClassName, f"{path}.storageClassName", names.check_subdomain, errors)
+        if spec.volumeMode is not None and spec.volumeMode not in claims.VOLUME_MODES:
+            errors.append(not_supported(f"{path}.volumeMode", spec.volumeMode, claims.VOLUME_MODES))
     if spec.volumeAttributesClassName is not None:
         where = f"{path}.volumeAttributesClassName"
-        rules.check_name(spec.volumeAttributesClassName, where, names.check_subdomain, errors)
+        check = names.check_subdomain
+        rules.check_name(spec.volumeAttributesClassName, where, check, errors, "an empty string is disallowed")
+        if spec.csi is None:
+            message = "has to be specified when using volumeAttributesClassName"
+            errors.append(required(f"{path}.csi", message))
+
+
+def _check_inline(spec: PersistentVolumeSpec, path: str, errors: Errors) -> None:
+    context = "in the context of inline volumes"
+    for field in ("claimRef", "capacity", "nodeAffinity", "storageClassName"):
+        if getattr(spec, field):
+            errors.append(forbidden_field(f"{path}.{field}", f"may not be specified {context}"))
+    if spec.csi is None:
+        errors.append(required(f"{path}.csi", f"has to be specified {context}"))
+    if spec.persistentVolumeReclaimPolicy not in (None, "", "Retain"):
+        message = f"may only be Retain {context}"
+        errors.append(forbidden_field(f"{path}.persistentVolumeReclaimPolicy", message))
+    if spec.volumeMode not in (None, "Filesystem"):
+        message = f"may not specify volumeMode other than Filesystem {context}"
+        errors.append(forbidden_field(f"{path}.volumeMode", message))
+
+
+def _check_capacities(capacity: dict[str, Quantity], path: str, errors: Errors) -> None:
+    if not capacity:
+        errors.append(required(path))
+    if list(capacity) != ["storage"]:
+        errors.append(not_supported(path, dict(capacity) or None, ("storage",)))
+    for name, amount in capacity.items():
+        where, nano = f"{path}[{name}]", quantity.nano(amount)
+        if nano < 0:
+            errors.append(invalid(where, -(-nano // 10**9), "must be a valid resource quantity"))
+        if nano <= 0:
+            errors.append(invalid(where, amount, "must be greater than zero"))
 
 
 def _check_node_affinity(affinity: VolumeNodeAffinity, path: str, errors: Errors) -> None:
     if affinity.required is None:
         errors.append(required(f"{path}.required", "must specify required node constraints"))
     else:
-        selectors.check_node_selector(affinity.required, f"{path}.required", errors)
+        selectors.check_node_selector(affinity.required, f"{path}.required", errors, values_are_labels=True)
 
 
-def _check_source(spec: PersistentVolumeSpec, path: str, errors: Errors) -> None:
+def _check_source(spec: PersistentVolumeSpec, path: str, is_inline: bool, errors: Errors) -> None:
     count = 0
     for field, label, check in _VOLUME_SOURCES:
         source = getattr(spec, field)
         if source is None:
             continue
         count += 1
-        if count > 1:
-            errors.append(forbidden_field(f"{path}.{label}", "may not specify more than 1 volume type"))
+        if count > 1 and field != "flexVolume":
+            second = "cephFS" if field == "cephfs" else field
+            errors.append(forbidden_field(f"{path}.{second}", "may not specify more than 1 volume type"))
             continue
         check(source, f"{path}.{label}", errors)
         match field:
@@ -154,7 +194,7 @@ def _check_source(spec: PersistentVolumeSpec, path: str, errors: Errors) -> None
                 if not source.path:
                     errors.append(required(f"{path}.local.path"))
                 paths.check_no_backsteps(source.path, f"{path}.local.path", errors)
-                if spec.nodeAffinity is None:
+                if spec.nodeAffinity is None and not is_inline:
                     errors.append(required(f"{path}.nodeAffinity", "Local volume requires node affinity"))
             case "csi":
                 _check_csi(source, f"{path}.csi", errors)
@@ -163,7 +203,8 @@ def _check_source(spec: PersistentVolumeSpec, path: str, errors: Errors) -> None
                     errors.append(required(f"{path}.azureFile.secretNamespace"))
     if count == 0:
         errors.append(required(path, "must specify a volume type"))
-    if spec.hostPath is not None and spec.hostPath.path == "/" and spec.persistentVolumeReclaimPolicy == "Recycle":
+    is_recycled = spec.persistentVolumeReclaimPolicy == "Recycle"
+    if spec.hostPath is not None and is_recycled and posixpath.normpath(spec.hostPath.path) == "/":
         message = "may not be 'recycle' for a hostPath mount of '/'"
         errors.append(forbidden_field(f"{path}.persistentVolumeReclaimPolicy", message))
 
@@ -179,9 +220,8 @@ def _check_csi(source: Any, path: str, errors: Errors) -> None:
     ):
         secret = getattr(source, field)
         if secret is not None:
-            for part in ("name", "namespace"):
-                if not getattr(secret, part):
-                    errors.append(required(f"{path}.{field}.{part}"))
+            rules.check_name(secret.name, f"{path}.{field}.name", names.check_subdomain, errors)
+            rules.check_name(secret.namespace, f"{path}.{field}.namespace", names.check_label, errors)
 
 
 _VOLUME_FIXED = "spec.persistentvolumesource is immutable after creation"
@@ -282,6 +322,7 @@ def _check_csi_driver(driver: CSIDriver, errors: Errors) -> None:
         path = f"spec.tokenRequests[{i}]"
         if request.audience in seen:
             errors.append(duplicate(f"{path}.audience", request.audience))
+            continue
         seen.add(request.audience)
         seconds = request.expirationSeconds
         if seconds is not None and seconds < 600:
@@ -291,6 +332,9 @@ def _check_csi_driver(driver: CSIDriver, errors: Errors) -> None:
         elif seconds is not None and seconds > 2**32:
             message = "may not specify a duration larger than 2^32 seconds"
             errors.append(invalid(f"{path}.expirationSeconds", seconds, message))
+    if spec.serviceAccountTokenInSecrets is not None and not spec.tokenRequests:
+        message = "serviceAccountTokenInSecrets is set but no tokenRequests are specified"
+        errors.append(invalid("spec.serviceAccountTokenInSecrets", spec.serviceAccountTokenInSecrets, message))
     for mode in spec.volumeLifecycleModes:
         if mode not in ("Persistent", "Ephemeral"):
             errors.append(not_supported("spec.volumeLifecycleModes", mode, ("Persistent", "Ephemeral")))
@@ -353,10 +397,14 @@ def _check_attachment(attachment: VolumeAttachment, errors: Errors) -> None:
         errors.append(required("spec.source", message))
     elif source.inlineVolumeSpec is not None and source.persistentVolumeName is not None:
         errors.append(forbidden_field("spec.source", message))
+    elif source.inlineVolumeSpec is not None:
+        _check_volume_spec(source.inlineVolumeSpec, "spec.source.inlineVolumeSpec", True, errors)
     rules.check_rule(spec.nodeName, "spec.nodeName", names.check_subdomain, errors)
     if source.persistentVolumeName is not None:
         path = "spec.source.persistentVolumeName"
-        rules.check_name(source.persistentVolumeName, path, names.check_subdomain, errors)
+        if not source.persistentVolumeName:
+            errors.append(required(path, "must specify non empty persistentVolumeName"))
+        rules.check_rule(source.persistentVolumeName, path, names.check_subdomain, errors)
 
 
 def _update_attachment(attachment: VolumeAttachment, old: VolumeAttachment, errors: Errors) -> None:

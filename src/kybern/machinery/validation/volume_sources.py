@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from kybern.api.core_v1 import ISCSIVolumeSource, ObjectReference, SecretReference
 from kybern.machinery import names, quantity
 from kybern.machinery.status import FieldError, forbidden_field, invalid, not_supported, required, too_long
 from kybern.machinery.validation import environment, paths, rules
@@ -201,27 +202,28 @@ def _check_git(source: Any, path: str, errors: Errors) -> None:
         paths.check_descending(source.directory, f"{path}.directory", errors)
 
 
-_INITIATOR = re.compile(
-    r"(iqn\.\d{4}-\d{2}\.([a-z0-9-.]+)(:[^,;*&$|\s]+)$)|(eui\.[A-Fa-f0-9]{16})|(naa\.[A-Fa-f0-9]{32})"
-)
+_INITIATOR = re.compile(r"iqn\.\d{4}-\d{2}\.([a-zA-Z0-9-.]+)(:[^,;*&$|\s]+)$|eui.[a-zA-Z0-9]{16}$|naa.[a-zA-Z0-9]{32}$")
 
 
-def _check_initiator(value: str, path: str, errors: Errors) -> None:
-    if not value.startswith(("iqn", "eui", "naa")):
+def _check_initiator(value: str, in_pod: bool, path: str, errors: Errors) -> None:
+    if in_pod and not value.startswith(("iqn", "eui", "naa")):
         errors.append(invalid(path, value, "must be valid format starting with iqn, eui, or naa"))
     elif not _INITIATOR.match(value):
         errors.append(invalid(path, value, "must be valid format"))
 
 
 def _check_iscsi(source: Any, path: str, errors: Errors) -> None:
+    in_pod = isinstance(source, ISCSIVolumeSource)
     _require(source, path, errors, "targetPortal")
     if rules.check_required(source.iqn, f"{path}.iqn", errors):
-        _check_initiator(source.iqn, f"{path}.iqn", errors)
+        _check_initiator(source.iqn, in_pod, f"{path}.iqn", errors)
     rules.check_range(source.lun, f"{path}.lun", 0, 255, errors)
     if (source.chapAuthDiscovery or source.chapAuthSession) and source.secretRef is None:
         errors.append(required(f"{path}.secretRef"))
+    if not in_pod and source.secretRef is not None:
+        _require(source.secretRef, f"{path}.secretRef", errors, "name")
     if source.initiatorName is not None:
-        _check_initiator(source.initiatorName, f"{path}.initiatorname", errors)
+        _check_initiator(source.initiatorName, in_pod, f"{path}.initiatorname", errors)
 
 
 def _check_fc(source: Any, path: str, errors: Errors) -> None:
@@ -263,11 +265,14 @@ def _check_azure_disk(source: Any, path: str, errors: Errors) -> None:
         errors.append(not_supported(f"{path}.diskURI", source.diskURI, (_AZURE_URI,)))
 
 
+_HOST_PORT = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*):[^:\[\]]*")
+
+
 def _check_quobyte(source: Any, path: str, errors: Errors) -> None:
     where = f"{path}.registry"
     if not source.registry:
         errors.append(required(where, "must be a host:port pair or multiple pairs separated by commas"))
-    elif any(not re.fullmatch(r"\[?[^,\s]+\]?:\d+", pair) for pair in source.registry.split(",")):
+    elif any(not _HOST_PORT.fullmatch(pair) for pair in source.registry.split(",")):
         errors.append(invalid(where, source.registry, "must be a host:port pair or multiple pairs separated by commas"))
     if len(source.tenant or "") >= 65:
         errors.append(required(f"{path}.tenant", "must be a UUID and may not exceed a length of 64 characters"))
@@ -317,6 +322,30 @@ def _check_csi(source: Any, path: str, errors: Errors) -> None:
 def _check_storage_os(source: Any, path: str, errors: Errors) -> None:
     rules.check_name(source.volumeName, f"{path}.volumeName", names.check_label, errors)
     rules.check_optional(source.volumeNamespace, f"{path}.volumeNamespace", names.check_label, errors)
+    _require_reference(source, path, errors)
+
+
+def _require_reference(source: Any, path: str, errors: Errors) -> None:
+    """The secret of a PersistentVolume's source is in some namespace; a pod's is in that of the pod."""
+    if isinstance(source.secretRef, SecretReference | ObjectReference):
+        _require(source.secretRef, f"{path}.secretRef", errors, "name", "namespace")
+
+
+def _check_cinder(source: Any, path: str, errors: Errors) -> None:
+    _require(source, path, errors, "volumeID")
+    _require_reference(source, path, errors)
+
+
+def _check_gluster(source: Any, path: str, errors: Errors) -> None:
+    _require(source, path, errors, "endpoints", "path")
+    namespace = getattr(source, "endpointsNamespace", None)
+    if namespace is not None:
+        where = f"{path}.endpointsNamespace"
+        if not namespace:
+            message = "if the endpointnamespace is set, it must be a valid namespace name"
+            errors.append(invalid(where, namespace, message))
+        else:
+            rules.check_rule(namespace, where, names.check_label, errors)
 
 
 def _check_image(source: Any, path: str, errors: Errors) -> None:
@@ -335,11 +364,11 @@ SOURCES: dict[str, tuple[str, Callable[[Any, str, Errors], None]]] = {
     "secret": ("secret", _check_secret),
     "nfs": ("nfs", _check_nfs),
     "iscsi": ("iscsi", _check_iscsi),
-    "glusterfs": ("glusterfs", _required("endpoints", "path")),
+    "glusterfs": ("glusterfs", _check_gluster),
     "flocker": ("flocker", _check_flocker),
     "persistentVolumeClaim": ("persistentVolumeClaim", _required("claimName")),
     "rbd": ("rbd", _required("monitors", "image")),
-    "cinder": ("cinder", _required("volumeID")),
+    "cinder": ("cinder", _check_cinder),
     "cephfs": ("cephfs", _required("monitors")),
     "quobyte": ("quobyte", _check_quobyte),
     "downwardAPI": ("downwardAPI", _check_downward),
