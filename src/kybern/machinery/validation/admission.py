@@ -38,7 +38,9 @@ def _check_webhook(webhook: Any, path: str, errors: Errors) -> None:
         check_rule(rule, f"{path}.rules[{i}]", errors)
     _check_choice(webhook.failurePolicy, f"{path}.failurePolicy", _FAILURE, errors)
     _check_choice(webhook.matchPolicy, f"{path}.matchPolicy", _MATCH, errors)
-    if webhook.sideEffects not in ("None", "NoneOnDryRun"):
+    if not webhook.sideEffects:
+        errors.append(required(f"{path}.sideEffects", "must specify one of None, NoneOnDryRun"))
+    elif webhook.sideEffects not in ("None", "NoneOnDryRun"):
         errors.append(not_supported(f"{path}.sideEffects", webhook.sideEffects, ("None", "NoneOnDryRun")))
     seconds = webhook.timeoutSeconds
     if seconds is not None and not 1 <= seconds <= 30:
@@ -96,9 +98,15 @@ def check_client(config: Any, path: str, errors: Errors) -> None:
         check_service(config.service, f"{path}.service", errors)
 
 
+_PORT = re.compile(r":([^:\]@]+)$")
+
+
 def _check_url(url: str, path: str, errors: Errors) -> None:
     try:
         parsed = urllib.parse.urlsplit(url)
+        port = _PORT.search(parsed.netloc)
+        if port is not None and not port[1].isdigit():
+            raise ValueError(f'parse "{url}": invalid port ":{port[1]}" after host')
     except ValueError as error:
         errors.append(required(path, f"url must be a valid URL: {error}; desired format: https://host[/path]"))
         return
@@ -117,8 +125,9 @@ def _check_url(url: str, path: str, errors: Errors) -> None:
 
 
 def check_service(service: Any, path: str, errors: Errors) -> None:
-    rules.check_required(service.name, f"{path}.name", errors)
-    rules.check_required(service.namespace, f"{path}.namespace", errors)
+    # Upstream mixes the two up; whoever parses its answers gets the same ones here.
+    rules.check_required(service.namespace, f"{path}.name", errors)
+    rules.check_required(service.name, f"{path}.namespace", errors)
     if service.port is not None and not 1 <= service.port <= 65535:
         message = f"port is not valid: {rules.in_range(1, 65535)}"
         errors.append(invalid(f"{path}.port", service.port, message))
@@ -129,6 +138,8 @@ def check_service(service: Any, path: str, errors: Errors) -> None:
     if value and not value.startswith("/"):
         errors.append(invalid(where, value, "must start with a '/'"))
     segments = value[1:].split("/") if value not in ("", "/") else []
+    if len(segments) > 1 and not segments[-1]:
+        segments.pop()  # a slash at the end is fine
     for i, segment in enumerate(segments):
         if not segment:
             errors.append(invalid(where, value, f"segment[{i}] may not be empty"))

@@ -133,7 +133,7 @@ def _check_volume_spec(spec: PersistentVolumeSpec, path: str, is_inline: bool, e
             rules.check_rule(spec.storageClassName, f"{path}.storageClassName", names.check_subdomain, errors)
         if spec.volumeMode is not None and spec.volumeMode not in claims.VOLUME_MODES:
             errors.append(not_supported(f"{path}.volumeMode", spec.volumeMode, claims.VOLUME_MODES))
-    if spec.volumeAttributesClassName is not None:
+    if spec.volumeAttributesClassName is not None and not is_inline:
         where = f"{path}.volumeAttributesClassName"
         check = names.check_subdomain
         rules.check_name(spec.volumeAttributesClassName, where, check, errors, "an empty string is disallowed")
@@ -370,7 +370,7 @@ def _check_csi_node(node: CSINode, errors: Errors) -> None:
                 errors.append(duplicate(path, key))
             keys.add(key)
             rules.check_rule(key, path, names.check_qualified, errors)
-        if driver.name and driver.name in seen:
+        if driver.name in seen:
             errors.append(duplicate(f"{path}.name", driver.name))
         seen.add(driver.name)
 
