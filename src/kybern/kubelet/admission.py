@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kybern.api.core_v1 import Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, Taint, Toleration
+from kybern.api.core_v1 import Node, Pod, Taint, Toleration
 from kybern.kubelet import podkeys, resources, security
 from kybern.kubelet.failures import Rejected
-from kybern.machinery import quantity
+from kybern.machinery import node_selectors, quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def admit(pod: Pod, room: Room) -> None:
     _check_resources(pod, room)
     if room.node is None:
         return
-    if not _matches_node(pod, room.node):
+    if not node_selectors.admits(pod.spec, room.node):
         raise Rejected(
             "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
         )
@@ -94,52 +94,6 @@ def _host_ports(pod: Pod) -> set[tuple[str, str, int]]:
         for port in container.ports
         if port.hostPort
     }
-
-
-# Node selectors.
-
-
-def _matches_node(pod: Pod, node: Node) -> bool:
-    labels = node.metadata.labels
-    if any(labels.get(key) != value for key, value in pod.spec.nodeSelector.items()):
-        return False
-    affinity = pod.spec.affinity.nodeAffinity if pod.spec.affinity else None
-    required = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity else None
-    return required is None or matches_selector(required, node)
-
-
-def matches_selector(selector: NodeSelector, node: Node) -> bool:
-    """Does any term match? A term without requirements matches nothing."""
-    return any(_matches_term(term, node) for term in selector.nodeSelectorTerms)
-
-
-def _matches_term(term: NodeSelectorTerm, node: Node) -> bool:
-    if not term.matchExpressions and not term.matchFields:
-        return False
-    fields = {"metadata.name": node.metadata.name}
-    return all(_matches(r, node.metadata.labels) for r in term.matchExpressions) and all(
-        _matches(r, fields) for r in term.matchFields
-    )
-
-
-def _matches(requirement: NodeSelectorRequirement, values: Mapping[str, str]) -> bool:
-    value = values.get(requirement.key)
-    match requirement.operator:
-        case "In":
-            return value is not None and value in requirement.values
-        case "NotIn":
-            return value is None or value not in requirement.values
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
-        case "Gt" | "Lt":
-            try:
-                left, right = int(value or ""), int(requirement.values[0])
-            except (ValueError, IndexError):
-                return False
-            return left > right if requirement.operator == "Gt" else left < right
-    return False
 
 
 # Taints.

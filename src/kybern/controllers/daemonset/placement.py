@@ -23,6 +23,7 @@ from kybern.api.core_v1 import (
     Toleration,
 )
 from kybern.controllers import taints
+from kybern.machinery import node_selectors
 
 _TOLERATED = (
     (taints.NOT_READY, "NoExecute"),
@@ -58,54 +59,13 @@ def judge(daemonset: DaemonSet, node: Node) -> Verdict:
     spec = daemonset.spec.template.spec
     if spec.nodeName and spec.nodeName != node.metadata.name:
         return Verdict(False, False)
-    if not _fits_selector(spec, node):
+    if not node_selectors.admits(spec, node):
         return Verdict(False, False)
     tolerations = tolerations_of(spec)
     if taints.untolerated(tolerations, node.spec.taints, ("NoExecute",)) is not None:
         return Verdict(False, False)
     fits = taints.untolerated(tolerations, node.spec.taints, ("NoSchedule",)) is None
     return Verdict(fits, True)
-
-
-def _fits_selector(spec: PodSpec, node: Node) -> bool:
-    if not spec.nodeSelector.items() <= node.metadata.labels.items():
-        return False
-    affinity = spec.affinity.nodeAffinity if spec.affinity is not None else None
-    required = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity is not None else None
-    if required is None:
-        return True
-    return any(_fits_term(term, node) for term in required.nodeSelectorTerms)
-
-
-def _fits_term(term: NodeSelectorTerm, node: Node) -> bool:
-    """All of a term's requirements; a term without any matches nothing."""
-    if not term.matchExpressions and not term.matchFields:
-        return False
-    fields = {"metadata.name": node.metadata.name}
-    return all(_fits(r, node.metadata.labels) for r in term.matchExpressions) and all(
-        _fits(r, fields) for r in term.matchFields
-    )
-
-
-def _fits(requirement: NodeSelectorRequirement, labels: dict[str, str]) -> bool:
-    value = labels.get(requirement.key)
-    match requirement.operator:
-        case "In":
-            return value is not None and value in requirement.values
-        case "NotIn":
-            return value is None or value not in requirement.values
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
-        case "Gt" | "Lt" as operator:
-            try:
-                mine, bound = int(value or ""), int(requirement.values[0])
-            except (ValueError, IndexError):
-                return False
-            return mine > bound if operator == "Gt" else mine < bound
-        case _:
-            return False
 
 
 def node_of(pod: Pod) -> str:
