@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from kybern.api.core_v1 import (
     LimitRangeItem,
     Namespace,
     Node,
+    ObjectReference,
     ResourceQuota,
     Secret,
     ServiceAccount,
@@ -174,14 +176,35 @@ def _check_node(node: Node, errors: Errors) -> None:
     check_taints(node.spec.taints, "metadata.taints", errors)
     _check_node_amounts(node.status.capacity, "status.capacity", errors)
     _check_node_amounts(node.status.allocatable, "status.allocatable", errors)
-    before = len(errors)
     for i, cidr in enumerate(node.spec.podCIDRs):
         rules.check_cidr(cidr, f"spec.podCIDRs[{i}]", errors)
-    if len(errors) == before:
-        versions = [network.version for c in node.spec.podCIDRs if (network := rules.parse_cidr(c)) is not None]
-        if len(set(versions)) < len(versions):
+    if len(node.spec.podCIDRs) > 1:
+        networks = [rules.parse_cidr(c) for c in node.spec.podCIDRs]
+        if len(networks) > 2 or None in networks or len({n.version for n in networks if n}) == 1:
             message = "may specify no more than one CIDR for each IP family"
             errors.append(invalid("spec.podCIDRs", node.spec.podCIDRs, message))
+    _check_features(node.status.declaredFeatures, "status.declaredFeatures", errors)
+
+
+_is_feature = re.compile(r"[A-Z][A-Za-z0-9]*(/[A-Za-z0-9]+)*").fullmatch
+_BAD_FEATURE = (
+    "must start with an UpperCamelCase segment, with subsequent segments separated by '/' "
+    "(e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes"
+)
+
+
+def _check_features(features: Sequence[str], path: str, errors: Errors) -> None:
+    for i, feature in enumerate(features):
+        where = f"{path}[{i}]"
+        if len(feature) > 253:
+            message = f'invalid feature name "{feature}": {names.too_many_characters(253)}'
+            errors.append(invalid(where, feature, message))
+        elif not _is_feature(feature):
+            errors.append(invalid(where, feature, f'invalid feature name "{feature}": {_BAD_FEATURE}'))
+        if i and feature == features[i - 1]:
+            errors.append(duplicate(where, feature))
+        elif i and feature < features[i - 1]:
+            errors.append(invalid(where, feature, "list must be sorted alphabetically"))
 
 
 def _update_node(node: Node, old: Node, errors: Errors) -> None:
@@ -205,6 +228,7 @@ def _status_of_node(node: Node, old: Node, errors: Errors) -> None:
         if key in seen:
             errors.append(duplicate(f"status.addresses[{i}]", codec.to_json(address)))
         seen.add(key)
+    _check_features(node.status.declaredFeatures, "status.declaredFeatures", errors)
 
 
 def _check_endpoints(endpoints: Endpoints, errors: Errors) -> None:
@@ -372,8 +396,11 @@ def _check_limits(item: LimitRangeItem, path: str, errors: Errors) -> None:
         errors.append(required(f"{path}.limits", message))
     for field in lists:
         for name in getattr(item, field):
+            where = f"{path}.{field}[{name}]"
             if item.type in ("Pod", "Container"):
-                resources.check_container_name(name, f"{path}.{field}[{name}]", errors)
+                resources.check_container_name(name, where, errors)
+            else:
+                resources.check_name(name, where, errors)
     mentioned = dict.fromkeys(name for field in lists for name in getattr(item, field))
     for name in mentioned:
         _check_limit(item, name, path, errors)
@@ -423,23 +450,29 @@ def _check_limit(item: LimitRangeItem, name: str, path: str, errors: Errors) -> 
 
 
 def _check_event(event: Event, errors: Errors) -> None:
-    namespace = event.involvedObject.namespace or ""
-    if namespace:
-        if namespace != event.metadata.namespace:
-            errors.append(invalid("involvedObject.namespace", namespace, "does not match event.namespace"))
-    elif event.metadata.namespace not in ("", "default", "kube-system"):
-        errors.append(invalid("involvedObject.namespace", namespace, "does not match event.namespace"))
-    if event.eventTime is not None:
-        _check_new_event(
-            event.reportingComponent, event.reportingInstance, event.action, event.reason, "reportingComponent", errors
-        )
+    if event.eventTime is None:
+        subject, namespace = event.involvedObject.namespace or "", event.metadata.namespace
+        if subject != namespace and (subject or namespace not in ("", "default")):
+            errors.append(invalid("involvedObject.namespace", subject, "does not match event.namespace"))
+    else:
+        _check_new_event(event, event.involvedObject, event.reportingComponent, "reportingComponent", errors)
+        if len(event.message or "") > _LONGEST_NOTE:
+            errors.append(invalid("message", "", f"can have at most {_LONGEST_NOTE} characters"))
+
+
+_LONGEST_NOTE = 1024
 
 
 def _check_new_event(
-    controller: str | None, instance: str | None, action: str | None, reason: str | None, field: str, errors: Errors
+    event: Event | events_v1.Event, about: ObjectReference | None, controller: str | None, field: str, errors: Errors
 ) -> None:
-    rules.check_name(controller, field, names.check_qualified, errors)
-    for name, value in (("reportingInstance", instance), ("action", action), ("reason", reason)):
+    if (about is None or not about.namespace) and event.metadata.namespace not in ("default", "kube-system"):
+        errors.append(invalid("involvedObject.namespace", "", "does not match event.namespace"))
+    if not controller:
+        errors.append(required(field))
+    rules.check_rule(controller or "", field, names.check_qualified, errors)
+    for name in ("reportingInstance", "action", "reason"):
+        value = getattr(event, name)
         if not value:
             errors.append(required(name))
         elif len(value) > 128:
@@ -453,11 +486,9 @@ def _check_events_event(event: events_v1.Event, errors: Errors) -> None:
         errors.append(invalid("type", "", f"has invalid value: {event.type or ''}"))
     if event.eventTime is None:
         return
-    _check_new_event(
-        event.reportingController, event.reportingInstance, event.action, event.reason, "reportingController", errors
-    )
-    if len(event.note or "") > 1024:
-        errors.append(invalid("message", "", "can have at most 1024 characters"))
+    _check_new_event(event, event.regarding, event.reportingController, "reportingController", errors)
+    if len(event.note or "") > _LONGEST_NOTE:
+        errors.append(invalid("message", "", f"can have at most {_LONGEST_NOTE} characters"))
     for field, value in (
         ("firstTimestamp", event.deprecatedFirstTimestamp),
         ("lastTimestamp", event.deprecatedLastTimestamp),

@@ -15,10 +15,8 @@ from kybern.machinery.validation.rules import Check, Errors
 
 def _check_address(text: str) -> tuple[str, ...]:
     """The canonical text of an IP address."""
-    address = rules.parse_ip(text)
-    if address is None:
-        return (rules.NOT_AN_IP,)
-    return () if str(address) == text else (f"must be in canonical form ({str(address)!r})".replace("'", '"'),)
+    fault = rules.canonical_ip_fault(text)
+    return (fault,) if fault else ()
 
 
 # Every other kind is named by a DNS subdomain.

@@ -243,10 +243,11 @@ def _check_block(block: IPBlock, path: str, errors: Errors) -> None:
     if whole is None:
         return
     for i, text in enumerate(block.except_):
+        rules.check_cidr(text, f"{path}.except[{i}]", errors)
         part = rules.parse_cidr(text)
-        if part is None:
-            errors.append(invalid(f"{path}.except[{i}]", text, rules.NOT_A_CIDR))
-        elif not _is_strict_subset(part, whole):
+        if part is None or ("." in text and ":" in text):
+            continue
+        if not _is_strict_subset(part, whole):
             errors.append(invalid(f"{path}.except[{i}]", text, "must be a strict subset of `cidr`"))
 
 
@@ -324,16 +325,18 @@ def _check_endpoint(endpoint: Endpoint, kind: str, path: str, errors: Errors) ->
 
 def _check_address(address: str, kind: str, path: str, index: int, errors: Errors) -> None:
     if kind == "FQDN":
-        rules.check_rule(address, f"{path}[{index}]", names.check_subdomain, errors)
+        rules.check_name(address, f"{path}[{index}]", names.check_subdomain, errors)
         return
     if kind not in ("IPv4", "IPv6"):
         return
-    parsed = rules.parse_ip(address)
-    if parsed is None:
-        errors.append(invalid(f"{path}[{index}]", address, rules.NOT_AN_IP))
-        return
-    if f"IPv{parsed.version}" != kind:
+    fault = rules.ip_fault(address)
+    if not fault and (kind == "IPv6") != (":" in address):
         errors.append(invalid(path, address, f"must be an {kind} address"))
+    elif not fault:
+        fault = rules.canonical_ip_fault(address)
+    if fault:
+        errors.append(invalid(f"{path}[{index}]", address, fault))
+        return
     services.check_usable_ip(address, f"{path}[{index}]", errors)
 
 
@@ -362,11 +365,9 @@ def _check_service_cidr(service_cidr: Any, errors: Errors) -> None:
 
 
 def _check_canonical(cidr: str, path: str, errors: Errors) -> None:
-    network = rules.parse_cidr(cidr)
-    if network is None:
-        errors.append(invalid(path, cidr, rules.NOT_A_CIDR))
-    elif str(network) != cidr:
-        errors.append(invalid(path, cidr, f'must be in canonical form ("{network}")'))
+    fault = rules.canonical_cidr_fault(cidr)
+    if fault:
+        errors.append(invalid(path, cidr, fault))
 
 
 def _update_service_cidr(service_cidr: Any, old: Any, errors: Errors) -> None:

@@ -27,7 +27,7 @@ from kybern.api.rbac_v1 import (
 )
 from kybern.api.scheduling_v1 import PriorityClass
 from kybern.machinery import names, quantity
-from kybern.machinery.status import FieldError, forbidden_field, invalid, not_supported, required
+from kybern.machinery.status import FieldError, duplicate, forbidden_field, invalid, not_supported, required
 from kybern.machinery.validation import replicas, resources, rules, scheduling, selectors
 from kybern.machinery.validation.rules import Errors, Rules
 
@@ -345,7 +345,9 @@ def _check_priority_class(priority: PriorityClass, errors: Errors) -> None:
         message = f"maximum allowed value of a user defined priority is {_HIGHEST_PRIORITY}"
         errors.append(forbidden_field("value", message))
     choices = ("PreemptLowerPriority", "Never")
-    if priority.preemptionPolicy and priority.preemptionPolicy not in choices:
+    if not priority.preemptionPolicy:
+        errors.append(required("preemptionPolicy"))
+    elif priority.preemptionPolicy not in choices:
         errors.append(not_supported("preemptionPolicy", priority.preemptionPolicy, choices))
 
 
@@ -361,7 +363,11 @@ def _check_runtime_class(runtime: RuntimeClass, errors: Errors) -> None:
         resources.check_overhead(runtime.overhead.podFixed, "overhead", errors)
     if runtime.scheduling is not None:
         rules.check_labels(runtime.scheduling.nodeSelector, "scheduling.nodeSelector", errors)
-        scheduling.check_tolerations(runtime.scheduling.tolerations, "scheduling.tolerations", errors)
+        tolerations = runtime.scheduling.tolerations
+        scheduling.check_tolerations(tolerations, "scheduling.tolerations", errors)
+        for i, toleration in enumerate(tolerations):
+            if toleration in tolerations[:i]:
+                errors.append(duplicate(f"scheduling.tolerations[{i}]", codec.to_json(toleration)))
 
 
 def _update_runtime_class(runtime: RuntimeClass, old: RuntimeClass, errors: Errors) -> None:

@@ -80,6 +80,15 @@ def _container_name_faults(name: str) -> tuple[FieldError, ...]:
     return tuple(errors)
 
 
+def check_name(name: str, path: str, errors: Errors) -> None:
+    """A resource of anything: a known one, or one with a domain."""
+    faults = names.check_qualified(name)
+    for message in faults:
+        errors.append(invalid(path, name, message))
+    if not faults and "/" not in name and name not in STANDARD and not is_huge_page(name):
+        errors.append(invalid(path, name, "must be a standard resource type or fully qualified"))
+
+
 def check_container_name(name: str, path: str, errors: Errors) -> None:
     for fault in _container_name_faults(name):
         errors.append(FieldError(fault.reason, path, fault.message))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,14 +92,45 @@ NOT_AN_IP = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 NOT_A_CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 
 
+_strip_zeros = functools.partial(re.compile(r"(^|[.:])0+(?=[0-9]+(\.|$))").sub, r"\1")
+
+
 def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """None for what is no address (zones and leading zeros are none)."""
+    """None for what is no address; zones are none, leading zeros are ignored."""
     if "%" in text:
         return None
     try:
         return ipaddress.ip_address(text)
     except ValueError:
-        return None
+        pass
+    if "." in text:
+        try:
+            return ipaddress.ip_address(_strip_zeros(text))
+        except ValueError:
+            pass
+    return None
+
+
+def ip_fault(text: str) -> str:
+    """What is wrong with an address that clients newly write; "" if nothing is."""
+    address = parse_ip(text)
+    if address is None:
+        return NOT_AN_IP
+    if "." in text:
+        if _strip_zeros(text) != text:
+            return "must not have leading 0s"
+        if address.version == 6 and address.ipv4_mapped is not None:
+            return "must not be an IPv4-mapped IPv6 address"
+    return ""
+
+
+def canonical_ip_fault(text: str) -> str:
+    """Like `ip_fault`; only the usual spelling is right."""
+    return ip_fault(text) or _spelling_fault(text, str(parse_ip(text)))
+
+
+def _spelling_fault(text: str, usual: str) -> str:
+    return "" if text == usual else f'must be in canonical form ("{usual}")'
 
 
 def parse_cidr(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
@@ -106,19 +139,42 @@ def parse_cidr(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | Non
     if not slash or not bits.isdecimal() or not bits.isascii() or parse_ip(address) is None:
         return None
     try:
-        return ipaddress.ip_network(text, strict=False)
+        return ipaddress.ip_network(f"{parse_ip(address)}/{bits}", strict=False)
     except ValueError:
         return None
 
 
+def cidr_fault(text: str) -> str:
+    """What is wrong with a CIDR that clients newly write; "" if nothing is."""
+    network = parse_cidr(text)
+    if network is None:
+        return NOT_A_CIDR
+    address, _, bits = text.partition("/")
+    if ("." in address and _strip_zeros(address) != address) or (len(bits) > 1 and bits[0] == "0"):
+        return "must not have leading 0s in IP or prefix length"
+    parsed = parse_ip(address)
+    if "." in address and parsed is not None and parsed.version == 6 and parsed.ipv4_mapped is not None:
+        return "must not have an IPv4-mapped IPv6 address"
+    if parsed != network.network_address:
+        return "must not have bits set beyond the prefix length"
+    return ""
+
+
+def canonical_cidr_fault(text: str) -> str:
+    """Like `cidr_fault`; only the usual spelling is right."""
+    return cidr_fault(text) or _spelling_fault(text, str(parse_cidr(text)))
+
+
 def check_ip(value: str, path: str, errors: Errors) -> None:
-    if parse_ip(value) is None:
-        errors.append(invalid(path, value, NOT_AN_IP))
+    fault = ip_fault(value)
+    if fault:
+        errors.append(invalid(path, value, fault))
 
 
 def check_cidr(value: str, path: str, errors: Errors) -> None:
-    if parse_cidr(value) is None:
-        errors.append(invalid(path, value, NOT_A_CIDR))
+    fault = cidr_fault(value)
+    if fault:
+        errors.append(invalid(path, value, fault))
 
 
 def check_labels(labels: Mapping[str, str], path: str, errors: Errors) -> None:

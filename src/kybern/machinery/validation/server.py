@@ -13,7 +13,7 @@ from kybern.api.apiregistration_v1 import APIService
 from kybern.api.certificates_v1 import CertificateSigningRequest
 from kybern.api.flowcontrol_v1 import FlowSchema, PriorityLevelConfiguration, Subject
 from kybern.machinery import names
-from kybern.machinery.status import duplicate, forbidden_field, invalid, not_supported, required
+from kybern.machinery.status import duplicate, forbidden_field, invalid, not_supported, required, too_long
 from kybern.machinery.validation import admission, rules
 from kybern.machinery.validation.rules import Errors, Rules
 
@@ -259,6 +259,7 @@ USAGES = (
     "server auth", "signing", "timestamping",
 )  # fmt: skip
 _BAD_SIGNER = "must be a fully qualified domain and path of the form 'example.com/signer-name'"
+_LONGEST_SIGNER = 253 + 1 + 253 + 1 + 63  # the namespaced name of a resource in a domain
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE REQUEST-----\r?\n[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE REQUEST-----")
 
 
@@ -309,12 +310,16 @@ def _check_signer(name: str, path: str, errors: Errors) -> None:
         return
     if name == "kubernetes.io/legacy-unknown":
         errors.append(invalid(path, name, "the legacy signerName is not allowed via this API version"))
-    for message in names.check_subdomain(domain):
-        errors.append(invalid(path, domain, f"validating label {domain!r}: {message}"))
+    for label in domain.split("."):
+        for message in names.check_label(label):
+            errors.append(invalid(path, domain, f'validating label "{label}": {message}'))
     if "." not in domain:
         errors.append(invalid(path, domain, "should be a domain with at least two segments separated by dots"))
-    for message in names.check_subdomain(rest):
-        errors.append(invalid(path, rest, f"validating label {rest!r}: {message}"))
+    for label in rest.split("."):
+        for message in names.check_subdomain(label):
+            errors.append(invalid(path, rest, f'validating label "{label}": {message}'))
+    if len(name) > _LONGEST_SIGNER:
+        errors.append(too_long(path, _LONGEST_SIGNER))
 
 
 def _conditions_of_request(request: CertificateSigningRequest, old: CertificateSigningRequest, errors: Errors) -> None:

@@ -155,9 +155,9 @@ def _check_families(spec: ServiceSpec, errors: Errors) -> None:
 
 def check_usable_ip(value: str, path: str, errors: Errors) -> None:
     """Addresses of which no traffic can come back are refused."""
-    address = rules.parse_ip(value)
-    if address is None:
-        errors.append(invalid(path, value, rules.NOT_AN_IP))
+    fault, address = rules.ip_fault(value), rules.parse_ip(value)
+    if fault or address is None:
+        errors.append(invalid(path, value, fault))
         return
     for is_such, message in (
         (address.is_unspecified, f"may not be unspecified ({value})"),

@@ -271,6 +271,8 @@ def _check_stateful_status(stateful_set: StatefulSet, old: StatefulSet, errors: 
 def _check_revision(revision: ControllerRevision, errors: Errors) -> None:
     if revision.data is None:
         errors.append(required("data", "data is mandatory"))
+    elif not isinstance(revision.data, dict):
+        errors.append(required("data", "data must be a valid JSON object"))
     rules.check_not_negative(revision.revision, "revision", errors)
 
 
