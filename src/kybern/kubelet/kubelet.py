@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 from msgspec import structs
@@ -52,6 +53,7 @@ RUNTIME_PERIOD = 5.0
 UNREADY_PERIOD = 0.5  # while people wait for the node
 RUNTIME_PATIENCE = 30.0  # kubelet: the runtime may be silent so long
 
+Part = Callable[[], Coroutine[Any, Any, None]]
 log = structlog.get_logger(__name__)
 
 
@@ -146,7 +148,7 @@ class Kubelet:
         self._static = StaticPods(Path(config.manifest_folder), name, clock, self.workers.update, self.workers.remove)
         self._mirrors = Mirrors(client, clock, lambda: self._static.pods, self._known_mirrors, self.node)
         self._orphans = orphans.OrphanSweep(
-            self.volumes, self.cgroups, config.log_root, config.log_links, clock, self.workers.uids
+            self.volumes, self.cgroups, config.log_root, config.log_links, clock, self._known_uids
         )
         self._collection = image_collection.ImageCollection(cri, clock, config.image_thresholds)
         self._eviction = eviction.Eviction(
@@ -234,6 +236,10 @@ class Kubelet:
     def _known_mirrors(self) -> Sequence[Pod]:
         return [pod for pod in self._pods.list() if podkeys.is_mirror(pod)]
 
+    def _known_uids(self) -> set[str] | None:
+        """Uids that are somebody's; None while the sources have not told yet."""
+        return self.workers.uids() if self._sources_ready.is_set() else None
+
     def health(self) -> str:
         """What is wrong with the kubelet itself; "" for nothing."""
         return self._pleg.problem()
@@ -244,25 +250,37 @@ class Kubelet:
         await self._wait_runtime()
         async with asyncio.TaskGroup() as tasks:
             await self._start_cgroups()
-            parts = [
-                (self._informers.run(), "informers"),
-                (self.references.run(), "referenced objects"),
-                (self.recorder.run(), "events"),
-                (self.workers.run(), "pod workers"),
-                (self._sender.run(), "statuses"),
-                (self._pleg.run(), "pleg"),
-                (self._watch_runtime(), "runtime"),
-                (self._run_sources(), "pod sources"),
-                (self._collection.run(), "image collection"),
-                (self._eviction.run(), "eviction"),
-                (log_rotation.LogRotation(self.cri, self._clock, self.config.log_limits).run(), "log rotation"),
+            rotation = log_rotation.LogRotation(self.cri, self._clock, self.config.log_limits)
+            parts: list[tuple[Part, str]] = [
+                (self._informers.run, "informers"),
+                (self.references.run, "referenced objects"),
+                (self.recorder.run, "events"),
+                (self.workers.run, "pod workers"),
+                (self._sender.run, "statuses"),
+                (self._pleg.run, "pleg"),
+                (self._watch_runtime, "runtime"),
+                (self._run_sources, "pod sources"),
+                (self._orphans.run, "orphans"),
+                (self._collection.run, "image collection"),
+                (self._eviction.run, "eviction"),
+                (rotation.run, "log rotation"),
             ]
             if self.config.manifest_folder:
-                parts += [(self._static.run(), "static pods"), (self._mirrors.run(), "mirror pods")]
+                parts += [(self._static.run, "static pods"), (self._mirrors.run, "mirror pods")]
             if self.config.register:
-                parts.append((self._registration.run(), "registration"))
-            for coroutine, title in parts:
-                tasks.create_task(coroutine, name=title)
+                parts.append((self._registration.run, "registration"))
+            for part, title in parts:
+                tasks.create_task(self._keep_going(part, title), name=title)
+
+    async def _keep_going(self, part: Part, title: str) -> None:
+        """Supervised: a fault in one part stops neither the others nor that part for long."""
+        while True:
+            try:
+                await part()
+                return
+            except Exception:
+                log.exception("a part of the kubelet failed, and starts again", part=title)
+            await self._clock.sleep(1.0)
 
     async def _wait_runtime(self) -> None:
         while self._runtime is None:
@@ -281,7 +299,7 @@ class Kubelet:
         await self.cgroups.start(limits)
 
     async def _run_sources(self) -> None:
-        """Hand the API's pods to the workers once all of them are known; then sweep what nobody owns."""
+        """Hand the API's pods to the workers once all of them are known."""
         if self.config.manifest_folder:
             await self._static.has_synced.wait()
         await self._services.wait_synced()
@@ -289,7 +307,6 @@ class Kubelet:
         self._pods.on_change(self._on_pod)
         self._nodes.on_change(self._on_node)
         self._sources_ready.set()
-        await self._orphans.run()
 
     def _on_pod(self, old: Pod | None, new: Pod | None) -> None:
         if new is not None:

@@ -30,9 +30,9 @@ class OrphanSweep:
         log_root: str,
         log_links: str,
         clock: Clock,
-        known: Callable[[], set[str]],
+        known: Callable[[], set[str] | None],
     ) -> None:
-        """`known`: uids of pods that have a worker."""
+        """`known`: uids of pods that have a worker; None while that is not known."""
         self._volumes = volumes
         self._cgroups = cgroups
         self._log_root = log_root
@@ -50,7 +50,10 @@ class OrphanSweep:
         """Remove what was an orphan at the last sweep and still is."""
         found = set(await asyncio.to_thread(self._volumes.pods_on_disk)) | await self._cgroups.pods()
         found |= await asyncio.to_thread(self._logged)
-        orphans = found - self._known()
+        known = self._known()
+        if known is None:
+            return
+        orphans = found - known
         for uid in orphans & self._suspects:
             try:
                 await self._cgroups.remove(uid)

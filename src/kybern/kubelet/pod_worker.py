@@ -137,6 +137,14 @@ class PodWorker:
             self._tools.applier.recorder.event(self.pod, "Warning", verdict.reason, verdict.message)
         self._wake.set()
 
+    def reborn(self) -> PodWorker:
+        """A worker that knows what this one was told, and nothing of what it did."""
+        fresh = PodWorker(self.pod, self._tools, self.mirror)
+        fresh.is_admitted = self.is_admitted
+        if self._has_vanished:
+            fresh.vanish()
+        return fresh
+
     @property
     def is_ending(self) -> bool:
         return self.stage is not Stage.SYNCING

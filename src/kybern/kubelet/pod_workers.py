@@ -106,7 +106,19 @@ class PodWorkers:
 
     def _start(self, worker: PodWorker) -> None:
         assert self._tasks is not None
-        self._tasks.create_task(worker.run(), name=f"pod:{podkeys.key_of(worker.pod)}")
+        self._tasks.create_task(self._live(worker), name=f"pod:{podkeys.key_of(worker.pod)}")
+
+    async def _live(self, worker: PodWorker) -> None:
+        """Supervised: a fault in one pod's worker is not the others'. It starts over from what the runtime tells."""
+        while True:
+            try:
+                await worker.run()
+                return
+            except Exception:
+                log.exception("the worker of a pod failed, and starts again", pod=podkeys.key_of(worker.pod))
+            await self._tools().clock.sleep(1.0)
+            worker = worker.reborn()
+            self._workers[worker.uid] = worker
 
     def forget(self, uid: PodUid) -> None:
         """Nothing is left of it (called by the worker itself)."""

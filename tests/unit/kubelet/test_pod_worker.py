@@ -476,3 +476,27 @@ def test_static_pods_run_and_are_shown_and_come_back_when_their_picture_is_delet
         assert n.pod("s-n1") is None
 
     node.run(tmp_path, scenario, manifests=str(tmp_path / "manifests"))
+
+
+def test_a_fault_in_one_pods_worker_is_not_the_others(tmp_path):
+    async def scenario(n):
+        n.add(container(), name="good")
+        n.add(container(), name="bad")
+        await n.until(ready, "good")
+        await n.until(ready, "bad")
+
+        async def broken():
+            raise RuntimeError("boom")
+
+        worker = n.kubelet.workers.find_worker("uid-bad")
+        worker._safe_turn = broken
+        worker.poke()
+        await n.clock.sleep(5)
+        assert n.kubelet.workers.find_worker("uid-bad") is not worker
+        assert n.cri.calls.count("run_sandbox") == 2
+        for name in ("good", "bad"):
+            assert ready(n.pod(name))
+            await delete(n, name=name)
+            await n.until_gone(name)
+
+    node.run(tmp_path, scenario)

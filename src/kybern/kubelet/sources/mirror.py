@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -92,8 +91,7 @@ class Mirrors:
 
     async def _create(self, mirror: Pod) -> None:
         try:
-            async with asyncio.timeout(30):
-                await self._client.create(mirror)
+            await self._client.create(mirror)
         except ApiError as error:
             if not error.is_already_exists:
                 raise
