@@ -19,7 +19,7 @@ from kybern.apiserver.registry.resource_store import Gate, ResourceStore, Write
 from kybern.apiserver.registry.strategy import Context, Strategy
 from kybern.apiserver.request import User
 from kybern.apiserver.watch_cache.feed import Feed
-from kybern.machinery import conversion, scheme
+from kybern.machinery import conversion, scheme, validation
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError
 
@@ -50,9 +50,12 @@ class Served:
         return self.resource.api_version == self.store.resource.api_version
 
     def to_stored(self, obj: Any) -> Any:
-        """An object of this version as one of the stored version. Raises ApiError 400."""
+        """An object of this version as one of the stored version. Raises ApiError 400, 422."""
         if self.is_stored_version:
             return obj
+        faults = validation.validate_version(obj)
+        if faults:
+            raise ApiError.invalid(self.resource.group, self.resource.kind, obj.metadata.name or "", faults)
         try:
             return self._convert(codec.to_json(obj), self.resource, self.store.resource, self.store.struct)
         except ValueError as error:

@@ -47,6 +47,16 @@ def validate_create(obj: Any) -> list[FieldError]:
     return errors
 
 
+def validate_version(obj: Any) -> list[FieldError]:
+    """What one version asks for beyond the version that is stored: before `obj` is converted to that one."""
+    errors: list[FieldError] = []
+    if type(obj) in core.STRICTER_VERSIONS:
+        rules = RULES[type(obj)]
+        assert rules.create is not None
+        rules.create(obj, errors)
+    return errors
+
+
 def validate_update(obj: Any, old: Any) -> list[FieldError]:
     """All that is wrong with `obj` as the successor of `old`."""
     errors: list[FieldError] = []

@@ -10,6 +10,7 @@ from typing import Any
 from kybern.api import admissionregistration_v1 as v1
 from kybern.api import admissionregistration_v1alpha1 as v1alpha1
 from kybern.api import admissionregistration_v1beta1 as v1beta1
+from kybern.api import codec
 from kybern.machinery import names
 from kybern.machinery.status import duplicate, forbidden_field, invalid, not_supported, required, too_many
 from kybern.machinery.validation import rules, selectors
@@ -226,6 +227,7 @@ _RESERVED = frozenset(
     }
 )  # fmt: skip
 _REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge")
+_ANNOTATIONS, _LONGEST_ANNOTATION = 20, 5120
 _NO_EXPRESSION = "expression is not specified"
 
 
@@ -259,6 +261,14 @@ def _check_param_kind(kind: Any, path: str, errors: Errors) -> None:
         errors.append(required(f"{path}.apiVersion"))
     elif version.count("/") > 1:
         errors.append(invalid(f"{path}.apiVersion", version, f"unexpected GroupVersion string: {version}"))
+    else:
+        group, slash, short = version.rpartition("/")
+        if slash and group:
+            rules.check_rule(group, f"{path}.apiVersion", names.check_subdomain, errors)
+        if not short:
+            errors.append(invalid(f"{path}.apiVersion", version, "version must be specified"))
+        else:
+            rules.check_rule(short, f"{path}.apiVersion", names.check_label_1035, errors)
     if not kind.kind:
         errors.append(required(f"{path}.kind"))
     else:
@@ -275,6 +285,13 @@ def check_match(match: Any, path: str, errors: Errors) -> None:
     for field in ("resourceRules", "excludeResourceRules"):
         for i, rule in enumerate(getattr(match, field)):
             check_rule(rule, f"{path}.{field}[{i}]", errors)
+            taken: set[str] = set()
+            for j, name in enumerate(rule.resourceNames):
+                where = f"{path}.{field}[{i}].resourceNames[{j}]"
+                rules.check_rule(name, where, names.check_path_segment, errors)
+                if name in taken:
+                    errors.append(duplicate(where, name))
+                taken.add(name)
 
 
 def _check_validating_policy(policy: v1.ValidatingAdmissionPolicy, errors: Errors) -> None:
@@ -293,15 +310,25 @@ def _check_validating_policy(policy: v1.ValidatingAdmissionPolicy, errors: Error
                 errors.append(invalid(f"{path}.message", validation.message, "must be non-empty if specified"))
             elif "\n" in validation.message:
                 errors.append(invalid(f"{path}.message", validation.message, "must not contain line breaks"))
+        if validation.messageExpression and not validation.messageExpression.strip():
+            message = "must be non-empty if specified"
+            errors.append(invalid(f"{path}.messageExpression", validation.messageExpression, message))
         _check_choice(validation.reason, f"{path}.reason", _REASONS, errors)
+    keys: set[str] = set()
     for i, annotation in enumerate(spec.auditAnnotations):
         path = f"spec.auditAnnotations[{i}]"
-        if not annotation.key:
-            errors.append(required(f"{path}.key"))
-        else:
-            rules.check_rule(f"{policy.metadata.name}/{annotation.key}", f"{path}.key", names.check_qualified, errors)
+        rules.check_rule(f"{policy.metadata.name}/{annotation.key}", f"{path}.key", names.check_qualified, errors)
+        if annotation.key in keys:
+            errors.append(duplicate(f"{path}.key", annotation.key))
+        keys.add(annotation.key)
         if not annotation.valueExpression.strip():
             errors.append(required(f"{path}.valueExpression", "valueExpression is not specified"))
+        elif len(annotation.valueExpression.encode()) > _LONGEST_ANNOTATION:
+            message = f"must not exceed {_LONGEST_ANNOTATION} bytes in length"
+            errors.append(required(f"{path}.valueExpression", message))
+    if len(spec.auditAnnotations) > _ANNOTATIONS:
+        message = f"must not have more than {_ANNOTATIONS} auditAnnotations"
+        errors.append(invalid("spec.auditAnnotations", codec.to_json(spec.auditAnnotations), message))
 
 
 def _check_mutating_policy(policy: Any, errors: Errors) -> None:
@@ -339,8 +366,11 @@ def _check_binding(binding: Any, errors: Errors) -> None:
         elif reference.name and reference.selector is not None:
             for field in ("name", "selector"):
                 errors.append(forbidden_field(f"{path}.{field}", "name and selector are mutually exclusive"))
+        if reference.name:
+            rules.check_rule(reference.name, f"{path}.name", names.check_path_segment, errors)
+        selectors.check_label_selector(reference.selector, f"{path}.selector", errors)
         action = reference.parameterNotFoundAction
-        if action is None:
+        if not action:
             errors.append(required(f"{path}.parameterNotFoundAction"))
         elif action not in ("Deny", "Allow"):
             errors.append(not_supported(f"{path}.parameterNotFoundAction", action, ("Deny", "Allow")))

@@ -466,7 +466,7 @@ _LONGEST_NOTE = 1024
 def _check_new_event(
     event: Event | events_v1.Event, about: ObjectReference | None, controller: str | None, field: str, errors: Errors
 ) -> None:
-    if (about is None or not about.namespace) and event.metadata.namespace not in ("default", "kube-system"):
+    if (about is None or not about.namespace) and event.metadata.namespace not in ("", "default", "kube-system"):
         errors.append(invalid("involvedObject.namespace", "", "does not match event.namespace"))
     if not controller:
         errors.append(required(field))
@@ -509,6 +509,9 @@ def _check_events_event(event: events_v1.Event, errors: Errors) -> None:
 def _nothing(obj: Any, errors: Errors) -> None:
     """Metadata only."""
 
+
+# Kinds stored as another version that asks for less.
+STRICTER_VERSIONS: frozenset[type[Any]] = frozenset({events_v1.Event})
 
 RULES: dict[type[Any], Rules] = {
     ConfigMap: Rules(_check_config_map, _update_config_map),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,21 @@ from kybern.api import codec
 from kybern.api.apiextensions_v1 import CustomResourceDefinition
 from kybern.api.apiregistration_v1 import APIService
 from kybern.api.certificates_v1 import CertificateSigningRequest
-from kybern.api.flowcontrol_v1 import FlowSchema, PriorityLevelConfiguration, Subject
+from kybern.api.flowcontrol_v1 import (
+    FlowDistinguisherMethod,
+    FlowSchema,
+    FlowSchemaSpec,
+    GroupSubject,
+    LimitedPriorityLevelConfiguration,
+    LimitResponse,
+    NonResourcePolicyRule,
+    PolicyRulesWithSubjects,
+    PriorityLevelConfiguration,
+    PriorityLevelConfigurationReference,
+    PriorityLevelConfigurationSpec,
+    ResourcePolicyRule,
+    Subject,
+)
 from kybern.machinery import names
 from kybern.machinery.status import duplicate, forbidden_field, invalid, not_supported, required, too_long
 from kybern.machinery.validation import admission, rules
@@ -70,6 +85,7 @@ def _check_flow_schema(schema: FlowSchema, errors: Errors) -> None:
     if precedence == 1 and schema.metadata.name != "exempt":
         message = "only the schema named 'exempt' may have matchingPrecedence 1"
         errors.append(invalid("spec.matchingPrecedence", precedence, message))
+    _check_fixed(spec, _FIXED_SCHEMAS.get(schema.metadata.name), schema.metadata.name, errors)
     method = spec.distinguisherMethod
     if method is not None and method.type not in ("ByNamespace", "ByUser"):
         shown = codec.to_json(method)
@@ -186,7 +202,6 @@ def _check_priority_level(level: PriorityLevelConfiguration, errors: Errors) -> 
     if (name == "exempt") != (spec.type == "Exempt") and spec.type in ("Exempt", "Limited"):
         message = "must be 'Exempt' if and only if `name` is 'exempt'"
         errors.append(invalid("spec.type", spec.type, message))
-        return
     match spec.type:
         case "Exempt":
             if spec.limited is not None:
@@ -202,6 +217,50 @@ def _check_priority_level(level: PriorityLevelConfiguration, errors: Errors) -> 
                 _check_limited(spec.limited, "spec.limited", errors)
         case _:
             errors.append(not_supported("spec.type", spec.type, ("Exempt", "Limited")))
+    _check_fixed(spec, _FIXED_LEVELS.get(name), name, errors, but_for="exempt" if name == "exempt" else "")
+
+
+def _check_fixed(spec: Any, fixed: Any, name: str, errors: Errors, *, but_for: str = "") -> None:
+    """What the server itself relies on stays as it is."""
+    if fixed is None:
+        return
+    if but_for:
+        fixed = codec.clone(fixed)
+        setattr(fixed, but_for, getattr(spec, but_for))
+    if spec != fixed:
+        exception = f" except the 'spec.{but_for}' field" if but_for else ""
+        errors.append(invalid("spec", codec.to_json(spec), f"spec of '{name}'{exception} must equal the fixed value"))
+
+
+def _everything(*groups: str) -> list[PolicyRulesWithSubjects]:
+    subjects = [Subject(kind="Group", group=GroupSubject(name=group)) for group in groups]
+    everywhere = ResourcePolicyRule(verbs=["*"], apiGroups=["*"], resources=["*"], clusterScope=True, namespaces=["*"])
+    elsewhere = NonResourcePolicyRule(verbs=["*"], nonResourceURLs=["*"])
+    return [PolicyRulesWithSubjects(subjects=subjects, resourceRules=[everywhere], nonResourceRules=[elsewhere])]
+
+
+_FIXED_LEVELS = {
+    "exempt": PriorityLevelConfigurationSpec(type="Exempt"),
+    "catch-all": PriorityLevelConfigurationSpec(
+        type="Limited",
+        limited=LimitedPriorityLevelConfiguration(
+            nominalConcurrencyShares=5, lendablePercent=0, limitResponse=LimitResponse(type="Reject")
+        ),
+    ),
+}
+_FIXED_SCHEMAS = {
+    "exempt": FlowSchemaSpec(
+        priorityLevelConfiguration=PriorityLevelConfigurationReference(name="exempt"),
+        matchingPrecedence=1,
+        rules=_everything("system:masters"),
+    ),
+    "catch-all": FlowSchemaSpec(
+        priorityLevelConfiguration=PriorityLevelConfigurationReference(name="catch-all"),
+        matchingPrecedence=10000,
+        distinguisherMethod=FlowDistinguisherMethod(type="ByUser"),
+        rules=_everything("system:unauthenticated", "system:authenticated"),
+    ),
+}
 
 
 def _check_shares(shares: Any, path: str, errors: Errors) -> None:
@@ -248,6 +307,14 @@ def _check_queuing(queuing: Any, path: str, errors: Errors) -> None:
         errors.append(invalid(f"{path}.handSize", hand, "must be positive"))
     elif hand > queues:
         errors.append(invalid(f"{path}.handSize", hand, f"should not be greater than queues ({queues})"))
+    elif math.ceil(math.log2(queues) * hand) > _HASH_BITS:
+        message = (
+            f"required entropy bits of deckSize {queues} and handSize {hand} should not be greater than {_HASH_BITS}"
+        )
+        errors.append(invalid(f"{path}.handSize", hand, message))
+
+
+_HASH_BITS = 60  # a flow is dealt its hand of queues by a hash of that many bits
 
 
 # -- certificates ------------------------------------------------------------------------------------------------
