@@ -253,9 +253,9 @@ def test_events_of_both_groups_are_one() -> None:
             assert [e["metadata"]["name"] for e in (await api.get(target)).ok()["items"]] == ["new", "old"]
         async with api.watch(f"{newer}?watch=1&fieldSelector=reason%3DR") as watched:
             assert {(await watched.next())["object"]["apiVersion"] for _ in range(2)} == {"events.k8s.io/v1"}
-        patched = (await api.patch(f"{newer}/old", {"note": "changed"})).ok()
-        assert patched["note"] == "changed"
-        assert (await api.get(f"{core}/old")).ok()["message"] == "changed"
+        patched = (await api.patch(f"{newer}/new", {"metadata": {"labels": {"a": "b"}}})).ok()
+        assert patched["metadata"]["labels"] == {"a": "b"} and patched["note"] == "n"
+        assert (await api.get(f"{core}/new")).ok()["metadata"]["labels"] == {"a": "b"}
 
     api_server.run(scenario)
 
