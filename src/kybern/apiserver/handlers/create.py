@@ -19,7 +19,9 @@ async def create(handlers: Handlers, request: Request, served: Served) -> Respon
     if resource.namespaced and not info.namespace:
         raise ApiError.method_not_allowed(resource.group, resource.plural, "create")
     write = Write(request.user, body.is_dry_run(request), warnings=request.warnings)
-    data = await served.store.create(served.to_stored(obj), info.namespace, write)
+    stored = served.to_stored(obj)
+    served.check(stored, None)
+    data = await served.store.create(stored, info.namespace, write)
     return answer(handlers, request, served, data, accepted, 201)
 
 

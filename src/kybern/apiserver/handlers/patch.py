@@ -125,7 +125,9 @@ class _Change:
             fault = invalid("metadata.uid", obj.metadata.uid, "field is immutable")
             raise ApiError.invalid(resource.group, resource.kind, current.name, [fault])
         query.check_version(obj.metadata.resourceVersion)
-        return self._settle_version(served.to_stored(obj), current)
+        stored = served.to_stored(obj)
+        served.check(stored, current.object)
+        return self._settle_version(stored, current)
 
     def _settle_version(self, obj: Any, current: Entry) -> Any:
         """A version that the patch itself names is a precondition; the one it was applied to is not."""

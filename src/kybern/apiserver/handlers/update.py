@@ -52,6 +52,8 @@ def _copies(obj: Any, served: Served) -> Callable[[Entry], Any]:
     def copy(current: Entry) -> Any:
         if is_blind:
             raise ApiError.invalid(served.resource.group, served.resource.kind, current.name, [_NO_VERSION])
-        return codec.decode(type(obj), sent)
+        stored = codec.decode(type(obj), sent)
+        served.check(stored, current.object)
+        return stored
 
     return copy

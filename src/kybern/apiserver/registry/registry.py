@@ -50,12 +50,9 @@ class Served:
         return self.resource.api_version == self.store.resource.api_version
 
     def to_stored(self, obj: Any) -> Any:
-        """An object of this version as one of the stored version. Raises ApiError 400, 422."""
+        """An object of this version as one of the stored version. Raises ApiError 400."""
         if self.is_stored_version:
             return obj
-        faults = validation.validate_version(obj)
-        if faults:
-            raise ApiError.invalid(self.resource.group, self.resource.kind, obj.metadata.name or "", faults)
         try:
             return self._convert(codec.to_json(obj), self.resource, self.store.resource, self.store.struct)
         except ValueError as error:
@@ -63,6 +60,15 @@ class Served:
             raise ApiError.bad_request(
                 f"{kind} cannot be converted to {self.store.resource.api_version}: {error}"
             ) from None
+
+    def check(self, stored: Any, old: Any | None) -> None:
+        """What this version asks for beyond the stored one; `old` is None if the object is new. Raises ApiError 422."""
+        if self.is_stored_version:
+            return
+        faults = validation.validate_version(self.resource.api_version, stored, old)
+        if faults:
+            kept = self.store.resource
+            raise ApiError.invalid(kept.group, kept.kind, stored.metadata.name, faults)
 
     def from_stored(self, data: bytes) -> Any:
         """Stored-version bytes as an object of this version."""

@@ -47,13 +47,14 @@ def validate_create(obj: Any) -> list[FieldError]:
     return errors
 
 
-def validate_version(obj: Any) -> list[FieldError]:
-    """What one version asks for beyond the version that is stored: before `obj` is converted to that one."""
+def validate_version(api_version: str, obj: Any, old: Any | None) -> list[FieldError]:
+    """What a version asks for beyond the one that is stored. `obj` has been written as `api_version`, and is of the
+    stored version by now, as is `old`, None if `obj` is new.
+    """
     errors: list[FieldError] = []
-    if type(obj) in core.STRICTER_VERSIONS:
-        rules = RULES[type(obj)]
-        assert rules.create is not None
-        rules.create(obj, errors)
+    check = core.VERSION_RULES.get((api_version, obj.kind))
+    if check is not None:
+        check(obj, old, errors)
     return errors
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from kybern.api import codec, events_v1
+from kybern.api import codec
 from kybern.api.core_v1 import (
     Binding,
     ConfigMap,
@@ -19,7 +19,6 @@ from kybern.api.core_v1 import (
     LimitRangeItem,
     Namespace,
     Node,
-    ObjectReference,
     ResourceQuota,
     Secret,
     ServiceAccount,
@@ -450,57 +449,72 @@ def _check_limit(item: LimitRangeItem, name: str, path: str, errors: Errors) -> 
 
 
 def _check_event(event: Event, errors: Errors) -> None:
-    if event.eventTime is None:
-        subject, namespace = event.involvedObject.namespace or "", event.metadata.namespace
-        if subject != namespace and (subject or namespace not in ("", "default")):
-            errors.append(invalid("involvedObject.namespace", subject, "does not match event.namespace"))
-    else:
-        _check_new_event(event, event.involvedObject, event.reportingComponent, "reportingComponent", errors)
-        if len(event.message or "") > _LONGEST_NOTE:
-            errors.append(invalid("message", "", f"can have at most {_LONGEST_NOTE} characters"))
+    _check_any_event(event, "reportingComponent", errors)
 
 
 _LONGEST_NOTE = 1024
 
 
-def _check_new_event(
-    event: Event | events_v1.Event, about: ObjectReference | None, controller: str | None, field: str, errors: Errors
-) -> None:
-    if (about is None or not about.namespace) and event.metadata.namespace not in ("", "default", "kube-system"):
-        errors.append(invalid("involvedObject.namespace", "", "does not match event.namespace"))
-    if not controller:
-        errors.append(required(field))
-    rules.check_rule(controller or "", field, names.check_qualified, errors)
+def _check_any_event(event: Event, controller: str, errors: Errors) -> None:
+    """`controller`: what the version calls the field that is reportingComponent in v1."""
+    subject, namespace = event.involvedObject.namespace or "", event.metadata.namespace
+    usual = ("", "default") if event.eventTime is None else ("", "default", "kube-system")
+    if (event.eventTime is None or not subject) and subject != namespace and (subject or namespace not in usual):
+        errors.append(invalid("involvedObject.namespace", subject, "does not match event.namespace"))
+    if event.eventTime is None:
+        return
+    reporter = event.reportingComponent or ""
+    if not reporter:
+        errors.append(required(controller))
+    rules.check_rule(reporter, controller, names.check_qualified, errors)
     for name in ("reportingInstance", "action", "reason"):
         value = getattr(event, name)
         if not value:
             errors.append(required(name))
         elif len(value) > 128:
             errors.append(invalid(name, "", "can have at most 128 characters"))
+    if len(event.message or "") > _LONGEST_NOTE:
+        errors.append(invalid("message", "", f"can have at most {_LONGEST_NOTE} characters"))
 
 
-def _check_events_event(event: events_v1.Event, errors: Errors) -> None:
+_EVENT_FIXED = (
+    "involvedObject", "reason", "reportingInstance", "action", "related", "type", "eventTime", "message", "count",
+    "firstTimestamp", "lastTimestamp", "source",
+)  # fmt: skip
+
+
+def _check_newer_event(event: Event, old: Event | None, errors: Errors) -> None:
+    """As events.k8s.io wants them: with their time, without the old fields, and fixed but for the series."""
+    if old is not None:
+        _check_any_event(event, "reportingController", errors)
+        rules.check_immutable(event.reportingComponent, old.reportingComponent, "reportingController", errors)
+        for field in _EVENT_FIXED:
+            value = getattr(event, field)
+            if value != getattr(old, field):
+                shown = codec.to_json(value) if isinstance(value, msgspec.Struct) else value
+                errors.append(invalid(field, shown, rules.IMMUTABLE))
+        if event.series != old.series:
+            _check_series(event, errors)
+        return
+    rules.check_optional(event.metadata.name, "metadata.name", names.check_subdomain, errors)
     if event.eventTime is None:
         errors.append(required("eventTime"))
     if event.type not in ("Normal", "Warning"):
         errors.append(invalid("type", "", f"has invalid value: {event.type or ''}"))
     if event.eventTime is None:
         return
-    _check_new_event(event, event.regarding, event.reportingController, "reportingController", errors)
-    if len(event.note or "") > _LONGEST_NOTE:
-        errors.append(invalid("message", "", f"can have at most {_LONGEST_NOTE} characters"))
-    for field, value in (
-        ("firstTimestamp", event.deprecatedFirstTimestamp),
-        ("lastTimestamp", event.deprecatedLastTimestamp),
-        ("count", event.deprecatedCount),
-    ):
-        if value:
+    _check_any_event(event, "reportingController", errors)
+    for field in ("firstTimestamp", "lastTimestamp", "count"):
+        if getattr(event, field):
             errors.append(invalid(field, "", "needs to be unset"))
-    source = event.deprecatedSource
-    if source is not None and (source.component or source.host):
+    if event.source is not None and (event.source.component or event.source.host):
         errors.append(invalid("source", "", "needs to be unset"))
+    _check_series(event, errors)
+
+
+def _check_series(event: Event, errors: Errors) -> None:
     if event.series is not None:
-        if event.series.count < 2:
+        if (event.series.count or 0) < 2:
             errors.append(invalid("series.count", "", "should be at least 2"))
         if event.series.lastObservedTime is None:
             errors.append(required("series.lastObservedTime"))
@@ -510,8 +524,10 @@ def _nothing(obj: Any, errors: Errors) -> None:
     """Metadata only."""
 
 
-# Kinds stored as another version that asks for less.
-STRICTER_VERSIONS: frozenset[type[Any]] = frozenset({events_v1.Event})
+# Versions of kinds that are stored as another, less demanding one: checks of the stored form, and of its predecessor.
+VERSION_RULES: dict[tuple[str, str], Callable[[Any, Any | None, Errors], None]] = {
+    ("events.k8s.io/v1", "Event"): _check_newer_event,
+}
 
 RULES: dict[type[Any], Rules] = {
     ConfigMap: Rules(_check_config_map, _update_config_map),
@@ -523,6 +539,5 @@ RULES: dict[type[Any], Rules] = {
     ResourceQuota: Rules(_check_quota, _update_quota, _status_of_quota),
     LimitRange: Rules(_check_limit_range),
     Event: Rules(_check_event),
-    events_v1.Event: Rules(_check_events_event),
     Binding: Rules(_nothing),
 }

@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 
 from kybern.api import codec
-from kybern.api.core_v1 import ConfigMap, Secret
+from kybern.api.core_v1 import ConfigMap, Event, EventSeries, Secret
 from kybern.api.discovery_v1 import Endpoint, EndpointSlice
 from kybern.api.resource_v1 import DeviceClaim, DeviceRequest, ResourceClaim, ResourceClaimSpec
+from kybern.api.scalars import MicroTime
 from kybern.apiserver.registry import metadata
 from kybern.apiserver.registry.registry import Objects
 from kybern.apiserver.registry.strategies import STRATEGIES
 from kybern.apiserver.registry.strategy import Context, Strategy
 from kybern.apiserver.request import User
-from kybern.machinery import defaults, scheme, validation
+from kybern.machinery import conversion, defaults, scheme, validation
 from kybern.machinery.status import FieldError
 from kybern.testing.clock import FakeClock
 
@@ -70,6 +71,12 @@ def write(case: dict[str, Any]) -> list[FieldError]:
     namespace = re.search(r"/namespaces/([^/]+)/", case["path"])
     if namespace and not obj.metadata.namespace:
         obj.metadata.namespace = namespace[1]
+    if obj.apiVersion == "events.k8s.io/v1":  # stored as v1
+        converted = conversion.convert(codec.to_json(obj), obj.kind, obj.apiVersion, "v1")
+        obj = codec.from_json(Event, converted)[0]
+        faults = validation.validate_version("events.k8s.io/v1", obj, None)
+        if faults:
+            return faults
     if case["verb"] == "create":
         metadata.fill_on_create(obj.metadata, _context.clock.now(), _context.rng)
         strategy.apply_defaults(obj)
@@ -115,6 +122,29 @@ def test_config_maps_and_secrets_hold_a_mebibyte() -> None:
     assert messages(ConfigMap(data={"a": "é" * (limit // 2 + 1)})) != []
     assert messages(Secret(data={"a": b"x" * limit})) == []
     assert messages(Secret(data={"a": b"x" * (limit + 1)})) == ["data: Too long: may not be more than 1048576 bytes"]
+
+
+def test_events_of_the_newer_group_change_only_their_series() -> None:
+    old = Event(reason="R", message="m", type="Normal", count=3)
+    old.metadata.name, old.metadata.namespace = "x", "default"
+
+    def faults(version: str, **changes: Any) -> list[str]:
+        new = codec.clone(old)
+        for field, value in changes.items():
+            setattr(new, field, value)
+        return [str(e) for e in validation.validate_version(version, new, old)]
+
+    assert faults("events.k8s.io/v1") == faults("v1", message="changed") == []
+    assert faults("events.k8s.io/v1", message="changed") == ['message: Invalid value: "changed": field is immutable']
+    assert faults("events.k8s.io/v1", reportingComponent="q/r") == [
+        'reportingController: Invalid value: "q/r": field is immutable'
+    ]
+    assert faults("events.k8s.io/v1", series=EventSeries(count=1)) == [
+        'series.count: Invalid value: "": should be at least 2',
+        "series.lastObservedTime: Required value",
+    ]
+    whole = EventSeries(count=2, lastObservedTime=MicroTime("2026-01-01T00:00:00.000000Z"))
+    assert faults("events.k8s.io/v1", series=whole) == []
 
 
 def test_an_endpoint_slice_holds_a_thousand_endpoints() -> None:
