@@ -43,10 +43,10 @@ def _check_job(job: Job, errors: Errors) -> None:
 
 
 def _matcher(spec: JobSpec) -> labels.Selector | None:
-    try:
-        return labels.from_label_selector(spec.selector)
-    except ValueError:
-        return None
+    """None for a selector that is not well-formed."""
+    faults: Errors = []
+    selectors.check_label_selector(spec.selector, "", faults)
+    return None if faults else labels.from_label_selector(spec.selector)
 
 
 def _check_pod_names(job: Job, completions: int, errors: Errors) -> None:
@@ -77,7 +77,7 @@ def _check_generated(job: Job, errors: Errors) -> None:
             errors.append(invalid(f"{path}[{key}]", shown, f"must be '{wanted}'"))
     own = ({f"{_PREFIX}controller-uid": meta.uid}, {"controller-uid": meta.uid})
     if spec.selector.matchExpressions or spec.selector.matchLabels not in own:
-        errors.append(invalid("spec.selector", codec.to_json(spec.selector), _NOT_GENERATED))
+        errors.append(invalid("spec.selector", selectors.rendered(spec.selector), _NOT_GENERATED))
 
 
 _COUNTS = ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
@@ -378,6 +378,10 @@ def _check_cron_job(cron_job: CronJob, errors: Errors) -> None:
         # Eleven characters of the name of a Job are the time it was due.
         errors.append(invalid("metadata.name", cron_job.metadata.name, "must be no more than 52 characters"))
     _check_cron_spec(cron_job, errors)
+    selector = spec.jobTemplate.spec.selector
+    if selector is not None:
+        shown = selectors.rendered(selector)
+        errors.append(invalid("spec.jobTemplate.spec.selector", shown, "`selector` will be auto-generated"))
     if spec.jobTemplate.spec.manualSelector:
         where = "spec.jobTemplate.spec.manualSelector"
         errors.append(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from kybern.api import codec
 from kybern.api.core_v1 import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
 from kybern.api.meta_v1 import LabelSelector, LabelSelectorRequirement
 from kybern.machinery import names
@@ -20,6 +23,16 @@ def check_label_selector(selector: LabelSelector | None, path: str, errors: Erro
     rules.check_labels(selector.matchLabels, f"{path}.matchLabels", errors)
     for i, expression in enumerate(selector.matchExpressions):
         _check_expression(expression, f"{path}.matchExpressions[{i}]", errors)
+
+
+def rendered(selector: LabelSelector) -> dict[str, Any]:
+    """As JSON, in the order in which upstream shows it."""
+    shown: dict[str, Any] = {}
+    if selector.matchLabels:
+        shown["matchLabels"] = dict(sorted(selector.matchLabels.items()))
+    if selector.matchExpressions:
+        shown["matchExpressions"] = codec.to_json(selector.matchExpressions)
+    return shown
 
 
 def _check_expression(expression: LabelSelectorRequirement, path: str, errors: Errors) -> None:

@@ -32,7 +32,7 @@ def _is_bad(selector: labels.Selector, given: Any, errors: Errors, message: str)
     """A selector that is there and cannot be read: what depends on it is not judged."""
     if not selector.impossible or given is None:
         return False
-    errors.append(invalid("spec.selector", codec.to_json(given), message))
+    errors.append(invalid("spec.selector", selectors.rendered(given), message))
     return True
 
 
@@ -198,7 +198,11 @@ def _check_stateful_set(stateful_set: StatefulSet, errors: Errors) -> None:
         claims.check_spec(claim.spec, f"spec.volumeClaimTemplates[{i}].spec", errors)
     if not _is_bad(selector, spec.selector, errors, ""):
         replicas.check_labels_match(selector, spec.template, "spec.template", errors)
-        replicas.check_template(_with_claims(stateful_set), "spec.template", "StatefulSet", errors)
+        found: Errors = []
+        replicas.check_template(_with_claims(stateful_set), "spec.template", "StatefulSet", found)
+        # Its pods get these from it, whatever the template says.
+        overwritten = ("spec.template.spec.hostname", "spec.template.spec.subdomain")
+        errors.extend(e for e in found if e.field not in overwritten)
 
 
 def _with_claims(stateful_set: StatefulSet) -> PodTemplateSpec:
