@@ -32,6 +32,7 @@ OWN_CONDITIONS = frozenset(
         "PodScheduled",
         "PodResizePending",
         "PodResizeInProgress",
+        "AllContainersRestarting",
     }
 )
 
@@ -215,6 +216,7 @@ def _conditions(pod: Pod, facts: PodFacts, context: Context, status: PodStatus) 
     ready_containers = _containers_ready(pod, status)
     computed = [
         *context.resize,
+        *_restart_condition(pod, facts, context),
         _sandbox_condition(pod, facts, context),
         _initialized_condition(pod, status),
         _ready_condition(pod, old, ready_containers),
@@ -238,6 +240,12 @@ def _conditions(pod: Pod, facts: PodFacts, context: Context, status: PodStatus) 
         result.append(condition)
     result.extend(c for c in pod.status.conditions if c.type not in names and c.type not in OWN_CONDITIONS)
     return result
+
+
+def _restart_condition(pod: Pod, facts: PodFacts, context: Context) -> list[PodCondition]:
+    if context.is_over or not plan.is_restarting_all(pod, facts):
+        return []
+    return [PodCondition(type="AllContainersRestarting", status="True", reason="ContainerExited")]
 
 
 def _sandbox_condition(pod: Pod, facts: PodFacts, context: Context) -> PodCondition:

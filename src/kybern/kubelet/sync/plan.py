@@ -154,6 +154,37 @@ def matching_rule(rules: Sequence[ContainerRestartRule], exit_code: int) -> Cont
     return None
 
 
+def restart_epoch(pod: Pod, facts: PodFacts) -> int:
+    """When a container last ended in a way that restarts all of them (ns); 0: never.
+
+    What was made before that belongs to the pod's past: it is ended, and everything runs anew.
+    """
+    ends: list[tuple[int, int]] = []
+    for role, container in podkeys.containers_of(pod):
+        if role is Role.EPHEMERAL or not container.restartPolicyRules:
+            continue
+        for fact in facts.of(container.name):
+            rule = matching_rule(container.restartPolicyRules, fact.status.exit_code) if fact.is_exited else None
+            if rule is not None and rule.action == "RestartAllContainers":
+                ends.append((fact.status.finished_at, fact.status.created_at))
+    epoch = 0
+    for finished, created in sorted(ends):
+        if created >= epoch:  # else it was ended because of the one before, which is no new reason
+            epoch = finished
+    return epoch
+
+
+def is_past(fact: ContainerFact, epoch: int) -> bool:
+    return fact.status.created_at < epoch
+
+
+def is_restarting_all(pod: Pod, facts: PodFacts) -> bool:
+    """Is something of the pod's past still there as the newest of its name?"""
+    epoch = restart_epoch(pod, facts)
+    regular = (c.name for role, c in podkeys.containers_of(pod) if role is not Role.EPHEMERAL)
+    return epoch > 0 and any(name in facts.latest and is_past(facts.latest[name], epoch) for name in regular)
+
+
 def current_sandbox(pod: Pod, facts: PodFacts) -> contract.SandboxStatus | None:
     """The sandbox the pod's containers belong into; None when a new one is needed."""
     ready = [s for s in facts.sandboxes if s.sandbox.state is contract.SandboxState.READY]
@@ -169,6 +200,8 @@ def current_sandbox(pod: Pod, facts: PodFacts) -> contract.SandboxStatus | None:
 
 def is_finished(pod: Pod, facts: PodFacts) -> bool:
     """Will none of the regular containers run (again), or has an init container failed for good?"""
+    if is_restarting_all(pod, facts):
+        return False
     if has_failed_init(pod, facts):
         return True
     for container in pod.spec.containers:
@@ -180,6 +213,8 @@ def is_finished(pod: Pod, facts: PodFacts) -> bool:
 
 def has_failed_init(pod: Pod, facts: PodFacts) -> bool:
     """Has an init container ended badly that will not be tried again?"""
+    if is_restarting_all(pod, facts):
+        return False
     for container in pod.spec.initContainers:
         if podkeys.role_of_init(container) is Role.SIDECAR:
             continue
@@ -211,6 +246,10 @@ def plan_sync(pod: Pod, facts: PodFacts, signals: Signals) -> Plan:
     inside = facts.in_sandbox(sandbox.sandbox.id)
     if is_finished(pod, facts):
         return draft.finish()  # the worker ends the pod
+    epoch = restart_epoch(pod, facts)
+    if epoch and _plan_end_of_past(pod, inside, epoch, draft):
+        return draft.finish()
+    inside = {name: fact for name, fact in inside.items() if not is_past(fact, epoch)}
     _plan_ephemeral(pod, facts, inside, signals, draft)
     if _plan_init(pod, facts, inside, signals, draft):
         for container in pod.spec.containers:
@@ -219,6 +258,16 @@ def plan_sync(pod: Pod, facts: PodFacts, signals: Signals) -> Plan:
     if draft.is_resizing:
         draft.orders = [ResizePod(grow=True), *draft.orders, ResizePod(grow=False)]
     return draft.finish()
+
+
+def _plan_end_of_past(pod: Pod, inside: Mapping[str, ContainerFact], epoch: int, draft: _Draft) -> bool:
+    """All containers are to run anew: end those that still run. True while there are such."""
+    for role, container in podkeys.containers_of(pod):
+        fact = inside.get(container.name)
+        if role is not Role.EPHEMERAL and fact is not None and fact.is_running and is_past(fact, epoch):
+            why = f"Container {container.name} will be restarted with all containers of the pod"
+            draft.orders.append(KillContainer(fact.id, container.name, why))
+    return bool(draft.orders)
 
 
 def _plan_sandbox(pod: Pod, facts: PodFacts, signals: Signals, draft: _Draft) -> None:

@@ -1,5 +1,7 @@
 """What is done next for a pod, decided from its spec and what the runtime holds."""
 
+from dataclasses import replace
+
 import pytest
 
 from kybern.api.core_v1 import (
@@ -319,3 +321,47 @@ def test_a_container_that_wants_it_is_restarted_for_a_resize():
     seen = facts(fact("a", State.RUNNING))
     orders = decide(pod(sized("2", resizePolicy=[policy])), seen, applied={"a-0": sized("1").resources}).orders
     assert [type(o) for o in orders] == [ResizePod, KillContainer, StartContainer, ResizePod]
+
+
+# Restarting all containers.
+
+
+def all_restart(name):
+    codes = ContainerRestartRuleOnExitCodes(operator="In", values=[42])
+    return container(name, restartPolicyRules=[ContainerRestartRule(action="RestartAllContainers", exitCodes=codes)])
+
+
+def at(name, state, created, *, code=0, attempt=0, finished=0):
+    seen = fact(name, state, code=code, attempt=attempt)
+    made = replace(seen.status, created_at=created, finished_at=finished)
+    return ContainerFact(seen.sandbox_id, made)
+
+
+def test_one_container_can_have_all_of_them_restarted():
+    tested = pod(all_restart("a"), container("b"), init=[container("i")], restart="Never")
+    running = facts(
+        at("i", State.EXITED, 1, finished=2), at("a", State.EXITED, 5, code=42, finished=50), at("b", State.RUNNING, 6)
+    )
+    assert not plan.is_finished(tested, running)
+    orders = decide(tested, running).orders
+    assert [(type(o), o.name) for o in orders] == [(KillContainer, "b")]
+    ended = facts(
+        at("i", State.EXITED, 1, finished=2),
+        at("a", State.EXITED, 5, code=42, finished=50),
+        at("b", State.EXITED, 6, code=137, finished=60),
+    )
+    assert [o.name for o in decide(tested, ended).orders] == ["i"]
+    assert plan.is_restarting_all(tested, ended)
+
+
+def test_what_ended_because_of_a_restart_of_all_is_no_reason_for_another():
+    tested = pod(all_restart("a"), all_restart("b"), restart="Never")
+    seen = facts(
+        at("a", State.EXITED, 5, code=42, finished=50),
+        at("a", State.RUNNING, 70, attempt=1),
+        at("b", State.EXITED, 6, code=42, finished=60),
+        at("b", State.RUNNING, 71, attempt=1),
+    )
+    assert plan.restart_epoch(tested, seen) == 50
+    assert not plan.is_restarting_all(tested, seen)
+    assert decide(tested, seen).orders == ()
