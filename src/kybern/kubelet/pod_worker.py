@@ -335,6 +335,7 @@ class PodWorker:
             is_over=is_over,
             verdict=self._verdict,
             resize=self._grant.conditions(pod, facts) if self.stage is Stage.SYNCING else (),
+            pod_resources=self._grant.applied_pod,
         )
 
     # While it should run.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from msgspec import structs
 
-from kybern.api.core_v1 import ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus
+from kybern.api.core_v1 import ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus, ResourceRequirements
 from kybern.api.scalars import Time
 from kybern.kubelet import podkeys, resources
 from kybern.kubelet.podkeys import Role
@@ -58,6 +58,7 @@ class Context:
     is_over: bool = False  # nothing of the pod runs or will run
     verdict: Verdict | None = None
     resize: tuple[PodCondition, ...] = ()  # PodResizePending, PodResizeInProgress that hold
+    pod_resources: ResourceRequirements | None = None  # of the pod as a whole, as applied
 
 
 @dataclass
@@ -85,6 +86,9 @@ def generate(pod: Pod, facts: PodFacts, context: Context) -> PodStatus:
         hostIP=context.node_ips[0] if context.node_ips else old.hostIP,
         hostIPs=[HostIP(ip=ip) for ip in context.node_ips] or old.hostIPs,
     )
+    if pod.spec.resources is not None:
+        status.allocatedResources = dict(pod.spec.resources.requests)
+        status.resources = context.pod_resources or pod.spec.resources
     ips = _pod_ips(pod, facts, context)
     status.podIP = ips[0] if ips else None
     status.podIPs = [PodIP(ip=ip) for ip in ips]

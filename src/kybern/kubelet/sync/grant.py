@@ -27,6 +27,7 @@ class _Record(msgspec.Struct):
 
     allocated: dict[str, ResourceRequirements] = {}
     applied: dict[str, ResourceRequirements] = {}  # by container id
+    applied_pod: ResourceRequirements | None = None
 
 
 class Grant:
@@ -36,6 +37,7 @@ class Grant:
         self._file = file
         self._allocation: resize.Allocation | None = None
         self._applied: dict[ContainerId, ResourceRequirements] = {}
+        self.applied_pod: ResourceRequirements | None = None  # of the pod as a whole, where it has such
         self._pending: PodCondition | None = None
         self.problem = ""  # of the last attempt to apply
 
@@ -63,6 +65,7 @@ class Grant:
             name: record.allocated.get(name) or made.get(name) or wanted
             for name, wanted in resize.allocation_of(pod).items()
         }
+        self.applied_pod = record.applied_pod or self._allocation.get(resize.POD)
 
     def applied(self, fact: ContainerFact) -> ResourceRequirements:
         """What a container has now."""
@@ -79,17 +82,28 @@ class Grant:
             self.problem = ""
             await self._save()
 
+    async def note_pod_applied(self, pod: Pod) -> None:
+        """The pod as a whole now has what the granted pod says."""
+        if self.applied_pod != pod.spec.resources:
+            self.applied_pod = pod.spec.resources
+            await self._save()
+
     def conditions(self, pod: Pod, facts: PodFacts) -> tuple[PodCondition, ...]:
         """Of a resize that is not finished. `pod` is the granted one."""
         found = [self._pending] if self._pending is not None else []
-        wanted = resize.allocation_of(pod)
+        wanted = dict(resize.allocation_of(pod))
         running = {fact.name: fact for fact in facts.running if labels.RESOURCES in fact.status.annotations}
-        if any(name in wanted and resize.changed(self.applied(fact), wanted[name]) for name, fact in running.items()):
+        pod_level = wanted.pop(resize.POD, None)
+        lags = any(
+            name in wanted and resize.changed(self.applied(fact), wanted[name]) for name, fact in running.items()
+        )
+        if lags or (pod_level is not None and self.applied_pod != pod_level and running):
             found.append(resize.in_progress(pod, self.problem))
         return tuple(found)
 
     async def _save(self) -> None:
-        record = _Record(dict(self._allocation or {}), {str(k): v for k, v in self._applied.items()})
+        applied = {str(container): value for container, value in self._applied.items()}
+        record = _Record(dict(self._allocation or {}), applied, self.applied_pod)
         await asyncio.to_thread(_write, self._file, record)
 
 

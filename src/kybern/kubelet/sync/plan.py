@@ -40,6 +40,7 @@ class Signals:
     retry_at: Mapping[str, int] = field(default_factory=dict)  # ns; containers (or "" the sandbox) that failed to start
     restart_limits: backoff.Limits = backoff.DEFAULT
     applied: Mapping[ContainerId, ResourceRequirements] = field(default_factory=dict)  # what running ones got
+    applied_pod: ResourceRequirements | None = None  # what the pod as a whole got
 
 
 # Orders.
@@ -255,6 +256,8 @@ def plan_sync(pod: Pod, facts: PodFacts, signals: Signals) -> Plan:
         for container in pod.spec.containers:
             _plan_container(pod, container, Role.REGULAR, facts, inside, signals, draft)
     _plan_removals(facts, draft)
+    if pod.spec.resources is not None and signals.applied_pod != pod.spec.resources and facts.running:
+        draft.is_resizing = True
     if draft.is_resizing:
         draft.orders = [ResizePod(grow=True), *draft.orders, ResizePod(grow=False)]
     return draft.finish()
@@ -326,7 +329,7 @@ def _plan_container(
         case ContainerState.RUNNING:
             why, grace = _reason_to_kill(pod, container, fact, signals)
             if not why:
-                _plan_resize(container, role, fact, signals, draft)
+                _plan_resize(pod, container, role, fact, signals, draft)
                 return
             draft.orders.append(KillContainer(fact.id, container.name, why, grace))
             # A changed definition always brings a new instance. A failed probe is a crash: what follows it is
@@ -344,9 +347,14 @@ def _plan_container(
                 _start(pod, container, role, fact, facts, signals, draft)
 
 
-def _plan_resize(container: Container, role: Role, fact: ContainerFact, signals: Signals, draft: _Draft) -> None:
+def _plan_resize(
+    pod: Pod, container: Container, role: Role, fact: ContainerFact, signals: Signals, draft: _Draft
+) -> None:
     applied = signals.applied.get(fact.id)
-    names = resize.changed(applied, container.resources) if applied is not None else []
+    if applied is None:
+        return
+    wanted = resize.bounded(container.resources, pod.spec.resources)
+    names = resize.changed(resize.bounded(applied, signals.applied_pod), wanted)
     if not names or _postponed(container.name, signals, draft):
         return
     draft.is_resizing = True

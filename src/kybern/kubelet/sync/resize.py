@@ -16,6 +16,7 @@ from kybern.kubelet import resources
 from kybern.kubelet.admission import Room
 from kybern.machinery import quantity
 
+POD = ""  # where containers have their names: the pod's own resources
 Allocation = Mapping[str, ResourceRequirements]  # by container name
 RESIZABLE = ("cpu", "memory")
 INFEASIBLE, DEFERRED = "Infeasible", "Deferred"
@@ -30,19 +31,21 @@ class Decision:
 
 
 def allocation_of(pod: Pod) -> Allocation:
-    return {c.name: c.resources for c in [*pod.spec.initContainers, *pod.spec.containers]}
+    found = {c.name: c.resources for c in [*pod.spec.initContainers, *pod.spec.containers]}
+    if pod.spec.resources is not None:
+        found[POD] = pod.spec.resources
+    return found
 
 
 def with_allocation(pod: Pod, allocation: Allocation) -> Pod:
     """The pod as granted: what containers are made and pods are counted by."""
-    if all(
-        allocation.get(c.name, c.resources) == c.resources for c in [*pod.spec.initContainers, *pod.spec.containers]
-    ):
+    if all(allocation.get(name, wanted) == wanted for name, wanted in allocation_of(pod).items()):
         return pod
     spec = structs.replace(
         pod.spec,
         initContainers=[_granted(c, allocation) for c in pod.spec.initContainers],
         containers=[_granted(c, allocation) for c in pod.spec.containers],
+        resources=allocation.get(POD, pod.spec.resources),
     )
     return structs.replace(pod, spec=spec)
 
@@ -92,6 +95,13 @@ def in_progress(pod: Pod, problem: str) -> PodCondition:
         message=problem or None,
         observedGeneration=pod.metadata.generation,
     )
+
+
+def bounded(own: ResourceRequirements, pod_level: ResourceRequirements | None) -> ResourceRequirements:
+    """What a container feels: its own resources, and the pod's limits where it has none."""
+    if pod_level is None:
+        return own
+    return ResourceRequirements(requests=own.requests, limits={**pod_level.limits, **own.limits})
 
 
 def changed(old: ResourceRequirements, new: ResourceRequirements) -> list[str]:

@@ -88,6 +88,7 @@ class OrderRunner:
             retry_at=self._trouble.retry_at,
             restart_limits=self._limits,
             applied=self._grant.applied_to(facts),
+            applied_pod=self._grant.applied_pod,
         )
         chosen = plan.plan_sync(pod, facts, signals)
         self._crashing = {name: _crash_loop(pod, name, delay) for name, delay in chosen.crashing.items()}
@@ -140,7 +141,7 @@ class OrderRunner:
             case plan.StartContainer():
                 await self._start(pod, facts, order)
             case plan.ResizePod(grow):
-                await (applier.cgroups.grow(pod) if grow else applier.cgroups.ensure(pod))
+                await self._resize_pod(pod, grow)
             case plan.ResizeContainer(container, name):
                 if (fact := _find(facts, container)) is not None:
                     await self._resize(pod, fact, name)
@@ -172,6 +173,18 @@ class OrderRunner:
         found = podkeys.find_container(pod, name)
         delay = self._applier.images.retry_delay(pod, found[1]) if found else LONGEST_RETRY
         self._trouble.retry_at[name] = self.now() + int((delay + 0.05) * SECOND)
+
+    async def _resize_pod(self, pod: Pod, grow: bool) -> None:
+        try:
+            if grow:
+                await self._applier.cgroups.grow(pod)
+                return
+            await self._applier.cgroups.ensure(pod)
+        except OSError as error:  # it uses more memory than it is to have
+            self._grant.problem = f"the pod's limits could not be set: {error.strerror}"
+            await self._clock.sleep(LONGEST_RETRY)
+            return
+        await self._grant.note_pod_applied(pod)
 
     async def _resize(self, pod: Pod, fact: ContainerFact, name: str) -> None:
         try:
