@@ -1,7 +1,8 @@
 """The ordered steps of a request, and its answer's dress.
 
-Fed by wire/http1 (it is the `Application`), ends in handlers. Reads go through without a task being started: every
-step is synchronous, and only handlers that write or wait return an awaitable. Whatever a step raises becomes a Status.
+Fed by wire/http1 (it is the `Application`), ends in handlers. Reads go through without a task being started: steps
+are synchronous, and only those that must wait, and handlers that write or wait, return an awaitable. Whatever a step
+raises becomes a Status.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
 from kybern.api import codec
 from kybern.apiserver import info as request_info
+from kybern.apiserver import pending
 from kybern.apiserver.handlers import dispatch
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.metrics import Metrics
+from kybern.apiserver.pending import Pending
 from kybern.apiserver.request import Answer, Request, Response, StreamResponse, UpgradeResponse
 from kybern.machinery.status import ApiError
 
@@ -30,7 +34,8 @@ TIMEOUT = 60.0
 # Characters of all warnings of an answer. kube-apiserver: the same.
 MAX_WARNINGS = 4096
 
-Step = Callable[[Request], None]
+# A step that must wait returns an awaitable; the steps after it run when that is done.
+Step = Callable[[Request], Awaitable[None] | None]
 PathHandler = Callable[[Request], Answer | Awaitable[Answer]]
 
 # Verbs and subresources whose answers last as long as the client wants.
@@ -72,9 +77,7 @@ class Pipeline:
         request.audit_id = request.headers.get("audit-id", "")[:64] or f"{self._rng.getrandbits(128):032x}"
         try:
             request.info = request_info.parse(request)
-            for step in self._steps:
-                step(request)
-            answer = self._route(request)
+            answer = self._go(request, 0)
         except ApiError as error:
             return self._dress(request, render(error))
         except Exception as error:
@@ -82,6 +85,26 @@ class Pipeline:
         if isinstance(answer, (Response, StreamResponse, UpgradeResponse)):
             return self._dress(request, answer)
         return self._later(request, answer)
+
+    def _go(self, request: Request, first: int) -> Answer | Awaitable[Answer]:
+        """The steps from the `first` on, and the handler."""
+        for number in range(first, len(self._steps)):
+            step = self._steps[number]
+            try:
+                waiting = step(request)
+            except Pending as question:
+                waiting = pending.settle(question, partial(step, request))
+            if waiting is not None:
+                return self._go_on(request, number + 1, waiting)
+        try:
+            return self._route(request)
+        except Pending as question:
+            return pending.settle(question, partial(self._route, request))
+
+    async def _go_on(self, request: Request, following: int, waiting: Awaitable[None]) -> Answer:
+        await waiting
+        answer = self._go(request, following)
+        return answer if isinstance(answer, (Response, StreamResponse, UpgradeResponse)) else await answer
 
     def _route(self, request: Request) -> Answer | Awaitable[Answer]:
         if request.info.is_resource:
@@ -104,9 +127,9 @@ class Pipeline:
         self._count(is_mutating, is_long, 1)
         try:
             if is_long:
-                return self._dress(request, await waiting)
+                return self._dress(request, await self._settled(request, waiting))
             async with asyncio.timeout(TIMEOUT):
-                return self._dress(request, await waiting)
+                return self._dress(request, await self._settled(request, waiting))
         except ApiError as error:
             return self._dress(request, render(error))
         except BaseExceptionGroup as group:
@@ -121,6 +144,12 @@ class Pipeline:
             return self._dress(request, self._crashed(request, error))
         finally:
             self._count(is_mutating, is_long, -1)
+
+    async def _settled(self, request: Request, waiting: Awaitable[Answer]) -> Answer:
+        try:
+            return await waiting
+        except Pending as question:  # of a handler, which has written nothing yet
+            return await pending.settle(question, partial(self._route, request))
 
     def _is_full(self, is_mutating: bool) -> bool:
         return self._mutating >= MAX_MUTATING if is_mutating else self._reading >= MAX_READING

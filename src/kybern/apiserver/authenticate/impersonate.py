@@ -30,11 +30,10 @@ def impersonate(request: Request, user: User, authorizers: Authorizers) -> User:
     groups = front_proxy.split(request.headers.get("impersonate-group", ""))
     uid = request.headers.get("impersonate-uid", "")
     extra = front_proxy.extra(request, _EXTRA)
-    for header in [h for h in request.headers if h in _HEADERS or h.startswith(_EXTRA)]:
-        del request.headers[header]
     if not name:
         if groups or uid or extra:
             raise ApiError.bad_request("requested impersonation of groups, uid or extra without a user")
+        _take_off(request)
         return user
     account = claims.split_user_name(name)
     if account is not None:
@@ -55,4 +54,10 @@ def impersonate(request: Request, user: User, authorizers: Authorizers) -> User:
         groups_held = with_group(groups_held, *ANONYMOUS.groups)
     elif ANONYMOUS.groups[0] not in groups_held:
         groups_held = with_group(groups_held, AUTHENTICATED)
+    _take_off(request)  # last: until then the question may be asked again
     return User(name, uid, groups_held, extra)
+
+
+def _take_off(request: Request) -> None:
+    for header in [h for h in request.headers if h in _HEADERS or h.startswith(_EXTRA)]:
+        del request.headers[header]
