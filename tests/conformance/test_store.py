@@ -6,6 +6,9 @@ from pathlib import Path
 
 from hypothesis import settings
 
+from kybern.apiserver.encryption.rules import Providers, Rule, Rules
+from kybern.apiserver.encryption.store import EncryptedStore
+from kybern.apiserver.encryption.transformers import AesGcm
 from kybern.storage.interface import Store
 from kybern.storage.memory import MemoryStore
 from kybern.storage.sqlite import SqliteStore
@@ -19,6 +22,15 @@ async def open_memory(directory: Path) -> Store:
 
 async def open_sqlite(directory: Path) -> Store:
     return await SqliteStore.open(directory / "kybern.db")
+
+
+async def open_encrypted(directory: Path) -> Store:
+    return EncryptedStore(MemoryStore(), Rules([Rule(("*.*",), Providers((AesGcm("key1", bytes(32)),)))]))
+
+
+class TestEncrypted(StoreSuite):
+    async def open_store(self, directory: Path) -> Store:
+        return await open_encrypted(directory)
 
 
 class TestMemory(StoreSuite):

@@ -70,6 +70,8 @@ def _apiserver(settings: Settings, pki: Pki) -> dict[str, object]:
         "service_account_key_file": pki.directory / "sa.pub",
         "service_account_signing_key_file": pki.directory / "sa.key",
         "service_cluster_ip_range": settings.service_cidr,
+        "encryption_provider_config": pki.encryption,
+        "encryption_provider_config_automatic_reload": True,
     }
 
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import structlog
 
+from kybern.apiserver.encryption import configuration as encryption_configuration
+from kybern.apiserver.encryption.reload import Reload
+from kybern.apiserver.encryption.store import EncryptedStore
 from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.request import Request
 from kybern.apiserver.server import ApiServer
@@ -52,6 +55,8 @@ class Options:
     service_node_port_range: str = "30000-32767"
     runtime_config: str = ""  # api/alpha=true, resource.k8s.io/v1alpha3=true, ...
     event_ttl: float = 3600.0  # seconds
+    encryption_provider_config: str = ""  # file of an EncryptionConfiguration
+    encryption_provider_config_automatic_reload: bool = False
     seed: int | None = None  # of the dice, for tests
 
 
@@ -89,6 +94,17 @@ async def open_store(where: str) -> Store:
     return await SqliteStore.open(Path(where))
 
 
+def encrypted(store: Store, options: Options, clock: Clock) -> tuple[Store, Reload | None]:
+    """The store as the flags want it encrypted, and what follows the file of keys. Raises OSError, ValueError."""
+    if not options.encryption_provider_config:
+        return store, None
+    path = Path(options.encryption_provider_config)
+    text = path.read_bytes()
+    wrapped = EncryptedStore(store, encryption_configuration.parse(text))
+    is_followed = options.encryption_provider_config_automatic_reload
+    return wrapped, Reload(path, text, wrapped, clock) if is_followed else None
+
+
 async def scrub(store: SqliteStore, clock: Clock) -> None:
     """Look for rows that have gone bad on the disk, every hour; a fault is an error in the log for a person to see."""
     while True:
@@ -100,14 +116,17 @@ async def scrub(store: SqliteStore, clock: Clock) -> None:
 
 async def run(options: Options) -> None:
     """Serve until cancelled; then finish what is under way and close the store."""
-    store = await open_store(options.store)
     clock = RealClock()
+    store = await open_store(options.store)
     # Names and uids need no secrets, only no repeats: a generator seeded by the system is ten times quicker.
     rng = random.Random(options.seed if options.seed is not None else random.SystemRandom().getrandbits(256))
-    server = ApiServer(server_options(options), store, clock, rng)
     try:
+        encrypting, reload = encrypted(store, options, clock)
+        server = ApiServer(server_options(options), encrypting, clock, rng)
         async with asyncio.TaskGroup() as tasks:
             await server.start(tasks)
+            if reload is not None:
+                tasks.create_task(reload.run(), name="encryption configuration")
             if isinstance(store, SqliteStore):
                 tasks.create_task(scrub(store, clock), name="store scrub")
             pair = tls.KeyPair(Path(options.tls_cert_file), Path(options.tls_private_key_file))

@@ -221,7 +221,7 @@ class ResourceStore:
         try:
             value = self._encode(obj)
             data: bytes | None = splice(value, current.revision)[0]
-            if data == current.data:
+            if data == current.data and not await self._feed.is_stale(current.key):
                 pass  # nothing changed: nothing is written
             elif write.dry_run:
                 give_back()

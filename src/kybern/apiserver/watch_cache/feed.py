@@ -11,6 +11,8 @@ import heapq
 import itertools
 from collections.abc import Iterable
 
+from kybern.apiserver.encryption.store import EncryptedStore, Undecryptable
+from kybern.apiserver.encryption.transformers import ENCRYPTED
 from kybern.apiserver.watch_cache.cache import ResourceCache
 from kybern.apiserver.watch_cache.hub import Hub
 from kybern.storage.interface import Change, Revision, Store
@@ -39,11 +41,13 @@ class Feed:
         return self._caches.values()
 
     async def load(self) -> None:
-        """Read the store's present state into the caches."""
+        """Read the store's present state into the caches. Raises Undecryptable for what no key is known of."""
         page = await self.store.list(ROOT)
         for record in page.records:
             found = self._find(record.key)
             if found is not None:
+                if record.value.startswith(ENCRYPTED):  # nothing decrypts here: the server was started without keys
+                    raise Undecryptable(record.key, "no encryption is configured")
                 found[0].load(record)
         self.revision = page.revision
         for cache, _ in self._caches.values():
@@ -76,6 +80,10 @@ class Feed:
                 self._waiting.remove(waiter)
                 heapq.heapify(self._waiting)
             raise
+
+    async def is_stale(self, key: str) -> bool:
+        """Whether a value must be written again although it is the same: it is encrypted with an old key."""
+        return isinstance(self.store, EncryptedStore) and await self.store.is_stale(key)
 
     def bookmark_all(self) -> None:
         for _, hub in self._caches.values():

@@ -7,11 +7,12 @@ Authorities keep their key when renewed, so that what they signed stays valid.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kybern.cli.pki import certificates, files, kubeconfig
+from kybern.cli.pki import certificates, encryption, files, kubeconfig
 from kybern.cli.pki.certificates import KeyPair, Profile
 from kybern.machinery.clock import Clock
 
@@ -50,6 +51,11 @@ class Pki:
     def ca(self) -> Path:
         return self.directory / "ca.crt"
 
+    @property
+    def encryption(self) -> Path:
+        """The keys with which the API server encrypts Secrets in its store."""
+        return self.directory / "encryption.yaml"
+
     def certificate(self, name: str) -> Path:
         """ "apiserver", "apiserver-kubelet-client", "front-proxy-ca", "front-proxy-client", "kubelet-<node>"."""
         return self.directory / f"{name}.crt"
@@ -85,6 +91,7 @@ def ensure(
         work.ensure_leaf(name, profile, ca)
     work.ensure_leaf("front-proxy-client", Profile("front-proxy-client", client=True), front_proxy_ca)
     work.ensure_signing_key()
+    work.ensure_encryption_key()
     for name, profile in COMPONENTS.items():
         work.ensure_kubeconfig(name, profile, ca, cluster.server)
     for node in cluster.nodes:
@@ -183,6 +190,14 @@ class _Work:
         if files.read(public) != wanted:
             files.write(public, wanted, files.PUBLIC)
         files.restrict(private, files.SECRET)
+
+    def ensure_encryption_key(self) -> None:
+        """encryption.yaml is the administrator's once it is there: without its keys, what is stored is lost."""
+        path = self.pki.encryption
+        if files.read(path) is None:
+            files.write(path, encryption.render(secrets.token_bytes(encryption.KEY_BYTES)), files.SECRET)
+            self.renewed.append(path.name)
+        files.restrict(path, files.SECRET)
 
     def _is_good(self, certificate: bytes | None, key: bytes | None, profile: Profile, issuer: KeyPair) -> bool:
         try:

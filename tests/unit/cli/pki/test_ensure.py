@@ -50,7 +50,7 @@ def test_everything_a_cluster_needs_is_made(tmp_path: Path) -> None:
     pairs = ("ca", "front-proxy-ca", "apiserver", "apiserver-kubelet-client", "front-proxy-client", "kubelet-node-1")
     assert set(contents(tmp_path)) == {
         *(f"pki/{n}.{e}" for n in pairs for e in ("crt", "key")),
-        *("pki/sa.key", "pki/sa.pub"),
+        *("pki/sa.key", "pki/sa.pub", "pki/encryption.yaml"),
         *(f"kubeconfig/{n}.conf" for n in ("admin", "controller-manager", "scheduler", "proxy", "dns")),
         "kubeconfig/kubelet-node-1.conf",
     }
@@ -68,8 +68,9 @@ def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
 def test_secrets_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     ensure(tmp_path)
     (tmp_path / "pki/ca.key").chmod(0o644)
+    (tmp_path / "pki/encryption.yaml").chmod(0o644)
     ensure(tmp_path)
-    secret = [*tmp_path.rglob("*.key"), *tmp_path.rglob("*.conf")]
+    secret = [*tmp_path.rglob("*.key"), *tmp_path.rglob("*.conf"), *tmp_path.rglob("*.yaml")]
     assert {p.stat().st_mode & 0o777 for p in secret} == {0o600}
     assert {p.stat().st_mode & 0o777 for p in (tmp_path / "pki", tmp_path / "kubeconfig")} == {0o700}
 
