@@ -33,6 +33,8 @@ from kybern.apiserver.registry import registry as registry_module
 from kybern.apiserver.registry.registry import Registry
 from kybern.apiserver.request import Request
 from kybern.apiserver.watch_cache.feed import Feed
+from kybern.apiserver.webhooks.client import WebhookClient
+from kybern.apiserver.webhooks.transport import Exchanger
 from kybern.machinery import fields, runtime_config
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError
@@ -62,7 +64,14 @@ class _Gate:
 class ApiServer:
     """One API server over one store."""
 
-    def __init__(self, options: ServerOptions, store: Store, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self,
+        options: ServerOptions,
+        store: Store,
+        clock: Clock,
+        rng: random.Random,
+        webhooks: Exchanger | None = None,  # how webhooks are reached, if not by TLS
+    ) -> None:
         self.options = options
         self.clock = clock
         self.feed = Feed(store)
@@ -78,6 +87,7 @@ class ApiServer:
             options.node_port_range,
         )
         objects = self.registry.objects
+        self.webhooks = WebhookClient(objects, webhooks)
         self.authorizers = Authorizers(objects)
         self.gate.chain = Chain(built_in.plugins(objects, objects, self.authorizers, clock, rng))
         self.authenticators = Authenticators(_authentication(options), objects, clock)

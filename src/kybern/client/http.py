@@ -1,7 +1,7 @@
 """HTTP/1.1 from the client's side: connections that carry one exchange at a time, and a bounded pool of them.
 
-Used by rest.RestClient only. Knows nothing of Kubernetes. Streams have back-pressure: a body that nobody reads
-stops the socket. Promises: a connection goes back to the pool only after a whole answer was read from it.
+Used by rest.RestClient and apiserver/webhooks. Knows nothing of Kubernetes. Streams have back-pressure: a body that
+nobody reads stops the socket. Promises: a connection goes back to the pool only after a whole answer was read from it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ CONNECT_TIMEOUT = 10.0
 IDLE_LIMIT = 55.0  # seconds; servers commonly close idle connections at 60 or later
 HIGH_WATER = 1 << 20
 LOW_WATER = 1 << 18
+HEAD_LIMIT = 1 << 20  # status line and headers
 BODY_LIMIT = 1 << 30  # of a whole (not streamed) answer
 
 
@@ -45,9 +46,15 @@ class Head:
 
 
 class Connection(asyncio.Protocol):
-    """One socket, one exchange at a time."""
+    """One socket, one exchange at a time.
 
-    def __init__(self) -> None:
+    `limit`: bytes of a whole answer, head and framing counted (0: as many as come).
+    Whatever the server sends before it is asked, or after its answer, ends the connection and belongs to nobody.
+    """
+
+    def __init__(self, limit: int = 0) -> None:
+        self.limit = limit
+        self._received = 0  # bytes since the last request was sent
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
@@ -58,6 +65,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
         self._complete = True
+        self._has_excess = False
         self._keep_alive = True
         self._failure: Disconnected | None = None
         self.idle_since = 0.0
@@ -67,8 +75,13 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        if self._parser is None:
+        if self._parser is None or self._complete:
             self._fail(Disconnected("the server sent something nobody asked for"))
+            return
+        self._received += len(data)
+        is_head = self._head is not None and not self._head.done()
+        if (self.limit and self._received > self.limit) or (is_head and self._received > HEAD_LIMIT + len(data)):
+            self._fail(Disconnected("the answer is too long"))
             return
         try:
             self._parser.feed_data(data)
@@ -87,15 +100,24 @@ class Connection(asyncio.Protocol):
         self._fail(Disconnected(f"connection lost: {exc}" if exc else "connection closed by the server"))
 
     # httptools callbacks
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._has_excess = True  # a second answer to one request
+
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         assert self._parser is not None
-        if self._head is not None and not self._head.done():
-            self._head.set_result(Head(self._parser.get_status_code(), self._headers))
+        status = self._parser.get_status_code()
+        if 100 <= status < 200 and status != 101:
+            self._headers = {}  # it only announces the answer
+        elif self._head is not None and not self._head.done():
+            self._head.set_result(Head(status, self._headers))
 
     def on_body(self, body: bytes) -> None:
+        if self._has_excess:
+            return
         self._chunks.append(body)
         self._buffered += len(body)
         if self._buffered > HIGH_WATER and not self._paused and self._transport is not None:
@@ -105,6 +127,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         assert self._parser is not None
+        if self._head is None or not self._head.done():
+            return  # of an announcement
         self._complete = True
         self._keep_alive = self._parser.should_keep_alive()
         self._wake()
@@ -118,6 +142,7 @@ class Connection(asyncio.Protocol):
         self._head = self._loop.create_future()
         self._headers = {}
         self._complete = False
+        self._received = 0
         self._transport.write(data)
         return await self._head
 
@@ -151,7 +176,13 @@ class Connection(asyncio.Protocol):
     @property
     def reusable(self) -> bool:
         """The last answer was read to its end and the server keeps the connection."""
-        return self._complete and not self._chunks and self._keep_alive and self._failure is None
+        is_whole = self._complete and not self._has_excess and not self._chunks
+        return is_whole and self._keep_alive and self._failure is None
+
+    @property
+    def has_answered(self) -> bool:
+        """Something came since the last request was sent."""
+        return self._received > 0
 
     @property
     def failed(self) -> bool:

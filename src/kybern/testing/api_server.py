@@ -19,6 +19,7 @@ import msgspec
 from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.request import Request, Response, StreamResponse, User
 from kybern.apiserver.server import ApiServer
+from kybern.apiserver.webhooks.transport import Exchanger
 from kybern.machinery.clock import Clock
 from kybern.storage.interface import Store
 from kybern.storage.memory import MemoryStore
@@ -198,14 +199,18 @@ def run(
     clock: Clock | None = None,
     options: Mapping[str, Any] | None = None,
     seed: int = 1,
+    webhooks: Exchanger | None = None,
 ) -> T:
-    """What `scenario(api)` returns; `api` is the admin's. `options` are fields of ServerOptions."""
+    """What `scenario(api)` returns; `api` is the admin's. `options` are fields of ServerOptions.
+
+    `webhooks`: what answers the server's calls (testing.webhooks.FakeWebhooks); without it none can be reached.
+    """
 
     async def main() -> T:
         tokens = "".join(f'{u.name},{u.name},{u.uid or "0"},"{",".join(u.groups)}"\n' for u in (ADMIN, *users))
         time_of_test = clock or FakeClock()
         chosen = ServerOptions(**{"static_tokens": tokens, "advertise_address": ADDRESS, **(options or {})})
-        server = ApiServer(chosen, store or MemoryStore(), time_of_test, random.Random(seed))
+        server = ApiServer(chosen, store or MemoryStore(), time_of_test, random.Random(seed), webhooks)
         async with asyncio.TaskGroup() as tasks:
             started = asyncio.Event()
             upkeep = tasks.create_task(_serve(server, started), name="api server")
