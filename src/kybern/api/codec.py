@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from kybern.api import scalars
+from kybern.api.custom import CustomObject
+from kybern.api.meta_v1 import ObjectMeta
 
 T = TypeVar("T")
 
@@ -21,7 +23,23 @@ T = TypeVar("T")
 def _encode_scalar(value: Any) -> Any:
     if isinstance(value, str):  # Quantity, Time, MicroTime
         return str.__str__(value)
+    if isinstance(value, CustomObject):
+        return value.document()
     raise TypeError(f"cannot encode {type(value).__name__}")
+
+
+def _convert(kind: type, value: Any) -> Any:
+    """msgspec's `dec_hook`: scalars and custom objects. Raises ValueError."""
+    return _custom_object(value) if kind is CustomObject else scalars.convert_scalar(kind, value)
+
+
+def _custom_object(value: Any) -> CustomObject:
+    if not isinstance(value, dict):
+        raise ValueError("a custom object is a JSON object")
+    content = dict(value)
+    api_version, kind = content.pop("apiVersion", ""), content.pop("kind", "")
+    metadata = msgspec.convert(content.pop("metadata", {}), ObjectMeta, dec_hook=scalars.convert_scalar)
+    return CustomObject(api_version, kind, metadata, content)
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_encode_scalar)
@@ -31,7 +49,7 @@ encode = _encoder.encode
 
 @functools.cache
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind, dec_hook=scalars.convert_scalar)
+    return msgspec.json.Decoder(kind, dec_hook=_convert)
 
 
 def decode(kind: type[T], data: bytes) -> T:
@@ -86,6 +104,8 @@ def prune(kind: Any, value: Any, path: str, unknown: list[str]) -> Any:
         return value if chosen is None else prune(chosen, value, path, unknown)
     if origin is list and isinstance(value, list):
         item = typing.get_args(kind)[0]
+        if item is Any:
+            return value  # free-form JSON, in which null is a value
         return [prune(item, v, f"{path}[{i}]", unknown) for i, v in enumerate(value) if v is not None]
     if origin is dict and isinstance(value, dict):
         item = typing.get_args(kind)[1]

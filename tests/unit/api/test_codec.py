@@ -4,7 +4,9 @@ import msgspec
 import pytest
 
 from kybern.api import codec, scalars
+from kybern.api.apiextensions_v1 import JSONSchemaProps
 from kybern.api.core_v1 import EnvVar, Pod, Secret
+from kybern.api.custom import CustomObject
 
 
 def test_what_was_not_set_is_not_emitted_and_what_is_required_always_is() -> None:
@@ -61,3 +63,17 @@ def test_a_clone_shares_nothing() -> None:
     copy = codec.clone(pod)
     copy.metadata.labels["a"] = "c"
     assert pod.metadata.labels == {"a": "b"}
+
+
+def test_a_custom_object_goes_through_bytes_and_back() -> None:
+    text = b'{"kind":"Foo","apiVersion":"example.com/v1","metadata":{"name":"a"},"spec":{"b":null,"a":[1]}}'
+    obj = codec.decode(CustomObject, text)
+    assert (obj.kind, obj.metadata.name, obj.content) == ("Foo", "a", {"spec": {"b": None, "a": [1]}})
+    assert codec.encode(obj) == text
+    assert codec.clone(obj) == obj
+    assert codec.to_json(obj)["metadata"] == {"name": "a"}
+
+
+def test_null_in_free_form_lists_is_a_value() -> None:
+    schema, _ = codec.from_json(JSONSchemaProps, {"enum": ["a", None], "title": None})
+    assert schema.enum == ["a", None]

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from kybern.api import codec, protobuf
+from kybern.api import protobuf
 from kybern.api.meta_v1 import DeleteOptions
 from kybern.apiserver import query
+from kybern.apiserver.registry.object_codec import ObjectCodec, StructCodec
 from kybern.apiserver.request import Request
 from kybern.machinery import manifest
 from kybern.machinery.status import ApiError, FieldError, not_supported
@@ -23,6 +24,7 @@ T = TypeVar("T")
 _JSON = "application/json"
 _YAML = "application/yaml"
 ACCEPTED = (_JSON, _YAML, protobuf.CONTENT_TYPE)
+_TEXTUAL = (_JSON, _YAML)
 # Deeper JSON than any Kubernetes object; Python's own limit must never decide.
 MAX_DEPTH = 500
 # As many unknown and repeated fields are told (upstream's number); a body may have a million.
@@ -59,19 +61,26 @@ def _bad_option(kind: str, error: FieldError) -> ApiError:
 
 def decode(request: Request, struct: type[T], api_version: str, kind: str) -> T:
     """The body as `struct`, which must be of this kind where it names one. Raises ApiError."""
+    obj: T = decode_object(request, StructCodec(struct, api_version.rpartition("/")[2]), api_version, kind)
+    return obj
+
+
+def decode_object(request: Request, objects: ObjectCodec, api_version: str, kind: str) -> Any:
+    """The body as an object of the kind that `objects` knows. Raises ApiError."""
     media = media_type(request)
-    if media not in ACCEPTED:
-        raise ApiError.unsupported_media_type(ACCEPTED)
+    accepted = ACCEPTED if objects.struct is not None else _TEXTUAL
+    if media not in accepted:
+        raise ApiError.unsupported_media_type(accepted)
     if not request.body:
         raise ApiError.bad_request("the body of the request was empty")
     strictness = field_validation(request)
     faults: list[str] = []
-    if media == protobuf.CONTENT_TYPE:
-        obj = _from_value(_read_protobuf(request.body, struct, api_version, kind), struct, faults)
+    if media == protobuf.CONTENT_TYPE and objects.struct is not None:
+        obj = _from_value(_read_protobuf(request.body, objects.struct, api_version, kind), objects, faults)
     elif media == _YAML:
-        obj = _from_value(read_yaml(request.body, faults), struct, faults)
+        obj = _from_value(read_yaml(request.body, faults), objects, faults)
     else:
-        obj = _from_json(request.body, struct, faults, strictness)
+        obj = _from_json(request.body, objects, faults, strictness)
     told_version = getattr(obj, "apiVersion", api_version)
     told_kind = getattr(obj, "kind", kind)
     check_kind(told_version, told_kind, api_version, kind)
@@ -99,12 +108,12 @@ def apply_strictness(request: Request, strictness: str, faults: list[str]) -> No
     request.warnings.extend(faults)
 
 
-def _from_json(data: bytes, struct: type[T], faults: list[str], strictness: str) -> T:
+def _from_json(data: bytes, objects: ObjectCodec, faults: list[str], strictness: str) -> Any:
     try:
-        obj = codec.decode(struct, data)
+        obj = objects.decode_body(data)
     except msgspec.ValidationError:
         # Unknown fields or explicit nulls (both are legal), or a real fault: look closer.
-        obj = _from_value(read_json(data, faults), struct, faults)
+        return _from_value(read_json(data, faults), objects, faults)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise _not_json(error) from None
     if strictness != "Ignore":
@@ -201,17 +210,15 @@ def _find_duplicates(data: bytes, faults: list[str]) -> None:
     look(json.loads(data, object_pairs_hook=_Pairs), "")
 
 
-def _from_value(value: Any, struct: type[T], faults: list[str]) -> T:
+def _from_value(value: Any, objects: ObjectCodec, faults: list[str]) -> Any:
     if not isinstance(value, dict):
-        raise ApiError.bad_request(
-            f"json: cannot unmarshal {_go_name(value)} into Go value of type v1.{struct.__name__}"
-        )
+        raise ApiError.bad_request(f"json: cannot unmarshal {_go_name(value)} into Go value of type v1.{objects.kind}")
     try:
         check_depth(value)
-        obj, unknown = codec.from_json(struct, value)
+        obj, unknown = objects.from_json(value)
     except (msgspec.ValidationError, RecursionError, ValueError) as error:
         raise ApiError.bad_request(
-            f"{struct.__name__} in version cannot be handled as a {struct.__name__}: {error}"
+            f'{objects.kind} in version "{objects.version}" cannot be handled as a {objects.kind}: {error}'
         ) from None
     faults.extend(f'unknown field "{path}"' for path in unknown)
     return obj
@@ -247,7 +254,9 @@ def delete_options(request: Request) -> DeleteOptions:
                 f"the kind in the data ({kind}) does not match the expected kind (DeleteOptions)"
             )
         # Clients send it in the apiVersion of the resource's own group.
-        options = _from_value({k: v for k, v in value.items() if k not in ("kind", "apiVersion")}, DeleteOptions, [])
+        options = _from_value(
+            {k: v for k, v in value.items() if k not in ("kind", "apiVersion")}, StructCodec(DeleteOptions), []
+        )
     grace = query.integer(request, "gracePeriodSeconds")
     if grace is not None:
         options.gracePeriodSeconds = grace

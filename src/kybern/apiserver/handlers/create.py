@@ -15,7 +15,7 @@ async def create(handlers: Handlers, request: Request, served: Served) -> Respon
     """The new object as stored. Raises ApiError."""
     accepted = negotiate.choose(request.headers.get("accept", ""))
     resource, info = served.resource, request.info
-    obj = body.decode(request, served.struct, resource.api_version, resource.kind)
+    obj = body.decode_object(request, served.codec, resource.api_version, resource.kind)
     if resource.namespaced and not info.namespace:
         raise ApiError.method_not_allowed(resource.group, resource.plural, "create")
     write = Write(request.user, body.is_dry_run(request), warnings=request.warnings)

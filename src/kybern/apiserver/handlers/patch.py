@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from kybern.api import codec
 from kybern.apiserver import negotiate, query
 from kybern.apiserver.handlers import body
 from kybern.apiserver.handlers.context import Handlers
@@ -112,7 +111,7 @@ class _Change:
             told_version, told_kind = str(patched.get("apiVersion", "")), str(patched.get("kind", ""))
             body.check_kind(told_version, told_kind, resource.api_version, resource.kind)
         try:
-            obj, unknown = codec.from_json(served.struct, patched)
+            obj, unknown = served.codec.from_json(patched)
         except (msgspec.ValidationError, RecursionError, ValueError) as error:
             raise ApiError.make(
                 422, "Invalid", f'the patched {resource.kind} "{current.name}" is not valid: {error}'

@@ -56,7 +56,7 @@ async def scale(handlers: Handlers, request: Request, served: Served) -> Respons
     change = _replace(request) if info.verb == "update" else _patch(request)
     write = Write(request.user, body.is_dry_run(request), warnings=request.warnings)
     data, _ = await served.store.update(info.namespace, info.name, change, write)
-    return _answer(codec.decode(served.store.struct, data), accepted)
+    return _answer(served.store.codec.decode(data), accepted)
 
 
 def _answer(obj: Any, accepted: negotiate.Accepted) -> Response:

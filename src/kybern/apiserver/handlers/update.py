@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kybern.api import codec
 from kybern.apiserver import negotiate, query
 from kybern.apiserver.handlers import body
 from kybern.apiserver.handlers.context import Handlers
@@ -26,7 +25,7 @@ async def update(handlers: Handlers, request: Request, served: Served) -> Respon
     """The object as stored (201 where the kind may be created by PUT). Raises ApiError."""
     accepted = negotiate.choose(request.headers.get("accept", ""))
     resource, info, store = served.resource, request.info, served.store
-    obj = served.to_stored(body.decode(request, served.struct, resource.api_version, resource.kind))
+    obj = served.to_stored(body.decode_object(request, served.codec, resource.api_version, resource.kind))
     metadata.check_name(obj.metadata, info.name)
     metadata.check_namespace(store.resource, obj.metadata, info.namespace)
     if query.check_version(obj.metadata.resourceVersion) == "0":
@@ -46,13 +45,14 @@ async def update(handlers: Handlers, request: Request, served: Served) -> Respon
 
 def _copies(obj: Any, served: Served) -> Callable[[Entry], Any]:
     """The body as a fresh object a try: a write that lost a race starts again from what the client sent."""
-    sent = codec.encode(obj)
+    kept = served.store.codec
+    sent = kept.encode(obj)
     is_blind = not obj.metadata.resourceVersion and not served.store.strategy.unconditional_update
 
     def copy(current: Entry) -> Any:
         if is_blind:
             raise ApiError.invalid(served.resource.group, served.resource.kind, current.name, [_NO_VERSION])
-        stored = codec.decode(type(obj), sent)
+        stored = kept.decode(sent)
         served.check(stored, current.object)
         return stored
 

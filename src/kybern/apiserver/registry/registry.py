@@ -15,6 +15,7 @@ from kybern.api import codec
 from kybern.api.meta_v1 import DeleteOptions
 from kybern.api.resource import Resource
 from kybern.apiserver.registry import keys, strategies
+from kybern.apiserver.registry.object_codec import ObjectCodec, struct_codec
 from kybern.apiserver.registry.resource_store import Gate, ResourceStore, Write
 from kybern.apiserver.registry.strategy import Context, Strategy
 from kybern.apiserver.request import User
@@ -42,7 +43,7 @@ class Served:
     """A resource as one version shows it."""
 
     resource: Resource
-    struct: type[Any]
+    codec: ObjectCodec
     store: ResourceStore
 
     @property
@@ -54,7 +55,7 @@ class Served:
         if self.is_stored_version:
             return obj
         try:
-            return self._convert(codec.to_json(obj), self.resource, self.store.resource, self.store.struct)
+            return self._convert(codec.to_json(obj), self.resource, self.store.resource, self.store.codec)
         except ValueError as error:
             kind = self.resource.kind
             raise ApiError.bad_request(
@@ -72,17 +73,17 @@ class Served:
 
     def from_stored(self, data: bytes) -> Any:
         """Stored-version bytes as an object of this version."""
-        obj, _ = codec.decode_pruned(self.store.struct, data)
+        obj = self.store.codec.decode_foreign(data)
         if self.is_stored_version:
             return obj
-        return self._convert(codec.to_json(obj), self.store.resource, self.resource, self.struct)
+        return self._convert(codec.to_json(obj), self.store.resource, self.resource, self.codec)
 
     def bytes_from_stored(self, data: bytes) -> bytes:
         return data if self.is_stored_version else codec.encode(self.from_stored(data))
 
-    def _convert(self, value: Any, source: Resource, target: Resource, struct: type[Any]) -> Any:
+    def _convert(self, value: Any, source: Resource, target: Resource, kind: ObjectCodec) -> Any:
         converted = conversion.convert(value, source.kind, source.api_version, target.api_version)
-        return codec.from_json(struct, converted)[0]
+        return kind.from_json(converted)[0]
 
 
 class Objects:
@@ -107,14 +108,14 @@ class Objects:
     async def create(self, resource: str, obj: Any) -> Any:
         store = self.stores[resource]
         data = await store.create(obj, obj.metadata.namespace, Write(SERVER, admit=False))
-        return codec.decode(store.struct, data)
+        return store.codec.decode(data)
 
     async def update(self, resource: str, obj: Any) -> Any:
         store = self.stores[resource]
         # Status and spec at once: the server's own writes are whole.
         write = Write(SERVER, subresource="whole", admit=False)
         data, _ = await store.update(obj.metadata.namespace, obj.metadata.name, lambda _: obj, write)
-        return codec.decode(store.struct, data)
+        return store.codec.decode(data)
 
     async def delete(self, resource: str, namespace: str, name: str) -> None:
         await self.stores[resource].delete(
@@ -174,10 +175,14 @@ def build(
         assert struct is not None, stored
         make = strategies.STRATEGIES.get(stored.group_resource)
         strategy = make(context, stored) if make is not None else Strategy(context, stored)
-        store = ResourceStore(stored, strategy, keys.prefix_of(stored), struct, feed, gate, clock, rng)
+        store = ResourceStore(
+            stored, strategy, keys.prefix_of(stored), struct_codec(stored, struct), feed, gate, clock, rng
+        )
         objects.stores[family] = store
         for resource in versions:
             own = scheme.struct_of(resource.api_version, resource.kind)
             assert own is not None, resource
-            registry.by_path[(resource.group, resource.version, resource.plural)] = Served(resource, own, store)
+            registry.by_path[(resource.group, resource.version, resource.plural)] = Served(
+                resource, struct_codec(resource, own), store
+            )
     return registry

@@ -11,19 +11,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import msgspec
 import structlog
 
-from kybern.api import codec
 from kybern.api.meta_v1 import DeleteOptions
 from kybern.api.resource import Resource
 from kybern.apiserver.admission import Attributes, Operation
 from kybern.apiserver.registry import keys, metadata
+from kybern.apiserver.registry.object_codec import ObjectCodec
 from kybern.apiserver.registry.strategy import Strategy
 from kybern.apiserver.request import User
 from kybern.apiserver.watch_cache.cache import ResourceCache
 from kybern.apiserver.watch_cache.entry import Entry, splice
 from kybern.apiserver.watch_cache.feed import Feed
+from kybern.apiserver.watch_cache.hub import Hub
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError, FieldError
 from kybern.storage import interface as storage
@@ -78,18 +78,22 @@ class ResourceStore:
         resource: Resource,
         strategy: Strategy,
         prefix: str,
-        struct: type[Any],
+        codec: ObjectCodec,
         feed: Feed,
         gate: Gate,
         clock: Clock,
         rng: random.Random,
+        memory: tuple[ResourceCache, Hub] | None = None,
     ) -> None:
+        """`memory`: that of another version of the resource, which both show; without it, one of its own."""
         self.resource = resource
         self.strategy = strategy
         self.prefix = prefix
-        self.struct = struct
-        self.cache = ResourceCache(resource, prefix, struct, self._index_bytes)
-        self.hub = feed.add(self.cache)
+        self.codec = codec
+        if memory is None:
+            cache = ResourceCache(resource, prefix, codec, self._index_bytes)
+            memory = cache, feed.add(cache)
+        self.cache, self.hub = memory
         self._feed = feed
         self._store = feed.store
         self._gate = gate
@@ -198,7 +202,7 @@ class ResourceStore:
 
     async def _update_once(self, current: Entry, obj: Any, write: Write) -> bytes | None:
         """The new bytes, or None where another write came first."""
-        old = current.object
+        old = self.codec.view(current)
         name = current.name
         if obj.metadata.uid and obj.metadata.uid != old.metadata.uid:
             why = (
@@ -221,7 +225,8 @@ class ResourceStore:
         try:
             value = self._encode(obj)
             data: bytes | None = splice(value, current.revision)[0]
-            if data == current.data and not await self._feed.is_stale(current.key):
+            unchanged = data == current.data and not current.is_stored_otherwise
+            if unchanged and not await self._feed.is_stale(current.key):
                 pass  # nothing changed: nothing is written
             elif write.dry_run:
                 give_back()
@@ -281,7 +286,7 @@ class ResourceStore:
         for _ in range(_UPDATE_TRIES):
             current = self.entry(namespace, name)
             self._check_preconditions(current, options)
-            attributes = self._attributes("DELETE", None, current.object, namespace, write)
+            attributes = self._attributes("DELETE", None, self.codec.view(current), namespace, write)
             await self._pass(self._gate.mutate, attributes, write)
             await self._pass(self._gate.validate, attributes, write)
             done = await self._delete_once(current, options, write)
@@ -373,13 +378,13 @@ class ResourceStore:
     def _encode(self, obj: Any) -> bytes:
         """The value for the store."""
         obj.metadata.resourceVersion = ""
-        return codec.encode(obj)
+        return self.codec.encode(obj)
 
     def _index_bytes(self, value: bytes) -> tuple[Mapping[str, str], Mapping[str, str]]:
         """Labels and fields of a value that this process did not write."""
         try:
-            obj, _ = codec.decode_pruned(self.struct, value)
-        except msgspec.MsgspecError as error:
+            obj = self.codec.decode_foreign(value)
+        except ValueError as error:
             # Somebody else wrote it. It is served as it stands; selectors see nothing in it.
             log.error("an object in the store is not of its type", kind=self.resource.kind, error=str(error))
             return {}, {}

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sortedcontainers import SortedDict
 
 from kybern.api.resource import Resource
+from kybern.apiserver.registry.object_codec import ObjectCodec
 from kybern.apiserver.watch_cache.entry import Entry, Indexer
 from kybern.storage.interface import Change, Record, Revision
 
@@ -40,10 +40,10 @@ class Event:
 class ResourceCache:
     """Current state by key, by namespace, and the last events."""
 
-    def __init__(self, resource: Resource, prefix: str, struct: type[Any] | None, index: Indexer) -> None:
+    def __init__(self, resource: Resource, prefix: str, codec: ObjectCodec, index: Indexer) -> None:
         self.resource = resource
         self.prefix = prefix  # of its keys in the store, ends with "/"
-        self.struct = struct
+        self.codec = codec
         self._index = index
         self._entries: SortedDict = SortedDict()  # key -> Entry
         self._namespaces: dict[str, SortedDict] = {}  # namespace -> name -> Entry
@@ -107,9 +107,15 @@ class ResourceCache:
         """The entry of a stored record."""
         rest = record.key[len(self.prefix) :]
         namespace, name = rest.split("/", 1) if self.resource.namespaced else ("", rest)
-        known = self._prepared.pop(record.value, None)
-        labels, fields = known or self._index(record.value)
-        return Entry(record.key, namespace, name, record.value, record.mod_revision, labels, fields, self.struct)
+        value = record.value
+        known = self._prepared.pop(value, None)
+        if known is None:
+            value = self.codec.shown(value)
+            known = self._index(value)
+        labels, fields = known
+        entry = Entry(record.key, namespace, name, value, record.mod_revision, labels, fields, self.codec)
+        entry.is_stored_otherwise = value is not record.value
+        return entry
 
     def load(self, record: Record) -> None:
         """Take a record of the first listing."""

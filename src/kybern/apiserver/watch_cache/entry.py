@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kybern.api import codec
+from kybern.apiserver.registry.object_codec import ObjectCodec
 from kybern.storage.interface import Revision
 
 _METADATA = b'"metadata":{'
@@ -30,7 +30,19 @@ def splice(value: bytes, revision: int) -> tuple[bytes, int]:
 class Entry:
     """One object at one revision."""
 
-    __slots__ = ("_digits", "_object", "data", "fields", "key", "labels", "name", "namespace", "revision", "struct")
+    __slots__ = (
+        "_codec",
+        "_digits",
+        "_object",
+        "data",
+        "fields",
+        "is_stored_otherwise",
+        "key",
+        "labels",
+        "name",
+        "namespace",
+        "revision",
+    )
 
     def __init__(
         self,
@@ -41,7 +53,7 @@ class Entry:
         revision: Revision,
         labels: Mapping[str, str],
         fields: Mapping[str, str],
-        struct: type[Any] | None,
+        codec: ObjectCodec,
     ) -> None:
         self.key = key
         self.namespace = namespace
@@ -50,8 +62,10 @@ class Entry:
         self.data, self._digits = splice(value, revision)
         self.labels = labels
         self.fields = fields
-        self.struct = struct  # None: a custom resource, decoded to a dict
+        self._codec = codec
         self._object: Any = None
+        # The store holds other bytes of it (an older version, without defaults): an update that changes nothing counts.
+        self.is_stored_otherwise = False
 
     @property
     def object(self) -> Any:
@@ -62,11 +76,7 @@ class Entry:
 
     def decode(self) -> Any:
         """A private copy."""
-        if self.struct is None:
-            import msgspec
-
-            return msgspec.json.decode(self.data)
-        return codec.decode(self.struct, self.data)
+        return self._codec.decode(self.data)
 
     def data_at(self, revision: int) -> bytes:
         """The bytes with another resourceVersion: how a deleted object is told."""

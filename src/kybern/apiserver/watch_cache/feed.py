@@ -27,6 +27,7 @@ class Feed:
         self.store = store
         self.revision = Revision(0)
         self._caches: dict[str, tuple[ResourceCache, Hub]] = {}
+        self._joining: dict[str, list[Change]] = {}  # prefixes that are being loaded -> what came meanwhile
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self.synced = False
@@ -36,6 +37,32 @@ class Feed:
         hub = Hub()
         self._caches[cache.prefix] = (cache, hub)
         return hub
+
+    async def join(self, cache: ResourceCache, hub: Hub) -> None:
+        """Load `cache` and keep it up to date from now on, beside what is followed already. After `load`.
+
+        One at a time for a prefix; what was followed under it before is no longer told of changes.
+        """
+        missed: list[Change] = []
+        self._joining[cache.prefix] = missed
+        try:
+            page = await self.store.list(cache.prefix)
+            await self.wait_until(page.revision)
+            for record in page.records:
+                cache.load(record)
+        finally:
+            del self._joining[cache.prefix]
+        cache.complete_since = page.revision
+        cache.changed_at = max(cache.changed_at, page.revision)
+        for change in missed:
+            if change.revision > page.revision:
+                hub.publish(cache.apply(change))
+        self._caches[cache.prefix] = (cache, hub)
+
+    def leave(self, cache: ResourceCache) -> None:
+        """Follow it no longer."""
+        if self._caches.get(cache.prefix, (None, None))[0] is cache:
+            del self._caches[cache.prefix]
 
     def caches(self) -> Iterable[tuple[ResourceCache, Hub]]:
         return self._caches.values()
@@ -95,6 +122,10 @@ class Feed:
         if found is not None:
             cache, hub = found
             hub.publish(cache.apply(change))
+        if self._joining:
+            for prefix, missed in self._joining.items():
+                if change.key.startswith(prefix):
+                    missed.append(change)
 
     def _wake(self) -> None:
         while self._waiting and self._waiting[0][0] <= self.revision:

@@ -6,7 +6,7 @@ scope and framed once a form, however many follow. A watcher too far behind is c
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -104,8 +104,18 @@ class Hub:
         self._scopes: dict[tuple[Hashable, str], Scope] = {}
         self._general: dict[str | None, list[Scope]] = {}  # namespace -> scopes
         self._triggered: dict[tuple[str, str], list[Scope]] = {}
+        self.listeners: tuple[Callable[[Event], None], ...] = ()
         self.watchers = 0
         self.events_sent = 0
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Call `listener` with every later event, before any watcher is told. It must not fail, nor wait."""
+        self.listeners = (*self.listeners, listener)
+
+    def close(self) -> None:
+        """The resource is served no longer (or not in this way): end every watch."""
+        for scope in list(self._scopes.values()):
+            self._cut(scope)
 
     def subscribe(self, selection: Selection, form: Form, sink: Sink, bookmarks: bool) -> Watcher:
         """Deliver every later event of `selection` to `sink`, until `unsubscribe`."""
@@ -132,6 +142,8 @@ class Hub:
 
     def publish(self, event: Event) -> None:
         """Tell everybody concerned."""
+        for listener in self.listeners:
+            listener(event)
         if not self._scopes:
             return
         frames: dict[tuple[str, str], bytes] = {}

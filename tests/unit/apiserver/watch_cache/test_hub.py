@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kybern.api.core_v1 import Pod
+from kybern.apiserver.registry.object_codec import StructCodec
 from kybern.apiserver.watch_cache.cache import Event
 from kybern.apiserver.watch_cache.entry import Entry, splice
 from kybern.apiserver.watch_cache.hub import MAX_BEHIND, Hub, Selection
@@ -39,7 +40,7 @@ class Odd(Plain):
 def entry(name: str, revision: int, node: str = "", **text: str) -> Entry:
     value = b'{"kind":"Pod","apiVersion":"v1","metadata":{}}'
     known = {"metadata.name": name, "spec.nodeName": node}
-    return Entry(f"/registry/pods/a/{name}", "a", name, value, Revision(revision), text, known, Pod)
+    return Entry(f"/registry/pods/a/{name}", "a", name, value, Revision(revision), text, known, StructCodec(Pod))
 
 
 def selection(namespace: str | None = None, label: str = "", field: str = "") -> Selection:

@@ -1,0 +1,101 @@
+"""Bytes and JSON to objects of one kind and back: the codec that belongs to a Served and its ResourceStore.
+
+Used by handlers (bodies and patches), registry/resource_store and watch_cache. Built-in kinds have `StructCodec`;
+custom resources bring their own (custom_resources/codec), so that nobody else asks what kind of object it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kybern.api import codec
+from kybern.api.resource import Resource
+
+if TYPE_CHECKING:
+    from kybern.apiserver.watch_cache.entry import Entry
+
+
+class ObjectCodec(Protocol):
+    """What is to be known about a kind to read and write it."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def version(self) -> str:
+        """Of its group, as messages name it."""
+        ...
+
+    @property
+    def struct(self) -> type[Any] | None:
+        """The Struct of a built-in kind: what protobuf bodies need."""
+        ...
+
+    def decode(self, data: bytes) -> Any:
+        """A private object of bytes that are known to be right."""
+        ...
+
+    def decode_body(self, data: bytes) -> Any:
+        """The object of a client's bytes, if they are what they should be to the letter.
+
+        Raises msgspec.ValidationError if they must be looked at closer (`from_json`), msgspec.DecodeError for no JSON.
+        """
+        ...
+
+    def decode_foreign(self, data: bytes) -> Any:
+        """The object of a stored value that another process wrote. Raises ValueError."""
+        ...
+
+    def shown(self, value: bytes) -> bytes:
+        """A stored value that another process wrote, as it is shown: the same object where it needs no change."""
+        ...
+
+    def view(self, entry: Entry) -> Any:
+        """The entry's object in this version: shared, never to be changed."""
+        ...
+
+    def from_json(self, value: Any) -> tuple[Any, list[str]]:
+        """The object of decoded JSON, and the paths of what was dropped for being unknown. Raises ValueError."""
+        ...
+
+    def encode(self, obj: Any) -> bytes:
+        """The bytes to be stored. They open with kind, apiVersion and metadata."""
+        ...
+
+
+class StructCodec:
+    """The codec of a built-in kind."""
+
+    __slots__ = ("kind", "struct", "version")
+
+    def __init__(self, struct: type[Any], version: str = "") -> None:
+        self.struct: type[Any] | None = struct
+        self.kind = struct.__name__
+        self.version = version
+
+    def decode(self, data: bytes) -> Any:
+        assert self.struct is not None
+        return codec.decode(self.struct, data)
+
+    decode_body = decode
+
+    def decode_foreign(self, data: bytes) -> Any:
+        assert self.struct is not None
+        return codec.decode_pruned(self.struct, data)[0]
+
+    def shown(self, value: bytes) -> bytes:
+        return value
+
+    def view(self, entry: Entry) -> Any:
+        return entry.object
+
+    def from_json(self, value: Any) -> tuple[Any, list[str]]:
+        assert self.struct is not None
+        return codec.from_json(self.struct, value)
+
+    def encode(self, obj: Any) -> bytes:
+        return codec.encode(obj)
+
+
+def struct_codec(resource: Resource, struct: type[Any]) -> StructCodec:
+    return StructCodec(struct, resource.version)
