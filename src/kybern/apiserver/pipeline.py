@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import uuid
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from kybern.apiserver.metrics import Metrics
 from kybern.apiserver.pending import Pending
 from kybern.apiserver.request import Answer, Request, Response, StreamResponse, UpgradeResponse
 from kybern.machinery.status import ApiError
+from kybern.wire.http1.answer import field_bytes
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +39,8 @@ MAX_WARNINGS = 4096
 # A step that must wait returns an awaitable; the steps after it run when that is done.
 Step = Callable[[Request], Awaitable[None] | None]
 PathHandler = Callable[[Request], Answer | Awaitable[Answer]]
+
+_FIELDS = b"Audit-Id: %b\r\nCache-Control: no-cache, private\r\n"
 
 # Verbs and subresources whose answers last as long as the client wants.
 _LONG_SUBRESOURCES = frozenset({"proxy", "exec", "attach", "portforward", "log"})
@@ -68,13 +72,15 @@ class Pipeline:
         self._handlers = handlers
         self._paths = paths
         self._metrics = metrics
-        self._rng = rng
+        # Random once, then counted: as unique, and a tenth of the time.
+        self._audit_prefix = str(uuid.UUID(int=rng.getrandbits(128), version=4))[:24]
+        self._served = 0
         self._mutating = 0
         self._reading = 0
         self.is_draining = False
 
     def __call__(self, request: Request) -> Answer | Awaitable[Answer]:
-        request.audit_id = request.headers.get("audit-id", "")[:64] or f"{self._rng.getrandbits(128):032x}"
+        request.audit_id = self._audit_id(request)
         try:
             request.info = request_info.parse(request)
             answer = self._go(request, 0)
@@ -88,8 +94,7 @@ class Pipeline:
 
     def _go(self, request: Request, first: int) -> Answer | Awaitable[Answer]:
         """The steps from the `first` on, and the handler."""
-        for number in range(first, len(self._steps)):
-            step = self._steps[number]
+        for number, step in enumerate(self._steps[first:] if first else self._steps, first):
             try:
                 waiting = step(request)
             except Pending as question:
@@ -105,6 +110,14 @@ class Pipeline:
         await waiting
         answer = self._go(request, following)
         return answer if isinstance(answer, (Response, StreamResponse, UpgradeResponse)) else await answer
+
+    def _audit_id(self, request: Request) -> str:
+        """The client's own, or the next of this server's, in the form of a UUID."""
+        told = request.headers.get("audit-id")
+        if told:
+            return field_bytes(told[:64]).decode("latin-1")
+        self._served += 1
+        return f"{self._audit_prefix}{self._served:012x}"
 
     def _route(self, request: Request) -> Answer | Awaitable[Answer]:
         if request.info.is_resource:
@@ -173,10 +186,9 @@ class Pipeline:
         self._metrics.count(request, answer)
         if isinstance(answer, UpgradeResponse):
             return answer
-        headers = (("Audit-Id", request.audit_id), ("Cache-Control", "no-cache, private"), *answer.headers)
+        answer.fields = _FIELDS % request.audit_id.encode("latin-1")
         if request.warnings:
-            headers += tuple(("Warning", f'299 - "{text}"') for text in _warnings(request.warnings))
-        answer.headers = headers
+            answer.headers += tuple(("Warning", f'299 - "{text}"') for text in _warnings(request.warnings))
         return answer
 
 

@@ -44,9 +44,18 @@ class User:
 ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
 
 
+@dataclass(slots=True)
+class Findings:
+    """What later steps made of a RequestInfo and need again for every request like it. Each step owns one."""
+
+    attributes: Any = None  # authorize.attributes.Attributes
+    labels: tuple[str, ...] | None = None  # metrics
+    route: tuple[object, Any, Any] | None = None  # handlers.dispatch: edition of the registry, Served, Handler
+
+
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """What a request means, from its method and path alone."""
+    """What a request means, from its method and path alone. Shared by all requests that mean the same."""
 
     verb: str  # get list watch create update patch delete deletecollection proxy; lower-case method for non-resources
     path: str
@@ -59,6 +68,7 @@ class RequestInfo:
     name: str = ""
     tail: str = ""  # what follows the subresource: pods/x/proxy/<tail>
     resource: Resource | None = None  # None: no such resource (or not a resource request)
+    findings: Findings = field(init=False, compare=False, repr=False, default_factory=Findings)
 
 
 _UNKNOWN = RequestInfo("", "")

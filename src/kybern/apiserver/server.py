@@ -19,6 +19,7 @@ from kybern.api.meta_v1 import ObjectMeta
 from kybern.apiserver import paths, upkeep
 from kybern.apiserver.admission import Attributes, bootstrap_objects, built_in
 from kybern.apiserver.admission.chain import Chain
+from kybern.apiserver.authenticate import impersonate
 from kybern.apiserver.authenticate.chain import AuthenticationOptions, Authenticators
 from kybern.apiserver.authorize import attributes as authorize_attributes
 from kybern.apiserver.authorize import bootstrap_roles
@@ -134,16 +135,21 @@ class ApiServer:
 
     def _authenticate(self, request: Request) -> None:
         user = self.authenticators.authenticate(request)
-        request.user = subresources.impersonated(request, user, self.authorizers)
+        request.user = impersonate.impersonate(request, user, self.authorizers)
 
     def _authorize(self, request: Request) -> None:
-        selected: tuple[tuple[str, str, str], ...] = ()
-        if request.info.verb in ("list", "watch", "deletecollection") and "fieldSelector" in request.query:
+        info = request.info
+        if "fieldSelector" in request.query and info.verb in ("list", "watch", "deletecollection"):
             try:
                 selected = fields.parse_selector(request.flag("fieldSelector")).requirements
             except ValueError:
                 selected = ()  # the handler answers 400; until then it opens nothing
-        self.authorizers.require(request.user, authorize_attributes.of_request(request.info, selected))
+            attributes = authorize_attributes.of_request(info, selected)
+        else:
+            attributes = info.findings.attributes
+            if attributes is None:
+                attributes = info.findings.attributes = authorize_attributes.of_request(info)
+        self.authorizers.require(request.user, attributes)
 
     def _authorize_as(self, request: Request, verb: str) -> None:
         info = dataclasses.replace(request.info, verb=verb)

@@ -5,7 +5,7 @@ Made by wire/http1, read by the applications: apiserver/pipeline (whose Request 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -17,8 +17,8 @@ class Request:
     method: str
     path: str  # percent-decoded but for %2F, without query
     target: str  # as sent
-    query: dict[str, list[str]]
-    headers: dict[str, str]  # repeated fields joined by ", "
+    query: Mapping[str, list[str]]
+    headers: Mapping[str, str]  # repeated fields joined by ", "; shared with other requests of the client
     body: bytes = b""
     peer: str = ""  # address of the client
     certificates: tuple[bytes, ...] = ()  # DER of the verified client certificate
@@ -37,6 +37,7 @@ class Response:
     body: bytes = b""
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
+    fields: bytes = b""  # more header fields, as the lines they are on the wire
 
 
 class Sink(Protocol):
@@ -83,6 +84,7 @@ class StreamResponse:
     status: int = 200
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
+    fields: bytes = b""  # as those of a Response
 
 
 class RawStream(Protocol):

@@ -16,6 +16,10 @@ def token_of(request: Request) -> str:
     """The token, or "" where none was sent. Raises unauthorized for any other use of `Authorization`."""
     header = request.headers.get("authorization")
     if header is not None:
+        if header.startswith("Bearer "):
+            token = header[7:]
+            if token.isascii() and token.isprintable() and " " not in token and token:
+                return token
         scheme, _, token = header.strip().partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token or not token.isascii() or not token.isprintable() or " " in token:

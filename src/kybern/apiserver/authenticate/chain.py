@@ -74,12 +74,20 @@ class Authenticators:
         token = bearer.token_of(request)
         if token:
             try:
-                return self.authenticate_token(token, self.audiences).user
+                return self._user_of(token)
             except InvalidToken as error:
                 raise ApiError.unauthorized() from error
         if not shown and request.path in self._anonymous_paths:
             return ANONYMOUS
         raise ApiError.unauthorized()
+
+    def _user_of(self, token: str) -> User:
+        """Whose token it is, if it is good for this server. Raises InvalidToken."""
+        for authenticator in self._tokens:
+            found = authenticator.authenticate(token, self.audiences)
+            if found is not None:
+                return found.user
+        raise InvalidToken("invalid bearer token")
 
     def authenticate_token(self, token: str, audiences: tuple[str, ...]) -> TokenUser:
         """Whose token it is. Raises InvalidToken."""

@@ -24,7 +24,10 @@ def impersonate(request: Request, user: User, authorizers: Authorizers) -> User:
 
     Raises ApiError: 400 for parts without a user, 403 for a part one may not take on.
     """
-    if not any(h.startswith("impersonate-") for h in request.headers):
+    for header in request.headers:
+        if header.startswith("impersonate-"):
+            break
+    else:
         return user
     name = request.headers.get("impersonate-user", "")
     groups = front_proxy.split(request.headers.get("impersonate-group", ""))
@@ -59,5 +62,6 @@ def impersonate(request: Request, user: User, authorizers: Authorizers) -> User:
 
 
 def _take_off(request: Request) -> None:
-    for header in [h for h in request.headers if h in _HEADERS or h.startswith(_EXTRA)]:
-        del request.headers[header]
+    request.headers = {
+        h: value for h, value in request.headers.items() if h not in _HEADERS and not h.startswith(_EXTRA)
+    }

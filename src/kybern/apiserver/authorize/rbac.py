@@ -20,7 +20,6 @@ ROLES = "roles.rbac.authorization.k8s.io"
 CLUSTER_ROLES = "clusterroles.rbac.authorization.k8s.io"
 ROLE_BINDINGS = "rolebindings.rbac.authorization.k8s.io"
 CLUSTER_ROLE_BINDINGS = "clusterrolebindings.rbac.authorization.k8s.io"
-_WATCHED = (ROLES, CLUSTER_ROLES, ROLE_BINDINGS, CLUSTER_ROLE_BINDINGS)
 _CACHED = 16384
 
 # (kind, name): ("User", "jane"), ("Group", "system:masters"). Service accounts are users by their user name.
@@ -143,7 +142,8 @@ class Rbac:
         return grants
 
     def _refresh(self) -> None:
-        seen = tuple(self._reader.version(r) for r in _WATCHED)
+        version = self._reader.version  # asked on every request: no loop
+        seen = (version(ROLES), version(CLUSTER_ROLES), version(ROLE_BINDINGS), version(CLUSTER_ROLE_BINDINGS))
         if seen == self._seen:
             return
         self._rules.clear()

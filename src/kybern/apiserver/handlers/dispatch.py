@@ -49,13 +49,22 @@ OWN: dict[tuple[str, str], Handler] = {
 def handle(handlers: Handlers, request: Request) -> Answer | Awaitable[Answer]:
     """Serve a resource request."""
     info = request.info
-    served = handlers.registry.get(info.group, info.version, info.plural)
+    registry = handlers.registry
+    known = info.findings.route
+    if known is not None and known[0] is registry.edition:
+        _, served, handler = known
+        answer: Answer | Awaitable[Answer] = handler(handlers, request, served)
+        return answer
+    served = registry.get(info.group, info.version, info.plural)
     if served is not None:
         if info.namespace and info.plural == "namespaces" and not info.group:
             # For authorization a namespace is in itself; it is stored outside of any.
             info = request.info = dataclasses.replace(info, namespace="")
-        return _handler_of(handlers, info, served)(handlers, request, served)
-    if info.resource is None or not handlers.registry.is_enabled(info.group, info.version):
+            return _handler_of(handlers, info, served)(handlers, request, served)
+        handler = _handler_of(handlers, info, served)
+        info.findings.route = (registry.edition, served, handler)
+        return handler(handlers, request, served)
+    if info.resource is None or not registry.is_enabled(info.group, info.version):
         raise ApiError.no_such_path()
     virtual = handlers.virtual.get(info.resource.group_resource)
     if virtual is None or info.subresource:

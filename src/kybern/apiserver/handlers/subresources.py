@@ -19,7 +19,6 @@ from kybern.api.authorization_v1 import (
 )
 from kybern.apiserver import negotiate
 from kybern.apiserver.admission import Attributes
-from kybern.apiserver.authenticate import impersonate
 from kybern.apiserver.authenticate import reviews as authentication_reviews
 from kybern.apiserver.authenticate.chain import Authenticators
 from kybern.apiserver.authenticate.issue import IssuerOptions, TokenIssuer
@@ -32,15 +31,8 @@ from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.proxy import routes as proxy_routes
 from kybern.apiserver.registry.registry import Served
-from kybern.apiserver.request import Answer, Request, Response, User
+from kybern.apiserver.request import Answer, Request, Response
 from kybern.machinery.status import ApiError
-
-
-def impersonated(request: Request, user: User, authorizers: Authorizers) -> User:
-    """Who the request is for: `user`, or whom its Impersonate headers name. Raises ApiError 403."""
-    if "impersonate-user" not in request.headers and not any(h.startswith("impersonate-") for h in request.headers):
-        return user
-    return impersonate.impersonate(request, user, authorizers)
 
 
 def install(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kybern.api import codec
@@ -45,10 +45,10 @@ class Served:
     resource: Resource
     codec: ObjectCodec
     store: ResourceStore
+    is_stored_version: bool = field(init=False)
 
-    @property
-    def is_stored_version(self) -> bool:
-        return self.resource.api_version == self.store.resource.api_version
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_stored_version", self.resource.api_version == self.store.resource.api_version)
 
     def to_stored(self, obj: Any) -> Any:
         """An object of this version as one of the stored version. Raises ApiError 400."""
@@ -130,12 +130,25 @@ class Registry:
         self.objects = objects
         self.is_enabled = is_enabled  # (group, version)
         self.by_path: dict[tuple[str, str, str], Served] = {}
+        # Another one when what is served changes: what was found out under the last is then found out anew.
+        self.edition = object()
 
     def get(self, group: str, version: str, plural: str) -> Served | None:
         return self.by_path.get((group, version, plural))
 
     def served(self) -> Iterable[Served]:
         return self.by_path.values()
+
+    def add(self, served: Served) -> None:
+        """Serve a resource from now on, in the place of what had its path."""
+        resource = served.resource
+        self.by_path[(resource.group, resource.version, resource.plural)] = served
+        self.edition = object()
+
+    def remove(self, group: str, version: str, plural: str) -> None:
+        """Serve a resource no more."""
+        if self.by_path.pop((group, version, plural), None) is not None:
+            self.edition = object()
 
 
 def _stored_version(versions: list[Resource]) -> Resource:
@@ -182,7 +195,5 @@ def build(
         for resource in versions:
             own = scheme.struct_of(resource.api_version, resource.kind)
             assert own is not None, resource
-            registry.by_path[(resource.group, resource.version, resource.plural)] = Served(
-                resource, struct_codec(resource, own), store
-            )
+            registry.add(Served(resource, struct_codec(resource, own), store))
     return registry

@@ -38,11 +38,11 @@ def _status_line(status: int) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _prefix(status: int, content_type: str) -> bytes:
-    typed = b"Content-Type: %b\r\n" % _field_bytes(content_type) if content_type else b""
+    typed = b"Content-Type: %b\r\n" % field_bytes(content_type) if content_type else b""
     return _status_line(status) + typed
 
 
-def _field_bytes(value: str) -> bytes:
+def field_bytes(value: str) -> bytes:
     """Latin-1 where it fits, UTF-8 else; never a line end, which would start another field."""
     if value.isascii() and value.isprintable():
         return value.encode()
@@ -57,35 +57,32 @@ def _field_bytes(value: str) -> bytes:
 
 def render_fields(headers: tuple[tuple[str, str], ...]) -> bytes:
     """`Name: value` lines."""
-    return b"".join([b"%b: %b\r\n" % (name.encode("ascii"), _field_bytes(value)) for name, value in headers])
+    return b"".join([b"%b: %b\r\n" % (name.encode("ascii"), field_bytes(value)) for name, value in headers])
 
 
-def _is_bodiless(status: int) -> bool:
+def is_bodiless(status: int) -> bool:
+    """RFC 9110: no body, and no length, whatever was asked."""
     return status in (204, 304)
 
 
-def render_response(response: Response, date: bytes, *, is_head: bool, close: bool) -> bytes:
+def render_response(response: Response, date: bytes, *, close: bool) -> bytes:
     """Everything before the body."""
-    status = response.status
-    length = b"" if _is_bodiless(status) else b"Content-Length: %d\r\n" % len(response.body)
-    return b"%b%b%b%b%b\r\n" % (
-        _prefix(status, response.content_type if response.body else ""),
+    status, size = response.status, len(response.body)
+    return b"%b%b%b%b%b%b\r\n" % (
+        _prefix(status, response.content_type if size else ""),
         date,
+        response.fields,
         render_fields(response.headers) if response.headers else b"",
-        length,
+        b"" if is_bodiless(status) else b"Content-Length: %d\r\n" % size,
         b"Connection: close\r\n" if close else b"",
     )
 
 
-def body_of(response: Response, *, is_head: bool) -> bytes:
-    """The bytes to send after the head."""
-    return b"" if is_head or _is_bodiless(response.status) else response.body
-
-
 def render_stream(response: StreamResponse, date: bytes, *, chunked: bool, close: bool) -> bytes:
-    return b"%b%b%b%b%b\r\n" % (
+    return b"%b%b%b%b%b%b\r\n" % (
         _prefix(response.status, response.content_type),
         date,
+        response.fields,
         render_fields(response.headers) if response.headers else b"",
         b"Transfer-Encoding: chunked\r\n" if chunked else b"",
         b"Connection: close\r\n" if close else b"",
@@ -96,7 +93,7 @@ def render_upgrade(response: UpgradeResponse, date: bytes) -> bytes:
     return b"%b%bUpgrade: %b\r\nConnection: Upgrade\r\n%b\r\n" % (
         _status_line(101),
         date,
-        _field_bytes(response.protocol),
+        field_bytes(response.protocol),
         render_fields(response.headers),
     )
 

@@ -156,7 +156,7 @@ class Connection(asyncio.Protocol):
             while not (self._busy or self._closing) and self._gate.is_open:
                 if self._line is None and not (self._pending and self._take_head()):
                     break
-                if not self._take_body():
+                if (self._missing or self._chunks is not None) and not self._take_body():
                     break
                 turns += 1
                 if turns > _TURN:
@@ -228,7 +228,7 @@ class Connection(asyncio.Protocol):
             self._out.append(answer.CONTINUE)
 
     def _take_body(self) -> bool:
-        """Move body bytes from `_pending`. False: more to come."""
+        """Move bytes of a body that is not complete from `_pending`. False: more to come."""
         if self._missing:
             data = self._pending
             if len(data) <= self._missing:
@@ -267,7 +267,7 @@ class Connection(asyncio.Protocol):
             line.path,
             line.target,
             line.query,
-            fields.headers.copy(),
+            fields.headers,
             b"".join(parts) if parts else b"",
             self._peer,
             self._certificates,
@@ -333,16 +333,18 @@ class Connection(asyncio.Protocol):
         return self._server.is_closing or line is None or line.minor == 0 or fields is None or fields.has_close
 
     def _send(self, response: Response) -> None:
-        is_head = self._line is not None and self._line.method == "HEAD"
         close = self._is_last()
-        self._out.append(answer.render_response(response, self._server.date, is_head=is_head, close=close))
-        payload = answer.body_of(response, is_head=is_head)
-        if payload:
+        self._out.append(answer.render_response(response, self._server.date, close=close))
+        payload = response.body
+        if payload and not self._is_bodiless(response.status):
             self._out.append(payload)
             self._out_size += len(payload)
             if self._out_size > _JOIN:
                 self._flush()
         self._next(close=close)
+
+    def _is_bodiless(self, status: int) -> bool:
+        return (self._line is not None and self._line.method == "HEAD") or answer.is_bodiless(status)
 
     def _next(self, *, close: bool) -> None:
         """One answer is complete."""
@@ -417,7 +419,7 @@ class Connection(asyncio.Protocol):
         the client might never see the answer.
         """
         response = answer.response_of(fault)
-        self._out += [answer.render_response(response, self._server.date, is_head=False, close=True), response.body]
+        self._out += [answer.render_response(response, self._server.date, close=True), response.body]
         self._flush()
         self._closing = True
         self._pending = b""

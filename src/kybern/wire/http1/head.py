@@ -8,7 +8,9 @@ asks beyond it (Host, transfer codings, HTTP/1.0) is checked here. Faults are Ap
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httptools
@@ -24,6 +26,8 @@ _CONTROL = re.compile(rb"[\x00-\x20\x7f]")
 _SINGLE = frozenset({"host", "content-length", "transfer-encoding", "authorization", "content-type"})
 
 CHUNKED = -1
+# Longer request lines are rare, and anybody may send them.
+_LONGEST_KEPT = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Line:
     method: str
     target: str
     path: str
-    query: dict[str, list[str]]
+    query: Mapping[str, list[str]]
     minor: int  # HTTP/1.<minor>
 
 
@@ -41,7 +45,7 @@ class Line:
 class Fields:
     """The header fields, and what they say about the message."""
 
-    headers: dict[str, str]  # names in lower case; shared: copy before lending
+    headers: Mapping[str, str]  # names in lower case; shared by the requests that repeat them
     length: int  # of the body; CHUNKED: unknown
     has_close: bool  # Connection: close
     expects_continue: bool
@@ -49,7 +53,11 @@ class Fields:
 
 
 def parse_line(line: bytes) -> Line:
-    """`GET /path?query HTTP/1.1`. Raises ApiError (400, 505)."""
+    """`GET /path?query HTTP/1.1`. What was asked before is not read again. Raises ApiError (400, 505)."""
+    return _kept_line(line) if len(line) <= _LONGEST_KEPT else _parse_line(line)
+
+
+def _parse_line(line: bytes) -> Line:
     parts = line.split(b" ")
     if len(parts) != 3:
         raise ApiError.bad_request("malformed HTTP request line")
@@ -77,6 +85,9 @@ def parse_line(line: bytes) -> Line:
     except targets.BadTarget as fault:
         raise ApiError.bad_request(str(fault)) from None
     return Line(method, target, path, query, minor)
+
+
+_kept_line = functools.lru_cache(maxsize=16384)(_parse_line)
 
 
 def _origin_form(method: str, target: bytes) -> bytes:

@@ -7,7 +7,7 @@ streams to a handler, over SPDY or WebSocket.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,7 +75,7 @@ def plan_upgrade(request: Request) -> Agreement:
     raise ApiError.bad_request("Upgrade request required")
 
 
-def choose_spdy_protocol(headers: dict[str, str], supported: tuple[str, ...]) -> str:
+def choose_spdy_protocol(headers: Mapping[str, str], supported: tuple[str, ...]) -> str:
     """The first offered protocol that is supported; the oldest one for clients that offer none."""
     offered = [word.strip() for word in headers.get(protocol.PROTOCOL_HEADER.lower(), "").split(",") if word.strip()]
     if not offered:
