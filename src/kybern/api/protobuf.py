@@ -1,7 +1,7 @@
 """Kubernetes' protobuf bodies to JSON values: what typed Go clients send unless told otherwise.
 
-Used by the API server's handlers/body; answers are always JSON, which those clients accept as well. Driven by the table
-of field numbers in protobuf_fields. Raises ProtobufError for bytes that are no such message; reads within bounds.
+Used by the API server's handlers/body; the other direction is protobuf_encode. Driven by the table of field numbers in
+protobuf_fields. Raises ProtobufError for bytes that are no such message; reads within bounds.
 Source: "Protobuf encoding" in the Kubernetes API concepts (envelope), the protobuf encoding specification (wire types).
 """
 
@@ -40,7 +40,9 @@ class Envelope:
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
+class Field:
+    """One field of a message."""
+
     name: str
     has_presence: bool  # a zero value that is sent is meant
     label: str  # "", "*" repeated, "%" map
@@ -54,9 +56,9 @@ def decode_envelope(data: bytes) -> Envelope:
         raise ProtobufError("provided data does not appear to be a protobuf message, expected prefix k8s")
     api_version = kind = content_type = ""
     raw = b""
-    for number, value in _fields(data[len(MAGIC) :]):
+    for number, value in fields(data[len(MAGIC) :]):
         if number == 1 and isinstance(value, bytes):
-            for inner, text in _fields(value):
+            for inner, text in fields(value):
                 if inner == 1:
                     api_version = _text(text)
                 elif inner == 2:
@@ -78,11 +80,11 @@ def to_json(kind: type[msgspec.Struct], raw: bytes) -> dict[str, Any]:
 
 
 @functools.cache
-def _layout(message: str) -> dict[int, _Field]:
+def layout(message: str) -> dict[int, Field]:
     """Field number -> field, of one message of the table."""
     module, _, name = message.partition(".")
     known = _json_names(module, name)
-    fields = {}
+    found = {}
     for entry in FIELDS[message].split():
         number, field, kind = entry.split(":")
         label = kind[0] if kind[0] in "*%" else ""
@@ -90,9 +92,19 @@ def _layout(message: str) -> dict[int, _Field]:
         if len(kind) > 1 and "." not in kind:
             kind = f"{module}.{kind}"
         plain = field.rstrip("?")
+        if known is not None and plain not in known and plain[:1].lower() + plain[1:] in known:
+            plain = plain[:1].lower() + plain[1:]  # two messages have names as Go spells them
         is_inline = len(kind) > 1 and not label and known is not None and plain not in known
-        fields[int(number)] = _Field(plain, field.endswith("?"), label, kind, is_inline)
-    return fields
+        found[int(number)] = Field(plain, field.endswith("?"), label, kind, is_inline)
+    return found
+
+
+@functools.cache
+def is_bare_list(message: str) -> bool:
+    """A message that is a list in JSON: it exists because protobuf has no maps to lists."""
+    known = list(layout(message).values())
+    module, _, name = message.partition(".")
+    return [(f.name, f.label) for f in known] == [("items", "*")] and _json_names(module, name) is None
 
 
 def _json_names(module: str, name: str) -> frozenset[str] | None:
@@ -104,10 +116,10 @@ def _json_names(module: str, name: str) -> frozenset[str] | None:
 def _message(message: str, data: bytes, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise ProtobufError("exceeded max depth")
-    layout = _layout(message)
+    known = layout(message)
     result: dict[str, Any] = {}
-    for number, value in _fields(data):
-        field = layout.get(number)
+    for number, value in fields(data):
+        field = known.get(number)
         if field is None:
             continue
         if field.label == "*":
@@ -132,7 +144,7 @@ def _unwrapped(message: str, value: dict[str, Any]) -> Any:
         return value.get("jSONSchemas") or value.get("property") or value.get("schema")
     if name == "JSONSchemaPropsOrBool":
         return value.get("schema", value.get("allows", False))
-    if list(_layout(message)) == [1] and _layout(message)[1].name == "items" and _layout(message)[1].label:
+    if is_bare_list(message):
         return value.get("items", [])
     return value
 
@@ -150,7 +162,7 @@ def _extend(items: list[Any], kind: str, value: Any, depth: int) -> None:
 def _entry(kind: str, value: Any, depth: int) -> tuple[str, Any]:
     key: str = ""
     item: Any = "" if kind in "sy" else {} if len(kind) > 1 else None
-    for number, inner in _fields(_bytes(value)):
+    for number, inner in fields(_bytes(value)):
         if number == 1:
             key = _text(inner)
         elif number == 2:
@@ -171,11 +183,11 @@ def _value(kind: str, value: Any, depth: int) -> Any:
         case "y":
             return base64.b64encode(_bytes(value)).decode()
         case "Q":
-            return next((_text(v) for n, v in _fields(_bytes(value)) if n == 1), "0")
+            return next((_text(v) for n, v in fields(_bytes(value)) if n == 1), "0")
         case "T" | "U":
             return _time(_bytes(value), micro=kind == "U")
         case "O":
-            parts = dict(_fields(_bytes(value)))
+            parts = dict(fields(_bytes(value)))
             return _text(parts.get(3, b"")) if parts.get(1, 0) == 1 else _signed(parts.get(2, 0))
         case "R":
             return _raw_json(_bytes(value))
@@ -185,7 +197,7 @@ def _value(kind: str, value: Any, depth: int) -> Any:
 
 def _time(data: bytes, *, micro: bool) -> str | None:
     """Seconds and nanoseconds since 1970; an empty message is no time."""
-    parts = dict(_fields(data))
+    parts = dict(fields(data))
     if not parts:
         return None
     try:
@@ -198,14 +210,14 @@ def _time(data: bytes, *, micro: bool) -> str | None:
 
 
 def _raw_json(data: bytes) -> Any:
-    raw = next((v for n, v in _fields(data) if n == 1), b"")
+    raw = next((v for n, v in fields(data) if n == 1), b"")
     try:
         return msgspec.json.decode(_bytes(raw)) if raw else None
     except (msgspec.DecodeError, RecursionError) as error:
         raise ProtobufError(f"a raw value is not JSON: {error}") from None
 
 
-def _fields(data: bytes) -> list[tuple[int, Any]]:
+def fields(data: bytes) -> list[tuple[int, Any]]:
     """(number, value) of each field: an int of a varint, bytes of anything else."""
     found: list[tuple[int, Any]] = []
     position, end = 0, len(data)

@@ -1,4 +1,4 @@
-"""Which form of an answer a client accepts: JSON or YAML; the object itself, a Table, or its metadata only.
+"""Which form of an answer a client accepts: JSON, YAML or protobuf; the object itself, a Table, or its metadata only.
 
 Asked by handlers with the Accept header. Raises ApiError 406 where nothing fits.
 Source: "Alternate representations of resources" and RFC 9110, section 12.5.1.
@@ -10,14 +10,17 @@ import functools
 from dataclasses import dataclass
 from typing import Literal
 
+from kybern.api import protobuf
 from kybern.machinery.status import ApiError
 
-Encoding = Literal["json", "yaml"]
+Encoding = Literal["json", "yaml", "protobuf"]
 Shape = Literal["", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"]
 
 _JSON = "application/json"
 _YAML = "application/yaml"
-ACCEPTED = (_JSON, _YAML)
+_PROTOBUF = protobuf.CONTENT_TYPE
+ACCEPTED = (_JSON, _YAML, _PROTOBUF)
+_TYPES: dict[Encoding, str] = {"json": _JSON, "yaml": _YAML, "protobuf": _PROTOBUF}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,12 @@ class Accepted:
 
     @property
     def content_type(self) -> str:
-        return _JSON if self.encoding == "json" else _YAML
+        return _TYPES[self.encoding]
+
+    @property
+    def stream_type(self) -> str:
+        """Of a watch."""
+        return f"{_PROTOBUF};stream=watch" if self.encoding == "protobuf" else self.content_type
 
 
 PLAIN = Accepted()
@@ -38,23 +46,39 @@ PLAIN = Accepted()
 _LONGEST_KEPT = 512
 
 
-def choose(accept: str, streams: bool = False) -> Accepted:
-    """The first of the client's wishes that can be had, by weight and then by order. `streams`: for a watch."""
-    return _kept_choice(accept, streams) if len(accept) <= _LONGEST_KEPT else _choose(accept, streams)
+def choose(accept: str, streams: bool = False, has_protobuf: bool = True) -> Accepted:
+    """The first of the client's wishes that can be had, by weight and then by order.
+
+    `streams`: for a watch. `has_protobuf`: whether the object has such a form; custom ones have not, but their metadata.
+    """
+    if len(accept) <= _LONGEST_KEPT:
+        return _kept_choice(accept, streams, has_protobuf)
+    return _choose(accept, streams, has_protobuf)
 
 
-def _choose(accept: str, streams: bool) -> Accepted:
+def _choose(accept: str, streams: bool, has_protobuf: bool) -> Accepted:
     wishes = [w for w in (_parse(part) for part in accept.split(",")) if w is not None]
     if not wishes and not accept.strip():
         return PLAIN
     for _, media, parameters in sorted(wishes, key=lambda w: -w[0]):
-        found = _offer(media, parameters, streams)
+        found = _offer(media, parameters, streams, has_protobuf)
         if found is not None:
-            return found
-    raise ApiError.not_acceptable(ACCEPTED)
+            return PLAIN if found == PLAIN else found
+    raise ApiError.not_acceptable(ACCEPTED if has_protobuf else ACCEPTED[:2])
 
 
 _kept_choice = functools.lru_cache(maxsize=1024)(_choose)
+
+
+def for_status(accept: str) -> Accepted:
+    """The form of an error: it has no other shapes, and there always is one."""
+    if not accept:
+        return PLAIN
+    try:
+        chosen = choose(accept)
+    except ApiError:
+        return PLAIN
+    return PLAIN if chosen.shape else chosen
 
 
 def check_shape(accepted: Accepted, *, is_list: bool) -> None:
@@ -79,22 +103,24 @@ def _parse(part: str) -> tuple[float, str, dict[str, str]] | None:
     return (weight, media.lower(), parameters) if weight > 0 else None
 
 
-def _offer(media: str, parameters: dict[str, str], streams: bool) -> Accepted | None:
+def _offer(media: str, parameters: dict[str, str], streams: bool, has_protobuf: bool) -> Accepted | None:
     if media in ("*/*", "application/*"):
         encoding: Encoding = "json"
     elif media == _JSON:
         encoding = "json"
     elif media == _YAML and not streams:
         encoding = "yaml"
+    elif media == _PROTOBUF:
+        encoding = "protobuf"
     else:
         return None
     wanted = parameters.get("as", "")
     if not wanted:
-        return Accepted(encoding)
+        return Accepted(encoding) if has_protobuf or encoding != "protobuf" else None
     version = parameters.get("v", "")
     if parameters.get("g") != "meta.k8s.io" or version not in ("v1", "v1beta1"):
         return None
-    if wanted == "Table":
+    if wanted == "Table" and encoding != "protobuf":
         return Accepted(encoding, "Table", version)
     if wanted == "PartialObjectMetadata":
         return Accepted(encoding, "PartialObjectMetadata", version)

@@ -18,8 +18,8 @@ import structlog
 
 from kybern.api import codec
 from kybern.apiserver import info as request_info
-from kybern.apiserver import pending
-from kybern.apiserver.handlers import dispatch
+from kybern.apiserver import negotiate, pending
+from kybern.apiserver.handlers import dispatch, forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.metrics import Metrics
 from kybern.apiserver.pending import Pending
@@ -85,7 +85,7 @@ class Pipeline:
             request.info = request_info.parse(request)
             answer = self._go(request, 0)
         except ApiError as error:
-            return self._dress(request, render(error))
+            return self._dress(request, render(error, request))
         except Exception as error:
             return self._dress(request, self._crashed(request, error))
         if isinstance(answer, (Response, StreamResponse, UpgradeResponse)):
@@ -136,7 +136,7 @@ class Pipeline:
             if asyncio.iscoroutine(waiting):
                 waiting.close()
             full = ApiError.too_many_requests("too many requests are being served, please try again later")
-            return self._dress(request, render(full))
+            return self._dress(request, render(full, request))
         self._count(is_mutating, is_long, 1)
         try:
             if is_long:
@@ -144,15 +144,15 @@ class Pipeline:
             async with asyncio.timeout(TIMEOUT):
                 return self._dress(request, await self._settled(request, waiting))
         except ApiError as error:
-            return self._dress(request, render(error))
+            return self._dress(request, render(error, request))
         except BaseExceptionGroup as group:
             first = _first_api_error(group)
             if first is None:
                 return self._dress(request, self._crashed(request, group))
-            return self._dress(request, render(first))
+            return self._dress(request, render(first, request))
         except TimeoutError:
             late = ApiError.timeout("request did not complete within requested timeout - context deadline exceeded")
-            return self._dress(request, render(late))
+            return self._dress(request, render(late, request))
         except Exception as error:
             return self._dress(request, self._crashed(request, error))
         finally:
@@ -179,7 +179,8 @@ class Pipeline:
         """A fault of ours: said once in the log, and to the client without its inside."""
         about = {"method": request.method, "path": request.path, "audit_id": request.audit_id}
         log.error("request failed", **about, exc_info=error)
-        return render(ApiError.internal(f"the request could not be served, see audit ID {request.audit_id} in the log"))
+        said = f"the request could not be served, see audit ID {request.audit_id} in the log"
+        return render(ApiError.internal(said), request)
 
     def _dress(self, request: Request, answer: Answer) -> Answer:
         """The headers that every answer has."""
@@ -220,6 +221,8 @@ def _first_api_error(group: BaseExceptionGroup[BaseException]) -> ApiError | Non
     return None
 
 
-def render(error: ApiError) -> Response:
-    """The answer that tells an error."""
-    return Response(status=error.code, body=codec.encode(error.status), headers=error.headers)
+def render(error: ApiError, request: Request) -> Response:
+    """The answer that tells an error, in the encoding its client accepts."""
+    accepted = negotiate.for_status(request.headers.get("accept", ""))
+    body = forms.encoded(codec.encode(error.status), accepted)
+    return Response(error.code, body, accepted.content_type, error.headers)

@@ -3,10 +3,12 @@ from __future__ import annotations
 import pytest
 
 from kybern.apiserver import negotiate
-from kybern.apiserver.negotiate import Accepted
+from kybern.apiserver.negotiate import Accepted, Shape
 from kybern.machinery.status import ApiError
 
 META = "g=meta.k8s.io;v=v1"
+PARTIAL: Shape = "PartialObjectMetadata"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 
 @pytest.mark.parametrize(
@@ -19,7 +21,9 @@ META = "g=meta.k8s.io;v=v1"
         ("application/json;stream=watch", Accepted()),
         ("application/yaml", Accepted("yaml")),
         ("application/json;q=0.2, application/yaml;q=0.3", Accepted("yaml")),
-        ("application/vnd.kubernetes.protobuf, application/json", Accepted()),
+        ("application/vnd.kubernetes.protobuf, application/json", Accepted("protobuf")),
+        (f"application/vnd.kubernetes.protobuf;as=Table;{META},application/json", Accepted()),
+        (f"application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;{META}", Accepted("protobuf", PARTIAL, "v1")),
         (f"application/json;as=Table;{META}", Accepted("json", "Table", "v1")),
         (f"application/yaml;as=Table;{META}", Accepted("yaml", "Table", "v1")),
         ('application/json;as="Table";g=meta.k8s.io;v=v1beta1', Accepted("json", "Table", "v1beta1")),
@@ -56,3 +60,27 @@ def test_an_object_is_no_list_and_a_list_no_object() -> None:
         with pytest.raises(ApiError) as caught:
             negotiate.check_shape(accepted, is_list=is_list)
         assert caught.value.code == 406
+
+
+def test_custom_objects_have_no_protobuf_but_their_metadata_has() -> None:
+    assert negotiate.choose(f"{PROTOBUF},application/json", False, False) == Accepted()
+    with pytest.raises(ApiError):
+        negotiate.choose(PROTOBUF, False, False)
+    partial = negotiate.choose(f"{PROTOBUF};as=PartialObjectMetadata;{META}", False, False)
+    assert partial.encoding == "protobuf"
+
+
+@pytest.mark.parametrize(
+    ("accept", "encoding"),
+    [
+        ("", "json"),
+        ("text/html", "json"),
+        (PROTOBUF, "protobuf"),
+        (f"{PROTOBUF},application/json", "protobuf"),
+        (f"{PROTOBUF};as=PartialObjectMetadata;{META}", "json"),
+        (f"application/json;as=Table;{META},application/json", "json"),
+        ("application/yaml", "yaml"),
+    ],
+)
+def test_errors_come_in_what_the_client_reads(accept: str, encoding: str) -> None:
+    assert negotiate.for_status(accept).encoding == encoding

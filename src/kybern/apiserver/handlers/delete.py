@@ -23,7 +23,7 @@ _AT_ONCE = 64
 
 async def delete(handlers: Handlers, request: Request, served: Served) -> Response:
     """A Status when the object is gone, the object while something holds it. Raises ApiError."""
-    accepted = negotiate.choose(request.headers.get("accept", ""))
+    accepted = negotiate.choose(request.headers.get("accept", ""), False, served.has_protobuf)
     options = body.delete_options(request)
     info, store = request.info, served.store
     write = Write(request.user, bool(options.dryRun), warnings=request.warnings, options=options)
@@ -43,7 +43,7 @@ def _success(served: Served, name: str, done: Deleted) -> bytes:
 
 async def delete_collection(handlers: Handlers, request: Request, served: Served) -> Response:
     """The list of what was deleted, as it was. Raises ApiError."""
-    accepted = negotiate.choose(request.headers.get("accept", ""))
+    accepted = negotiate.choose(request.headers.get("accept", ""), False, served.has_protobuf)
     selection = selection_of(request, served.store)
     limit = options_of(request, watch=False).limit
     options = body.delete_options(request)

@@ -13,8 +13,10 @@ import msgspec
 import orjson
 import yaml
 
-from kybern.api import codec
+from kybern.api import codec, protobuf
 from kybern.apiserver import table
+from kybern.apiserver.handlers import protobuf_form
+from kybern.apiserver.handlers.protobuf_form import ProtobufForm
 from kybern.apiserver.negotiate import Accepted
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.watch_cache.entry import Entry
@@ -69,6 +71,10 @@ class Form:
 
     def bookmark(self, revision: int, annotations: Mapping[str, str]) -> bytes:
         return frame_chunk(b'{"type":"BOOKMARK","object":%s}\n' % self._bookmark_object(revision, annotations))
+
+    def error(self, status: bytes) -> bytes:
+        """A framed ERROR event: why the watch ends."""
+        return frame_chunk(b'{"type":"ERROR","object":%s}\n' % status)
 
     def _bookmark_object(self, revision: int, annotations: Mapping[str, str]) -> bytes:
         resource = self.served.resource
@@ -174,20 +180,24 @@ def list_metadata(revision: int, token: str, remaining: int | None) -> str:
     return text + "}"
 
 
+AnyForm = Form | ProtobufForm
+
+
 class Forms:
     """The forms in use, one object each, so that memos and watchers are shared."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._forms: dict[tuple[str, str, str, str, str], Form] = {}
+        self._forms: dict[tuple[str, str, str, str, str, bool], AnyForm] = {}
 
-    def form_of(self, served: Served, accepted: Accepted, include: str) -> Form:
+    def form_of(self, served: Served, accepted: Accepted, include: str) -> AnyForm:
         """The form for what `negotiate.choose` chose; `include` matters to tables only."""
         resource = served.resource
         shape = "PartialObjectMetadata" if accepted.shape == "PartialObjectMetadataList" else accepted.shape
         if shape != "Table":
             include = ""
-        key = (resource.api_version, resource.plural, shape, accepted.shape_version, include)
+        is_protobuf = accepted.encoding == "protobuf"
+        key = (resource.api_version, resource.plural, shape, accepted.shape_version, include, is_protobuf)
         form = self._forms.get(key)
         if form is None:
             if shape == "Table":
@@ -196,6 +206,8 @@ class Forms:
                 form = MetadataForm(served, accepted.shape_version)
             else:
                 form = Form(served)
+            if is_protobuf:
+                form = ProtobufForm(served, form.key, form.whole, accepted.shape_version)
             self._forms[key] = form
         return form
 
@@ -211,8 +223,10 @@ def to_yaml(data: bytes) -> bytes:
 
 
 def encoded(data: bytes, accepted: Accepted) -> bytes:
-    """The answer's bytes in the encoding the client accepts."""
-    return data if accepted.encoding == "json" else to_yaml(data)
+    """The answer's bytes in the encoding the client accepts. Those of a ProtobufForm are so already."""
+    if accepted.encoding == "json" or data.startswith(protobuf.MAGIC):
+        return data
+    return to_yaml(data) if accepted.encoding == "yaml" else protobuf_form.document(data)
 
 
 def plain(obj: Any) -> bytes:

@@ -24,7 +24,7 @@ def get(handlers: Handlers, request: Request, served: Served) -> Answer | Awaita
 
 def _get_now(handlers: Handlers, request: Request, served: Served) -> Response:
     accept = request.headers.get("accept")
-    accepted = negotiate.choose(accept) if accept else negotiate.PLAIN
+    accepted = negotiate.choose(accept, False, served.has_protobuf) if accept else negotiate.PLAIN
     info = request.info
     entry = served.store.cache.get(info.namespace, info.name)
     if entry is None:

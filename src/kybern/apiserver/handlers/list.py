@@ -9,9 +9,10 @@ import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 
 from kybern.apiserver import negotiate, query
-from kybern.apiserver.handlers import forms
+from kybern.apiserver.handlers import forms, protobuf_form
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.get import too_large
+from kybern.apiserver.handlers.protobuf_form import ProtobufForm
 from kybern.apiserver.handlers.selection import Continue, ListOptions, options_of, selection_of
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import ResourceStore
@@ -32,7 +33,7 @@ _EXPIRED = (
 
 def list_objects(handlers: Handlers, request: Request, served: Served) -> Answer | Awaitable[Answer]:
     """The selected objects. Raises ApiError 400, 406, 410, 504."""
-    accepted = negotiate.choose(request.headers.get("accept", ""))
+    accepted = negotiate.choose(request.headers.get("accept", ""), False, served.has_protobuf)
     negotiate.check_shape(accepted, is_list=True)
     selection = selection_of(request, served.store)
     options = options_of(request, watch=False)
@@ -66,9 +67,9 @@ def _list_now(
     store: ResourceStore,
     selection: Selection,
     options: ListOptions,
-    form: forms.Form,
+    form: forms.AnyForm,
     accepted: negotiate.Accepted,
-) -> Response:
+) -> Answer | Awaitable[Answer]:
     revision = handlers.feed.revision
     after = ""
     if options.token is not None:
@@ -85,8 +86,23 @@ def _list_now(
             remaining = len(chosen) - options.limit
         chosen = chosen[: options.limit]
         token = Continue(revision, chosen[-1].key[len(store.prefix) :]).render()
+    if isinstance(form, ProtobufForm) and len(chosen) > protobuf_form.AT_ONCE:
+        return _list_slowly(form, chosen, revision, token, remaining, accepted)
     data = form.list_bytes(chosen, revision, token, remaining)
     return Response(body=forms.encoded(data, accepted), content_type=accepted.content_type)
+
+
+async def _list_slowly(
+    form: ProtobufForm,
+    chosen: Sequence[Entry],
+    revision: int,
+    token: str,
+    remaining: int | None,
+    accepted: negotiate.Accepted,
+) -> Response:
+    """A listing whose objects may have to be encoded first, without keeping others waiting."""
+    await form.prepare(chosen)
+    return Response(body=form.list_bytes(chosen, revision, token, remaining), content_type=accepted.content_type)
 
 
 def select(store: ResourceStore, selection: Selection, after: str) -> Sequence[Entry]:
@@ -113,16 +129,17 @@ async def _list_later(
     store: ResourceStore,
     selection: Selection,
     options: ListOptions,
-    form: forms.Form,
+    form: forms.AnyForm,
     accepted: negotiate.Accepted,
-) -> Response:
+) -> Answer:
     revision = int(options.resource_version)
     try:
         async with asyncio.timeout(3):
             await handlers.feed.wait_until(revision)
     except TimeoutError:
         raise too_large(revision, handlers.feed.revision) from None
-    return _list_now(handlers, store, selection, options, form, accepted)
+    answer = _list_now(handlers, store, selection, options, form, accepted)
+    return await answer if isinstance(answer, Awaitable) else answer
 
 
 async def _list_past(
@@ -131,7 +148,7 @@ async def _list_past(
     selection: Selection,
     options: ListOptions,
     revision: int,
-    form: forms.Form,
+    form: forms.AnyForm,
     accepted: negotiate.Accepted,
 ) -> Response:
     prefix = f"{store.prefix}{selection.namespace}/" if selection.namespace else store.prefix

@@ -30,7 +30,7 @@ ACCEPTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC)
 
 async def patch(handlers: Handlers, request: Request, served: Served) -> Response:
     """The patched object as stored. Raises ApiError."""
-    accepted = negotiate.choose(request.headers.get("accept", ""))
+    accepted = negotiate.choose(request.headers.get("accept", ""), False, served.has_protobuf)
     info = request.info
     media = body.media_type(request)
     if media not in ACCEPTED:

@@ -30,7 +30,7 @@ DRAIN_EVERY = 256
 
 def watch(handlers: Handlers, request: Request, served: Served) -> Answer:
     """Start a watch. Raises ApiError 400, 406, 410."""
-    accepted = negotiate.choose(request.headers.get("accept", ""), streams=True)
+    accepted = negotiate.choose(request.headers.get("accept", ""), True, served.has_protobuf)
     selection = selection_of(request, served.store)
     options = options_of(request, watch=True)
     form = handlers.forms.form_of(served, accepted, query.include_object(request))
@@ -47,7 +47,7 @@ def watch(handlers: Handlers, request: Request, served: Served) -> Answer:
         except _Ended:
             return
 
-    return StreamResponse(run, content_type=accepted.content_type)
+    return StreamResponse(run, content_type=accepted.stream_type)
 
 
 class _Ended(Exception):
@@ -58,7 +58,7 @@ class _Following:
     """One watch from its start to its end."""
 
     def __init__(
-        self, handlers: Handlers, store: ResourceStore, selection: Selection, options: ListOptions, form: forms.Form
+        self, handlers: Handlers, store: ResourceStore, selection: Selection, options: ListOptions, form: forms.AnyForm
     ) -> None:
         self._handlers = handlers
         self._feed = handlers.feed
@@ -165,4 +165,4 @@ class _Following:
                 sink.write_framed(self._form.frame(told[0], told[1], event.revision))
 
     def _write_error(self, sink: Sink, error: ApiError) -> None:
-        sink.write(b'{"type":"ERROR","object":%s}\n' % forms.plain(error.status))
+        sink.write_framed(self._form.error(forms.plain(error.status)))

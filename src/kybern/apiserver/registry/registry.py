@@ -50,6 +50,11 @@ class Served:
     def __post_init__(self) -> None:
         object.__setattr__(self, "is_stored_version", self.resource.api_version == self.store.resource.api_version)
 
+    @property
+    def has_protobuf(self) -> bool:
+        """Whether its objects can be told in protobuf; the metadata of any object can."""
+        return self.codec.struct is not None
+
     def to_stored(self, obj: Any) -> Any:
         """An object of this version as one of the stored version. Raises ApiError 400."""
         if self.is_stored_version:

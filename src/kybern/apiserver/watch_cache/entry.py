@@ -1,7 +1,7 @@
 """One object as bytes, ready to be sent, with what selectors need taken out once.
 
-Made by feed (from the store) out of what registry prepared; read by handlers and hub. Immutable but for the
-decoded object, which is filled in when somebody first asks for it.
+Made by feed (from the store) out of what registry prepared; read by handlers and hub. Immutable but for the decoded
+object and its other encodings, which are filled in when somebody first asks for them.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Entry:
         "labels",
         "name",
         "namespace",
+        "other_forms",
         "revision",
     )
 
@@ -64,6 +65,8 @@ class Entry:
         self.fields = fields
         self._codec = codec
         self._object: Any = None
+        # Its bytes in encodings that somebody asked for, by the key of the form: filled by handlers/protobuf_form.
+        self.other_forms: dict[str, bytes] | None = None
         # The store holds other bytes of it (an older version, without defaults): an update that changes nothing counts.
         self.is_stored_otherwise = False
 

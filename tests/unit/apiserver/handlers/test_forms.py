@@ -84,7 +84,7 @@ def test_a_client_gets_the_first_form_that_can_be_had() -> None:
     async def scenario(api: Api) -> None:
         await api.create(CONFIGS, config())
         for accept, content_type, kind in (
-            (f"{PROTOBUF},application/json", "application/json", "ConfigMap"),
+            (f"application/json,{PROTOBUF}", "application/json", "ConfigMap"),
             ("text/html,*/*;q=0.5", "application/json", "ConfigMap"),
             (f"{TABLE},application/json", "application/json", "Table"),
             ("application/json;as=Table;g=meta.k8s.io;v=v9,application/json", "application/json", "ConfigMap"),
