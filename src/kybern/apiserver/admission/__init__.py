@@ -24,16 +24,31 @@ class Attributes:
     subresource: str
     namespace: str
     name: str
-    object: Any | None  # None on DELETE; a Struct, or a dict for custom resources
+    # None on DELETE; a Struct, or a CustomObject; options of CONNECT are a dict. A plugin may put another one of the
+    # same kind in its place, complete with defaults.
+    object: Any | None
     old: Any | None  # None on CREATE
     user: User
     dry_run: bool = False
     options: Any = None
     warnings: list[str] = field(default_factory=list)
+    # The version that the client named, where it is not the stored one.
+    requested: Resource | None = None
+    # Of the audit event: key -> value.
+    annotations: dict[str, str] = field(default_factory=dict)
+    is_collection: bool = False  # one of many, of a deletecollection
+    # What changed the object from outside (webhooks, policies) asks for another round of all that may change it.
+    wants_round: bool = False
+    round: int = 0  # 1: the second and last one
 
     @property
     def group_resource(self) -> str:
         return self.resource.group_resource
+
+    @property
+    def as_requested(self) -> Resource:
+        """The resource in the version that the client named."""
+        return self.requested or self.resource
 
 
 class Plugin(Protocol):

@@ -1,4 +1,4 @@
-"""Run the plugins over a write: all that may change it, in order, then all that may refuse it.
+"""Run the plugins over a write: all that may change it, in order (twice if need be), then all that may refuse it.
 
 Called by the registry. Synchronous as long as no plugin waits, so that an ordinary write costs no task switch.
 """
@@ -38,8 +38,21 @@ class Chain:
         found = self._steps.get(key)
         if found is None:
             asked = [p for p in self.plugins if p.handles(a)]
-            found = self._steps[key] = (tuple(p.admit for p in asked), tuple(p.validate for p in asked))
+            changing = tuple(p.admit for p in asked)
+            found = self._steps[key] = ((*changing, _again(changing)), tuple(p.validate for p in asked))
         return found
+
+
+def _again(changing: Sequence[Step]) -> Step:
+    """All that may change a write once more, where one of them changed it in a way that others must see."""
+
+    def step(a: Attributes) -> Awaitable[None] | None:
+        if not a.wants_round or a.round:
+            return None
+        a.round = 1
+        return _run(iter(changing), a)
+
+    return step
 
 
 def _run(steps: Iterator[Step], a: Attributes) -> Awaitable[None] | None:
