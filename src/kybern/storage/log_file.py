@@ -60,12 +60,16 @@ class StoreCorrupt(StoreError):
 class LogFile:
     """An open file. `close` it."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create. Raises StoreLocked, StoreCorrupt, StoreUnavailable."""
+    def __init__(self, path: Path, *, vfs: str = "", checkpoint_pages: int = CHECKPOINT_PAGES) -> None:
+        """Open or create, through SQLite's default way to files or the `vfs` registered under a name.
+
+        Raises StoreLocked, StoreCorrupt, StoreUnavailable.
+        """
         self.path = path
         self._lock = _lock(path)
         try:
-            self._db = _connect(path)
+            self._db = _connect(path, vfs)
+            self._db.wal_autocheckpoint(checkpoint_pages)
         except BaseException:
             self._lock.close()
             raise
@@ -193,7 +197,7 @@ def _lock(path: Path) -> io.FileIO:
     """The lock file, open. It outlives the process that made it; the lock does not."""
     beside = path.with_name(path.name + ".lock")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_folder(path.parent)
         lock = io.FileIO(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
     except OSError as error:
         raise StoreUnavailable(f"cannot open {beside}: {error.strerror}") from error
@@ -211,17 +215,36 @@ def _lock(path: Path) -> io.FileIO:
     return lock
 
 
-def _connect(path: Path) -> apsw.Connection:
+def _make_folder(folder: Path) -> None:
+    """With its parents, each of which knows its child for good."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder as durable as the files. Raises OSError."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite would make it 0644
-        db = apsw.Connection(str(path))
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _connect(path: Path, vfs: str) -> apsw.Connection:
+    try:
+        if not path.exists():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite would make it 0644
+            sync_folder(path.parent)
+        db = apsw.Connection(str(path), vfs=vfs or None)
     except (OSError, apsw.Error) as error:
         raise StoreUnavailable(f"cannot open the store {path}: {error}") from error
     try:
         db.set_busy_timeout(BUSY_TIMEOUT)
         for name, value in {"journal_mode": "WAL", "synchronous": "FULL", "trusted_schema": "OFF"}.items():
             db.pragma(name, value)
-        db.wal_autocheckpoint(CHECKPOINT_PAGES)
         application, version = db.pragma("application_id"), db.pragma("user_version")
         if (application, version) == (0, 0) and not db.execute("SELECT 1 FROM sqlite_schema").get:
             with db:

@@ -49,15 +49,17 @@ class SqliteStore:
         self._released = False  # the file is closed, the thread gone
 
     @classmethod
-    async def open(cls, path: Path) -> SqliteStore:
+    async def open(
+        cls, path: Path, *, vfs: str = "", checkpoint_pages: int = log_file.CHECKPOINT_PAGES
+    ) -> SqliteStore:
         """Open or create the file (and its directory), verify every row, rebuild the state.
 
-        Raises StoreLocked (another process has it), StoreCorrupt (names the row), StoreUnavailable (I/O).
+        `vfs` and `checkpoint_pages` are those of LogFile. Raises StoreLocked (another process has it), StoreCorrupt (names the row), StoreUnavailable (I/O).
         """
         loop = asyncio.get_running_loop()
         writer = ThreadPoolExecutor(1, "store-writer")
         try:
-            file, history = await loop.run_in_executor(writer, _open, path)
+            file, history = await loop.run_in_executor(writer, _open, path, vfs, checkpoint_pages)
         except BaseException as error:
             writer.shutdown(wait=not isinstance(error, asyncio.CancelledError))
             raise
@@ -146,8 +148,8 @@ class SqliteStore:
             raise StoreUnavailable("the store is closed")
 
 
-def _open(path: Path) -> tuple[LogFile, History]:
-    file = LogFile(path)
+def _open(path: Path, vfs: str, checkpoint_pages: int) -> tuple[LogFile, History]:
+    file = LogFile(path, vfs=vfs, checkpoint_pages=checkpoint_pages)
     try:
         return file, file.load()
     except BaseException:
