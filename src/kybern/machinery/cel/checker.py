@@ -140,7 +140,9 @@ class Checker:
         name = None if node.test or node.optional else qualified_name(node)
         if name is not None and "." in name:
             root = name.partition(".")[0]
-            if not any(root in scope for scope in self._scopes) and root not in self._variables:
+            if not any(root in scope for scope in self._scopes) and (
+                root not in self._variables or name in self._variables
+            ):
                 found = self._look_up(name.removeprefix("."), local=False)
                 if found is not None:
                     return found

@@ -20,6 +20,7 @@ from kybern.machinery.cel.ast import (
     Node,
     Select,
     StructLiteral,
+    qualified_name,
 )
 from kybern.machinery.cel.errors import CostExceeded, EvaluationError, no_overload
 from kybern.machinery.cel.functions import Implementation, Table
@@ -103,6 +104,9 @@ class Builder:
     def _select(self, node: Select) -> Step:
         if node.type.kind == "type":
             return _constant(_type_value(node.type.params[0]))
+        qualified = None if node.test or node.optional else qualified_name(node)
+        if qualified in self._variables and self._slot(str(qualified).partition(".")[0]) is None:
+            return _variable(str(qualified))  # `authorizer.requestResource`
         operand, name = self.build(node.operand), node.field_name
         if node.test:
 
