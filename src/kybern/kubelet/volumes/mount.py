@@ -163,11 +163,11 @@ def share(path: str) -> None:
     """
     path = os.path.realpath(path)
     over = [p for p in mounts() if path == p.path or path.startswith(p.path.rstrip("/") + "/")]
-    at = max(over, key=lambda p: len(p.path))  # of several at one place the last one counts
-    at = next(p for p in reversed(over) if p.path == at.path)
-    if at.is_shared:
+    nearest = max((p.path for p in over), key=len, default="")  # none in a chroot whose root is no mount
+    at = next((p for p in reversed(over) if p.path == nearest), None)  # of several at one place the last one counts
+    if at is not None and at.is_shared:
         return
-    if at.path != path:
+    if at is None or at.path != path:
         _bind_to_itself(path)
     mount("", path, "", MS_SHARED | MS_REC)
 
