@@ -68,30 +68,36 @@ RECORDED = (
     (
         AesGcm,
         "/registry/secrets/default/a",
-        "azhzOmVuYzphZXNnY206djE6a2V5MTpgr+Exa7Gxkq9mG7mV8RcvS8wZgGfVdH3N08EKwVNoTpJL9a/X7+ZupJ3ObIuVoUUEsnr3"
-        "5v40Xb5Ihx37i8YFXUabRelBzib5iYN6Mrk+saX9PzRFeq5PZqDQ1/hbZ4dT3OV/oosTO9nplOGsFtvdrqW6MGpfPzkeHTUm/+Lz"
-        "sYhEdr1Hngk7egedXG4xsq9sXcgtZ4ZlGJM75Ose06C9tTrux5Yov73zoQ9G6jQWkxgMVCTczD/qQlYo9iDHgsQqn0gA5H7iI8eH"
-        "ZrKQR7xppZ7rVHFxb624beKHJLGH8QsyzAuRL0gF5l7InXpFHxS7KJzQ/0EzAnRvMAIdezPror1iwRt0JlYkw32e8GlVbcWe9DNZ"
-        "/QzmvqVJC1IMiH0OZ/XSXfEEBv/QVR0kubdxc0qnSt5VSu05+h7zVzPrVoBR/vkga5XzMQ/EY9wqMv3ovGe3YR8d9BkoPI9flQ90"
-        "gD6jbTChE04itfyF0bJ/EC+Zkzr9vlMwPhocvWp093qyOuy/6EX4X9qPjDXUMT+8x7Uo9aDcqIb3EAoXqb9i+8hjShZSpqQnzwA=",
+        (
+            "azhzOmVuYzphZXNnY206djE6a2V5MTpgr+Exa7Gxkq9mG7mV8RcvS8wZgGfVdH3N08EKwVNoTpJL9a/X7+ZupJ3ObIuVoUUEsnr3"
+            "5v40Xb5Ihx37i8YFXUabRelBzib5iYN6Mrk+saX9PzRFeq5PZqDQ1/hbZ4dT3OV/oosTO9nplOGsFtvdrqW6MGpfPzkeHTUm/+Lz"
+            "sYhEdr1Hngk7egedXG4xsq9sXcgtZ4ZlGJM75Ose06C9tTrux5Yov73zoQ9G6jQWkxgMVCTczD/qQlYo9iDHgsQqn0gA5H7iI8eH"
+            "ZrKQR7xppZ7rVHFxb624beKHJLGH8QsyzAuRL0gF5l7InXpFHxS7KJzQ/0EzAnRvMAIdezPror1iwRt0JlYkw32e8GlVbcWe9DNZ"
+            "/QzmvqVJC1IMiH0OZ/XSXfEEBv/QVR0kubdxc0qnSt5VSu05+h7zVzPrVoBR/vkga5XzMQ/EY9wqMv3ovGe3YR8d9BkoPI9flQ90"
+            "gD6jbTChE04itfyF0bJ/EC+Zkzr9vlMwPhocvWp093qyOuy/6EX4X9qPjDXUMT+8x7Uo9aDcqIb3EAoXqb9i+8hjShZSpqQnzwA="
+        ),
     ),
     (
         AesCbc,
         "/registry/configmaps/default/a",
-        "azhzOmVuYzphZXNjYmM6djE6a2V5MToOMNwrhFkYoal2IK2106G5RzFc8hrqGgGXJpV31l6YXeyqJylgQBaGowPNOS5VHiavP92E"
-        "2r2RDdGYiMtU9R4sQGrKWY19qOF0WaPMPZo8h0w/fIXlZD+y1UILqjzfsoKUmknzJDbcRJ/exEzSAJby/AZ1m5gE3ppCgVn+ktOb"
-        "RwXBlR8kXJVRVnj7iw8Z4M3MLcKtXwLIR7Zr/4OU9iE7cq5gyZOF9XSS7/xignmwyIZvaj8q9FHo2UOPDJvcAbcicqsnnW7IJ6z/"
-        "ePu3sstGfkWyI61XvyL1T6DED7Wav6J2eBFUAVcdsxTeiIm5QMM2vDYUj+GM+BpNFQgvic2yCDshUvutPK6BZBPeuqwc8g1qQ9cy"
-        "KdULUnwBoPHLYmNVJc1Nq/foMqj0Fe5ea0ZEvmxBEPzAhu7nAai4jA2Kp5tVuD5kt96lNe4yRzqogFydllUFv23s20UTkdihNvTr"
-        "LrTYqTMkYitn56CW8Ywdvy1bHh8wn7NzqqFG15HodX2qgochz+Qc7Kcz5zzMhEp/",
+        (
+            "azhzOmVuYzphZXNjYmM6djE6a2V5MToOMNwrhFkYoal2IK2106G5RzFc8hrqGgGXJpV31l6YXeyqJylgQBaGowPNOS5VHiavP92E"
+            "2r2RDdGYiMtU9R4sQGrKWY19qOF0WaPMPZo8h0w/fIXlZD+y1UILqjzfsoKUmknzJDbcRJ/exEzSAJby/AZ1m5gE3ppCgVn+ktOb"
+            "RwXBlR8kXJVRVnj7iw8Z4M3MLcKtXwLIR7Zr/4OU9iE7cq5gyZOF9XSS7/xignmwyIZvaj8q9FHo2UOPDJvcAbcicqsnnW7IJ6z/"
+            "ePu3sstGfkWyI61XvyL1T6DED7Wav6J2eBFUAVcdsxTeiIm5QMM2vDYUj+GM+BpNFQgvic2yCDshUvutPK6BZBPeuqwc8g1qQ9cy"
+            "KdULUnwBoPHLYmNVJc1Nq/foMqj0Fe5ea0ZEvmxBEPzAhu7nAai4jA2Kp5tVuD5kt96lNe4yRzqogFydllUFv23s20UTkdihNvTr"
+            "LrTYqTMkYitn56CW8Ywdvy1bHh8wn7NzqqFG15HodX2qgochz+Qc7Kcz5zzMhEp/"
+        ),
     ),
     (
         Secretbox,
         "/registry/serviceaccounts/default/a",
-        "azhzOmVuYzpzZWNyZXRib3g6djE6a2V5MTqHnJ/OOTJoeLSfsrhwzEyv7j485PCQoVW6wQVgCiTgBNP0k9nTxgvZxNaHxDDuHuBr"
-        "5daYcM2mGo6wyhfg/U5ZW1GrtGVnApg3NN7bfhCzNx8tnVd328vr5hl7J3R9Sznl3x2PTvPBxdhwylS09gJ9Nwc2FT1VgT7EBkbC"
-        "wdHknmCkrCIZo7cdTXkSkvJ8h1bxMCsfW3QsYhwQmgdU0akKuJ97HhjL9nbfKpFXZZoOFfTsi045+DYkL/IHFGCn2ztIt3qQahLv"
-        "CyltW08Q0eg1zpCjTZ9unB6fOw==",
+        (
+            "azhzOmVuYzpzZWNyZXRib3g6djE6a2V5MTqHnJ/OOTJoeLSfsrhwzEyv7j485PCQoVW6wQVgCiTgBNP0k9nTxgvZxNaHxDDuHuBr"
+            "5daYcM2mGo6wyhfg/U5ZW1GrtGVnApg3NN7bfhCzNx8tnVd328vr5hl7J3R9Sznl3x2PTvPBxdhwylS09gJ9Nwc2FT1VgT7EBkbC"
+            "wdHknmCkrCIZo7cdTXkSkvJ8h1bxMCsfW3QsYhwQmgdU0akKuJ97HhjL9nbfKpFXZZoOFfTsi045+DYkL/IHFGCn2ztIt3qQahLv"
+            "CyltW08Q0eg1zpCjTZ9unB6fOw=="
+        ),
     ),
 )
 
