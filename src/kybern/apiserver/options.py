@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from kybern.apiserver.audit.build import AuditOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +27,4 @@ class ServerOptions:
     node_port_range: tuple[int, int] = (30000, 32767)
     runtime_config: str = ""
     event_ttl: float = 3600.0
+    audit: AuditOptions = field(default_factory=AuditOptions)

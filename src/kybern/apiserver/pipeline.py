@@ -17,13 +17,13 @@ from functools import partial
 import structlog
 
 from kybern.api import codec
+from kybern.apiserver import audit, negotiate, pending
 from kybern.apiserver import info as request_info
-from kybern.apiserver import negotiate, pending
 from kybern.apiserver.handlers import dispatch, forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.metrics import Metrics
 from kybern.apiserver.pending import Pending
-from kybern.apiserver.request import Answer, Request, Response, StreamResponse, UpgradeResponse
+from kybern.apiserver.request import Answer, Audited, Request, Response, StreamResponse, UpgradeResponse
 from kybern.machinery.status import ApiError
 from kybern.wire.http1.answer import field_bytes
 
@@ -129,6 +129,8 @@ class Pipeline:
 
     async def _later(self, request: Request, waiting: Awaitable[Answer]) -> Answer:
         """Await a handler, within the limits of time and number."""
+        if request.audit is not None:
+            audit.enter(request.audit)
         info = request.info
         is_long = info.subresource in _LONG_SUBRESOURCES or info.verb == "watch"
         is_mutating = info.verb not in ("get", "list", "watch") and not is_long
@@ -178,6 +180,7 @@ class Pipeline:
     def _crashed(self, request: Request, error: BaseException) -> Response:
         """A fault of ours: said once in the log, and to the client without its inside."""
         about = {"method": request.method, "path": request.path, "audit_id": request.audit_id}
+        request.has_crashed = True
         log.error("request failed", **about, exc_info=error)
         said = f"the request could not be served, see audit ID {request.audit_id} in the log"
         return render(ApiError.internal(said), request)
@@ -185,12 +188,20 @@ class Pipeline:
     def _dress(self, request: Request, answer: Answer) -> Answer:
         """The headers that every answer has."""
         self._metrics.count(request, answer)
+        if request.audit is not None:
+            answer = _audited(request.audit, request, answer)
         if isinstance(answer, UpgradeResponse):
             return answer
         answer.fields = _FIELDS % request.audit_id.encode("latin-1")
         if request.warnings:
             answer.headers += tuple(("Warning", f'299 - "{text}"') for text in _warnings(request.warnings))
         return answer
+
+
+def _audited(record: Audited, request: Request, answer: Answer) -> Answer:
+    if request.has_crashed and isinstance(answer, Response):
+        return record.crash(answer)
+    return record.finish(answer)
 
 
 def _warnings(texts: Iterable[str]) -> Iterator[str]:

@@ -74,6 +74,20 @@ class RequestInfo:
 _UNKNOWN = RequestInfo("", "")
 
 
+class Audited(Protocol):
+    """The audit of one request; see audit/record."""
+
+    def annotate(self, key: str, value: str) -> None:
+        """The first value of a key stays."""
+        ...
+
+    def impersonates(self, user: User, constraint: str = "") -> None: ...
+
+    def finish(self, answer: Answer) -> Answer: ...
+
+    def crash(self, answer: Response) -> Response: ...
+
+
 @dataclass(slots=True)
 class Request(message.Request):
     """One HTTP request, and what the pipeline found out about it. Header names are lower-case."""
@@ -82,6 +96,8 @@ class Request(message.Request):
     info: RequestInfo = _UNKNOWN
     warnings: list[str] = field(default_factory=list)  # become `Warning: 299 - "..."` headers
     audit_id: str = ""
+    audit: Audited | None = None  # None: nothing of this request is recorded
+    has_crashed: bool = False
 
 
 Application = message.Application[Request]

@@ -19,6 +19,7 @@ from kybern.api.meta_v1 import ObjectMeta
 from kybern.apiserver import paths, upkeep
 from kybern.apiserver.admission import Attributes, bootstrap_objects, built_in
 from kybern.apiserver.admission.chain import Chain
+from kybern.apiserver.audit import build as build_audit
 from kybern.apiserver.authenticate import impersonate
 from kybern.apiserver.authenticate.chain import AuthenticationOptions, Authenticators
 from kybern.apiserver.authorize import attributes as authorize_attributes
@@ -29,7 +30,7 @@ from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.forms import Forms
 from kybern.apiserver.metrics import Metrics
 from kybern.apiserver.options import ServerOptions
-from kybern.apiserver.pipeline import Pipeline
+from kybern.apiserver.pipeline import Pipeline, Step
 from kybern.apiserver.registry import registry as registry_module
 from kybern.apiserver.registry.registry import Registry
 from kybern.apiserver.request import Request
@@ -97,8 +98,14 @@ class ApiServer:
         )
         subresources.install(self.handlers, options, self.authenticators, self.authorizers)
         self.is_ready = False
+        # Who asks is known before it is audited; for whom they act is part of what is audited.
+        self.audit = build_audit.build(options.audit, self.webhooks, clock, rng)
+        self.auditor = self.audit.auditor if self.audit is not None else None
+        first: tuple[Step, ...] = (self._authenticate, self._impersonate)
+        if self.auditor is not None:
+            first = (self._authenticate_audited, self.auditor.receive, self._impersonate)
         self.application = Pipeline(
-            (self._authenticate, self._authorize),
+            (*first, self._authorize),
             self.handlers,
             paths.build(
                 options, self.registry, self.feed, self.authenticators.keys, self.metrics, lambda: self.is_ready
@@ -112,6 +119,8 @@ class ApiServer:
         """Load the store, make what every cluster has, start the upkeep."""
         await self.feed.load()
         tasks.create_task(self.feed.run(), name="watch cache feed")
+        if self.audit is not None:
+            tasks.create_task(self.audit.run(), name="audit")
         await self._bootstrap()
         own = upkeep.OwnService(
             self.registry.objects, self.options.service_cidr, self.options.advertise_address, self.options.secure_port
@@ -134,8 +143,18 @@ class ApiServer:
     # -- steps of the pipeline -----------------------------------------------------------------------------------
 
     def _authenticate(self, request: Request) -> None:
-        user = self.authenticators.authenticate(request)
-        request.user = impersonate.impersonate(request, user, self.authorizers)
+        request.user = self.authenticators.authenticate(request)
+
+    def _authenticate_audited(self, request: Request) -> None:
+        try:
+            request.user = self.authenticators.authenticate(request)
+        except ApiError:
+            assert self.auditor is not None
+            self.auditor.refuse(request)
+            raise
+
+    def _impersonate(self, request: Request) -> None:
+        impersonate.impersonate(request, self.authorizers)
 
     def _authorize(self, request: Request) -> None:
         info = request.info
@@ -149,7 +168,14 @@ class ApiServer:
             attributes = info.findings.attributes
             if attributes is None:
                 attributes = info.findings.attributes = authorize_attributes.of_request(info)
-        self.authorizers.require(request.user, attributes)
+        if request.audit is None:
+            self.authorizers.require(request.user, attributes)
+        else:
+            decision = self.authorizers.authorize(request.user, attributes)
+            request.audit.annotate("authorization.k8s.io/decision", "allow" if decision.allowed else "forbid")
+            request.audit.annotate("authorization.k8s.io/reason", decision.reason)
+            if not decision.allowed:
+                raise authorize_attributes.forbidden(request.user, attributes, decision.reason)
 
     def _authorize_as(self, request: Request, verb: str) -> None:
         info = dataclasses.replace(request.info, verb=verb)

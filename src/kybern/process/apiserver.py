@@ -12,12 +12,16 @@ from pathlib import Path
 
 import structlog
 
+from kybern.apiserver.audit.batch import BatchOptions
+from kybern.apiserver.audit.build import AuditOptions
+from kybern.apiserver.audit.log_file import LogOptions
 from kybern.apiserver.encryption import configuration as encryption_configuration
 from kybern.apiserver.encryption.reload import Reload
 from kybern.apiserver.encryption.store import EncryptedStore
 from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.request import Request
 from kybern.apiserver.server import ApiServer
+from kybern.client import kubeconfig
 from kybern.client.clock import RealClock
 from kybern.machinery.clock import Clock
 from kybern.storage.interface import Store
@@ -55,6 +59,28 @@ class Options:
     service_node_port_range: str = "30000-32767"
     runtime_config: str = ""  # api/alpha=true, resource.k8s.io/v1alpha3=true, ...
     event_ttl: float = 3600.0  # seconds
+    audit_policy_file: str = ""
+    audit_log_path: str = ""  # "-": standard output
+    audit_log_maxage: int = 0  # days
+    audit_log_maxbackup: int = 0  # files
+    audit_log_maxsize: int = 100  # megabytes
+    audit_log_mode: str = "blocking"  # or blocking-strict, batch
+    audit_log_batch_buffer_size: int = 10_000  # events
+    audit_log_batch_max_size: int = 1
+    audit_log_batch_max_wait: float = 0.0  # seconds
+    audit_log_truncate_enabled: bool = False
+    audit_log_truncate_max_event_size: int = 102_400  # bytes
+    audit_webhook_config_file: str = ""  # kubeconfig
+    audit_webhook_mode: str = "batch"
+    audit_webhook_initial_backoff: float = 10.0  # seconds
+    audit_webhook_batch_buffer_size: int = 10_000
+    audit_webhook_batch_max_size: int = 400
+    audit_webhook_batch_max_wait: float = 30.0
+    audit_webhook_batch_throttle_qps: float = 10.0
+    audit_webhook_batch_throttle_burst: int = 15
+    audit_webhook_truncate_enabled: bool = False
+    audit_webhook_truncate_max_event_size: int = 102_400
+    audit_webhook_truncate_max_batch_size: int = 10_485_760
     encryption_provider_config: str = ""  # file of an EncryptionConfiguration
     encryption_provider_config_automatic_reload: bool = False
     seed: int | None = None  # of the dice, for tests
@@ -84,6 +110,44 @@ def server_options(options: Options) -> ServerOptions:
         node_port_range=(int(first), int(last)),
         runtime_config=options.runtime_config,
         event_ttl=options.event_ttl,
+        audit=audit_options(options),
+    )
+
+
+def audit_options(options: Options) -> AuditOptions:
+    """What audit needs of the flags. Raises OSError, ValueError."""
+    if options.audit_log_mode not in ("blocking", "blocking-strict", "batch"):
+        raise ValueError(f"--audit-log-mode: expected blocking, blocking-strict or batch, not {options.audit_log_mode}")
+    if options.audit_webhook_mode != "batch":
+        raise ValueError(f"--audit-webhook-mode: only batch is supported, not {options.audit_webhook_mode}")
+    log_batch = BatchOptions(
+        options.audit_log_batch_buffer_size,
+        options.audit_log_batch_max_size,
+        wait=options.audit_log_batch_max_wait,
+        rate=0.0,
+    )
+    return AuditOptions(
+        policy=_read(options.audit_policy_file),
+        log=LogOptions(
+            options.audit_log_path,
+            options.audit_log_maxage,
+            options.audit_log_maxbackup,
+            options.audit_log_maxsize,
+            strict=options.audit_log_mode == "blocking-strict",
+        ),
+        log_batch=log_batch if options.audit_log_mode == "batch" else None,
+        log_truncate=options.audit_log_truncate_max_event_size if options.audit_log_truncate_enabled else 0,
+        webhook=kubeconfig.load(options.audit_webhook_config_file) if options.audit_webhook_config_file else None,
+        webhook_batch=BatchOptions(
+            options.audit_webhook_batch_buffer_size,
+            options.audit_webhook_batch_max_size,
+            options.audit_webhook_truncate_max_batch_size,
+            options.audit_webhook_batch_max_wait,
+            options.audit_webhook_batch_throttle_qps,
+            options.audit_webhook_batch_throttle_burst,
+        ),
+        webhook_backoff=options.audit_webhook_initial_backoff,
+        webhook_truncate=options.audit_webhook_truncate_max_event_size if options.audit_webhook_truncate_enabled else 0,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from kybern.api.core_v1 import Namespace, Pod, PodSpec
 from kybern.api.meta_v1 import ObjectMeta
+from kybern.apiserver import audit
 from kybern.apiserver.admission import Attributes
 from kybern.apiserver.admission.pod_security_checks import LATEST, Subject, evaluate
 from kybern.apiserver.admission.rule import Rule, forbidden
@@ -53,6 +54,8 @@ class PodSecurity(Rule):
             return
         namespace = self._reader.get("namespaces", "", a.namespace)
         labels = namespace.metadata.labels if namespace is not None else {}
+        if audit.is_on() and isinstance(obj, Pod):
+            audit.annotate(f"{PREFIX}enforce-policy", _shown(labels, "enforce").strip('"'))
         if not _is_labelled(labels):
             return
         if isinstance(obj, Pod):
@@ -65,6 +68,7 @@ class PodSecurity(Rule):
             return
         level, version = _policy(labels, "enforce")
         found = evaluate(level, Subject(pod.metadata, pod.spec, version))
+        _audit(labels, pod.metadata, pod.spec)
         if found:
             why = f"violates PodSecurity {_shown(labels, 'enforce')}: {', '.join(str(f) for f in found)}"
             raise forbidden(a, why)
@@ -144,11 +148,23 @@ def _warn(a: Attributes, labels: Mapping[str, str], meta: ObjectMeta, spec: PodS
         a.warnings.append(f"would violate PodSecurity {_shown(labels, 'warn')}: {', '.join(str(f) for f in found)}")
 
 
+def _audit(labels: Mapping[str, str], meta: ObjectMeta, spec: PodSpec) -> None:
+    """What the level for audit finds, where there is an audit."""
+    if not audit.is_on():
+        return
+    level, version = _policy(labels, "audit")
+    found = evaluate(level, Subject(meta, spec, version))
+    if found:
+        shown = f"would violate PodSecurity {_shown(labels, 'audit')}: {', '.join(str(f) for f in found)}"
+        audit.annotate(f"{PREFIX}audit-violations", shown)
+
+
 def _warn_of_template(a: Attributes, labels: Mapping[str, str]) -> None:
     template: Any = a.object
     for field in _TEMPLATES[a.group_resource]:
         template = getattr(template, field, None)
     if template is not None:
+        _audit(labels, template.metadata, template.spec)
         _warn(a, labels, template.metadata, template.spec)
 
 

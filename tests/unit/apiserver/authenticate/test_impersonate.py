@@ -4,6 +4,7 @@ import pytest
 
 from kybern.api.meta_v1 import ObjectMeta
 from kybern.api.rbac_v1 import ClusterRole, ClusterRoleBinding, PolicyRule, RoleRef, Subject
+from kybern.apiserver import info
 from kybern.apiserver.authenticate.impersonate import impersonate
 from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.request import Request, User
@@ -14,8 +15,9 @@ ADMIN = User("admin", groups=("system:masters", "system:authenticated"))
 DEPUTY = User("deputy", groups=("system:authenticated",))
 
 
-def authorizers() -> Authorizers:
+def authorizers(*more: PolicyRule) -> Authorizers:
     rules = [
+        *more,
         PolicyRule(verbs=["impersonate"], apiGroups=[""], resources=["users"], resourceNames=["jane"]),
         PolicyRule(verbs=["impersonate"], apiGroups=[""], resources=["groups"], resourceNames=["devs"]),
         PolicyRule(verbs=["impersonate"], apiGroups=[""], resources=["serviceaccounts"]),
@@ -38,11 +40,18 @@ def authorizers() -> Authorizers:
     )
 
 
+def request_of(user: User, headers: dict[str, str], path: str = "/api/v1/pods") -> Request:
+    request = Request("GET", path, path, {}, {k.replace("_", "-"): v for k, v in headers.items()})
+    request.user = user
+    request.info = info.parse(request)
+    return request
+
+
 def act(user: User, **headers: str) -> User:
-    request = Request("GET", "/api", "/api", {}, {k.replace("_", "-"): v for k, v in headers.items()})
-    found = impersonate(request, user, authorizers())
+    request = request_of(user, headers)
+    impersonate(request, authorizers())
     assert not [h for h in request.headers if h.startswith("impersonate-")]
-    return found
+    return request.user
 
 
 def test_without_headers_one_stays_oneself() -> None:
@@ -69,43 +78,85 @@ def test_what_is_allowed_works() -> None:
     assert act(DEPUTY, **headers).name == "jane"
 
 
+ON = 'pods is forbidden: User "{}" cannot impersonate-on:{}:list resource "pods" in API group "" at the cluster scope'
+OLD = 'is forbidden: User "deputy" cannot impersonate resource'
+
+
 @pytest.mark.parametrize(
     ("headers", "message"),
     [
+        ({"impersonate_user": "eve"}, ON.format("deputy", "user-info")),
+        ({"impersonate_user": "system:node:n1"}, ON.format("deputy", "arbitrary-node")),
+        ({"impersonate_user": "system:node:"}, ON.format("deputy", "user-info")),
         (
-            {"impersonate_user": "eve"},
-            (
-                'users "eve" is forbidden: User "deputy" cannot impersonate resource "users" in API group "" '
-                "at the cluster scope"
-            ),
+            {"impersonate_user": "system:node:n1", "impersonate_group": "g"},
+            f'users "system:node:n1" {OLD} "users" in API group "" at the cluster scope',
         ),
         (
             {"impersonate_user": "jane", "impersonate_group": "devs, system:masters"},
-            (
-                'groups "system:masters" is forbidden: User "deputy" cannot impersonate resource "groups" '
-                'in API group "" at the cluster scope'
-            ),
+            ON.format("deputy", "user-info"),
         ),
         (
-            {"impersonate_user": "jane", "impersonate_uid": "1"},
-            (
-                'uids.authentication.k8s.io "1" is forbidden: User "deputy" cannot impersonate resource "uids" '
-                'in API group "authentication.k8s.io" at the cluster scope'
-            ),
-        ),
-        (
-            {"impersonate_user": "jane", "impersonate_extra_scopes": "a, b"},
-            (
-                'userextras.authentication.k8s.io "b" is forbidden: User "deputy" cannot impersonate resource '
-                '"userextras/scopes" in API group "authentication.k8s.io" at the cluster scope'
-            ),
+            {"impersonate_user": "system:serviceaccount:ns:robot", "impersonate_group": "system:masters"},
+            f'groups "system:masters" {OLD} "groups" in API group "" at the cluster scope',
         ),
     ],
 )
-def test_each_part_needs_permission(headers: dict[str, str], message: str) -> None:
+def test_a_refusal_tells_what_the_constrained_mode_lacks(headers: dict[str, str], message: str) -> None:
     with pytest.raises(ApiError) as raised:
         act(DEPUTY, **headers)
     assert (raised.value.code, str(raised.value)) == (403, message)
+
+
+IDENTITY = "authentication.k8s.io"
+
+
+def rule(verb: str, resource: str, group: str = IDENTITY, names: tuple[str, ...] = ()) -> PolicyRule:
+    return PolicyRule(verbs=[verb], apiGroups=[group], resources=[resource], resourceNames=list(names))
+
+
+@pytest.mark.parametrize(
+    ("headers", "missing"),
+    [
+        ({"impersonate_group": "g"}, 'groups.authentication.k8s.io "g" is forbidden'),
+        ({"impersonate_uid": "7"}, 'uids.authentication.k8s.io "7" is forbidden'),
+        ({"impersonate_extra_k": "v"}, 'userextras.authentication.k8s.io "v" is forbidden'),
+    ],
+)
+def test_each_part_needs_permission(headers: dict[str, str], missing: str) -> None:
+    allowed = authorizers(rule("impersonate-on:user-info:list", "pods", ""), rule("impersonate:user-info", "users"))
+    with pytest.raises(ApiError, match=missing):
+        impersonate(request_of(DEPUTY, {"impersonate_user": "eve", **headers}), allowed)
+
+
+def test_a_constrained_impersonator_acts_only_on_what_he_may() -> None:
+    allowed = authorizers(rule("impersonate-on:user-info:list", "pods", ""), rule("impersonate:user-info", "users"))
+    request = request_of(DEPUTY, {"impersonate_user": "eve"})
+    impersonate(request, allowed)
+    assert request.user == User("eve", groups=("system:authenticated",))
+    with pytest.raises(ApiError, match="impersonate-on:user-info:list resource"):
+        impersonate(request_of(DEPUTY, {"impersonate_user": "eve"}, "/api/v1/secrets"), allowed)
+    with pytest.raises(ApiError, match="impersonate-on:user-info:get path"):
+        impersonate(request_of(DEPUTY, {"impersonate_user": "eve"}, "/metrics"), allowed)
+
+
+def test_an_account_acts_as_its_own_node_and_as_no_other() -> None:
+    robot = User(
+        "system:serviceaccount:ns:robot",
+        groups=("system:authenticated",),
+        extra={"authentication.kubernetes.io/node-name": ("n1",)},
+    )
+    allowed = authorizers(
+        rule("impersonate-on:associated-node:list", "pods", ""), rule("impersonate:associated-node", "nodes")
+    )
+    binding = allowed.rbac._reader.get("clusterrolebindings.rbac.authorization.k8s.io", "", "deputy")
+    assert binding is not None
+    binding.subjects.append(Subject(kind="ServiceAccount", name="robot", namespace="ns"))
+    request = request_of(robot, {"impersonate_user": "system:node:n1"})
+    impersonate(request, allowed)
+    assert request.user == User("system:node:n1", groups=("system:nodes", "system:authenticated"))
+    with pytest.raises(ApiError, match="impersonate-on:arbitrary-node:list"):
+        impersonate(request_of(robot, {"impersonate_user": "system:node:n2"}), allowed)
 
 
 @pytest.mark.parametrize("header", ["impersonate_group", "impersonate_uid", "impersonate_extra_k"])
@@ -113,3 +164,5 @@ def test_parts_without_a_user_are_refused(header: str) -> None:
     with pytest.raises(ApiError) as raised:
         act(ADMIN, **{header: "x"})
     assert raised.value.code == 400
+    assert str(raised.value).startswith('requested &user.DefaultInfo{Name:"", UID:"')
+    assert str(raised.value).endswith("} without impersonating a user name")
