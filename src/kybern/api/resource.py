@@ -36,6 +36,7 @@ class Resource:
     definition: str = ""  # name in the OpenAPI schema, "" where it has none
     module: str = ""  # of kybern.api, where the Struct is
     subresources: tuple[Subresource, ...] = ()
+    list_kind: str = ""  # of a custom resource: "PodList" need not be said
 
     @property
     def api_version(self) -> str:

@@ -25,6 +25,8 @@ from kybern.apiserver.authenticate.chain import AuthenticationOptions, Authentic
 from kybern.apiserver.authorize import attributes as authorize_attributes
 from kybern.apiserver.authorize import bootstrap_roles
 from kybern.apiserver.authorize.chain import Authorizers
+from kybern.apiserver.custom_resources.lifecycle import Lifecycle
+from kybern.apiserver.custom_resources.serving import CustomResources
 from kybern.apiserver.handlers import subresources
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.forms import Forms
@@ -88,6 +90,7 @@ class ApiServer:
             options.service_cidr,
             options.node_port_range,
         )
+        self.custom_resources = CustomResources(self.registry, self.feed, self.gate, clock, rng)
         objects = self.registry.objects
         self.webhooks = WebhookClient(objects, webhooks)
         self.authorizers = Authorizers(objects)
@@ -121,6 +124,9 @@ class ApiServer:
         tasks.create_task(self.feed.run(), name="watch cache feed")
         if self.audit is not None:
             tasks.create_task(self.audit.run(), name="audit")
+        self.custom_resources.start(tasks)
+        lifecycle = Lifecycle(self.registry, self.clock, lambda definition: ())
+        tasks.create_task(lifecycle.run(), name="custom resource definitions")
         await self._bootstrap()
         own = upkeep.OwnService(
             self.registry.objects, self.options.service_cidr, self.options.advertise_address, self.options.secure_port

@@ -49,10 +49,10 @@ def struct_of(api_version: str, kind: str) -> type[msgspec.Struct] | None:
     return cast("type[msgspec.Struct]", getattr(importlib.import_module(f"kybern.api.{module}"), kind))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1024)  # custom kinds come and go
 def list_kind_of(resource: Resource) -> str:
     """`PodList` for pods."""
-    return resource.kind + "List"
+    return resource.list_kind or resource.kind + "List"
 
 
 @functools.cache

@@ -135,7 +135,7 @@ def _aggregated_version(version: str, resources: Iterable[Resource]) -> Document
 def _aggregated_resource(resource: Resource) -> Document:
     row: Document = {
         "resource": resource.plural,
-        "responseKind": {"group": "", "version": "", "kind": resource.kind},
+        "responseKind": _kind_of(resource),
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": resource.singular,
         "verbs": list(resource.verbs),
@@ -150,6 +150,13 @@ def _aggregated_resource(resource: Resource) -> Document:
             for s in sorted(resource.subresources, key=lambda s: s.name)
         ]
     return row
+
+
+def _kind_of(resource: Resource) -> Document:
+    """Of custom resources with all that belongs to it."""
+    if resource.module:
+        return {"group": "", "version": "", "kind": resource.kind}
+    return {"group": resource.group, "version": resource.version, "kind": resource.kind}
 
 
 def _response_kind(resource: Resource, subresource: Subresource) -> Document:

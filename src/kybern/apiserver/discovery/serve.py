@@ -121,9 +121,9 @@ def _plain(request: Request, document: bytes) -> Response:
 
 def rows_of(registry: Registry) -> list[Resource]:
     """What is served: stored resources, custom ones among them, and the questions that are not stored."""
-    served = [s.resource for s in registry.served()]
+    served = [s.resource for s in registry.served() if s.resource.module]
     questions = [r for r in scheme.RESOURCES if r.group_resource in VIRTUAL and registry.is_enabled(r.group, r.version)]
-    return served + questions
+    return [*served, *registry.custom_rows(), *questions]
 
 
 def served_resources(registry: Registry) -> dict[tuple[str, str], list[Resource]]:

@@ -84,8 +84,12 @@ def decode_object(request: Request, objects: ObjectCodec, api_version: str, kind
     told_version = getattr(obj, "apiVersion", api_version)
     told_kind = getattr(obj, "kind", kind)
     check_kind(told_version, told_kind, api_version, kind)
-    apply_strictness(request, strictness, faults)
+    apply_strictness(request, strictness, faults, f"{_failed(objects)}: ")
     return obj
+
+
+def _failed(objects: ObjectCodec) -> str:
+    return f'{objects.kind} in version "{objects.version}" cannot be handled as a {objects.kind}'
 
 
 def check_kind(told_version: str, told_kind: str, api_version: str, kind: str) -> None:
@@ -98,13 +102,13 @@ def check_kind(told_version: str, told_kind: str, api_version: str, kind: str) -
         raise ApiError.bad_request(f"the kind in the data ({told_kind}) does not match the expected kind ({kind})")
 
 
-def apply_strictness(request: Request, strictness: str, faults: list[str]) -> None:
-    """Refuse or warn of unknown and duplicate fields."""
+def apply_strictness(request: Request, strictness: str, faults: list[str], what: str = "") -> None:
+    """Refuse or warn of unknown and duplicate fields. `what` goes in front of a refusal."""
     if not faults or strictness == "Ignore":
         return
     faults = faults[:MAX_FAULTS]
     if strictness == "Strict":
-        raise ApiError.bad_request("strict decoding error: " + ", ".join(faults))
+        raise ApiError.bad_request(f"{what}strict decoding error: " + ", ".join(faults))
     request.warnings.extend(faults)
 
 
@@ -217,9 +221,7 @@ def _from_value(value: Any, objects: ObjectCodec, faults: list[str]) -> Any:
         check_depth(value)
         obj, unknown = objects.from_json(value)
     except (msgspec.ValidationError, RecursionError, ValueError) as error:
-        raise ApiError.bad_request(
-            f'{objects.kind} in version "{objects.version}" cannot be handled as a {objects.kind}: {error}'
-        ) from None
+        raise ApiError.bad_request(f"{_failed(objects)}: {error}") from None
     faults.extend(f'unknown field "{path}"' for path in unknown)
     return obj
 

@@ -39,10 +39,6 @@ WHOLE_OBJECT = frozenset({"status", "finalize", "approval", "ephemeralcontainers
 OWN: dict[tuple[str, str], Handler] = {
     ("pods", "binding"): bind,
     ("pods", "eviction"): evict,
-    ("deployments.apps", "scale"): scale,
-    ("replicasets.apps", "scale"): scale,
-    ("statefulsets.apps", "scale"): scale,
-    ("replicationcontrollers", "scale"): scale,
 }
 
 
@@ -64,6 +60,10 @@ def handle(handlers: Handlers, request: Request) -> Answer | Awaitable[Answer]:
         handler = _handler_of(handlers, info, served)
         info.findings.route = (registry.edition, served, handler)
         return handler(handlers, request, served)
+    if info.resource is None:
+        coming = registry.coming(info.group, info.version, info.plural)
+        if coming is not None:
+            return _handle_later(handlers, request, coming)
     if info.resource is None or not registry.is_enabled(info.group, info.version):
         raise ApiError.no_such_path()
     virtual = handlers.virtual.get(info.resource.group_resource)
@@ -74,7 +74,28 @@ def handle(handlers: Handlers, request: Request) -> Answer | Awaitable[Answer]:
     return virtual(request)
 
 
+async def _handle_later(handlers: Handlers, request: Request, coming: Awaitable[Served | None]) -> Answer:
+    served = await coming
+    if served is None:
+        raise ApiError.no_such_path()
+    answer = _handler_of(handlers, request.info, served)(handlers, request, served)
+    return await answer if isinstance(answer, Awaitable) else answer
+
+
 def _handler_of(handlers: Handlers, info: RequestInfo, served: Served) -> Handler:
+    handler = _choose(handlers, info, served)
+    warning = served.warning
+    if not warning:
+        return handler
+
+    def warned(handlers: Handlers, request: Request, served: Served) -> Answer | Awaitable[Answer]:
+        request.warnings.append(warning)
+        return handler(handlers, request, served)
+
+    return warned
+
+
+def _choose(handlers: Handlers, info: RequestInfo, served: Served) -> Handler:
     resource = served.resource
     if not resource.namespaced and info.namespace:
         raise ApiError.no_such_path()
@@ -110,6 +131,8 @@ def _subresource_handler(handlers: Handlers, served: Served, info: RequestInfo) 
     )
     if own is not None:
         return own
+    if info.subresource == "scale":
+        return scale
     if info.subresource in WHOLE_OBJECT:
         return VERBS[info.verb]
     raise ApiError.no_such_path()

@@ -158,6 +158,7 @@ class TableForm(Form):
             resource_version=revision,
             continue_token=token,
             remaining=remaining,
+            chosen=self.served.printer,
         )
 
     def _memoised(self, entry: Entry, revision: int) -> bytes:
@@ -167,7 +168,7 @@ class TableForm(Form):
 
     def _bookmark_object(self, revision: int, annotations: Mapping[str, str]) -> bytes:
         """A Table without rows but one that carries the revision, as kubectl reads it."""
-        return table.bookmark(self.served.resource, self.version, str(revision), annotations)
+        return table.bookmark(self.served.resource, self.version, str(revision), annotations, self.served.printer)
 
 
 def list_metadata(revision: int, token: str, remaining: int | None) -> str:
@@ -199,7 +200,7 @@ class Forms:
         is_protobuf = accepted.encoding == "protobuf"
         key = (resource.api_version, resource.plural, shape, accepted.shape_version, include, is_protobuf)
         form = self._forms.get(key)
-        if form is None:
+        if form is None or form.served is not served:
             if shape == "Table":
                 form = TableForm(served, accepted.shape_version, include, self._clock)
             elif shape:

@@ -116,7 +116,7 @@ def _answer(request: Request, body: bytes, tag: str) -> Response:
 
 
 def openapi_of(registry: Registry) -> OpenApi:
-    return OpenApi(lambda: rows_of(registry))
+    return OpenApi(lambda: rows_of(registry), lambda: registry.custom_schemas())  # noqa: PLW0108  # set later
 
 
 def paths(registry: Registry) -> dict[str, PathHandler]:

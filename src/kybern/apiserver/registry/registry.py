@@ -7,7 +7,7 @@ window on them (request.Reader and request.Writer).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from kybern.apiserver.registry.object_codec import ObjectCodec, struct_codec
 from kybern.apiserver.registry.resource_store import Gate, ResourceStore, Write
 from kybern.apiserver.registry.strategy import Context, Strategy
 from kybern.apiserver.request import User
+from kybern.apiserver.table.column import Printer
 from kybern.apiserver.watch_cache.feed import Feed
 from kybern.machinery import conversion, scheme, validation
 from kybern.machinery.clock import Clock
@@ -33,6 +34,8 @@ VIRTUAL = frozenset(
         "subjectaccessreviews.authorization.k8s.io",
     }
 )  # fmt: skip
+
+_NO_SCHEMAS: Mapping[str, Any] = {}
 
 # The server's own name in audit and admission.
 SERVER = User("system:apiserver", groups=("system:masters",))
@@ -54,6 +57,16 @@ class Served:
     def has_protobuf(self) -> bool:
         """Whether its objects can be told in protobuf; the metadata of any object can."""
         return self.codec.struct is not None
+
+    @property
+    def printer(self) -> Printer | None:
+        """How Tables show it, where that is not built in."""
+        return None
+
+    @property
+    def warning(self) -> str:
+        """What every request for it is told."""
+        return ""
 
     def to_stored(self, obj: Any) -> Any:
         """An object of this version as one of the stored version. Raises ApiError 400."""
@@ -135,6 +148,11 @@ class Registry:
         self.objects = objects
         self.is_enabled = is_enabled  # (group, version)
         self.by_path: dict[tuple[str, str, str], Served] = {}
+        # What is not here yet but may be on its way: the custom resources. None: nothing will come.
+        self.coming: Callable[[str, str, str], Awaitable[Served | None] | None] = lambda group, version, plural: None
+        # Their rows (told before they are loaded) and OpenAPI definitions.
+        self.custom_rows: Callable[[], Sequence[Resource]] = lambda: ()
+        self.custom_schemas: Callable[[], Mapping[str, Any]] = lambda: _NO_SCHEMAS
         # Another one when what is served changes: what was found out under the last is then found out anew.
         self.edition = object()
 

@@ -195,7 +195,9 @@ class ResourceStore:
             data = await self._update_once(expected, obj, write)
             if data is not None:
                 return data, False
-            expected = self.cache.get(namespace, name)
+            seen, expected = expected, self.cache.get(namespace, name)
+            if expected is seen:
+                break  # this store's memory is not kept up any more: the resource is served by another
             if asked and expected is not None:
                 raise ApiError.stale(self.resource.group, self.resource.plural, name)
         raise ApiError.stale(self.resource.group, self.resource.plural, name)
@@ -298,6 +300,7 @@ class ResourceStore:
         obj = current.decode()
         obj.metadata.resourceVersion = ""
         uid = obj.metadata.uid
+        self.strategy.before_delete(obj)
         grace = self.strategy.graceful_seconds(obj, options.gracePeriodSeconds)
         propagation = options.propagationPolicy
         if propagation is None and options.orphanDependents is None and obj.metadata.deletionTimestamp is None:

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from kybern.api import codec
+from kybern.api.autoscaling_v1 import Scale
+from kybern.api.meta_v1 import ObjectMeta
 from kybern.api.resource import Resource
 from kybern.apiserver.registry import facts
 from kybern.apiserver.request import Reader, User, Writer
-from kybern.machinery import defaults, validation
+from kybern.machinery import defaults, labels, validation
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import FieldError
 
@@ -97,6 +99,20 @@ class Strategy:
         """
         return None
 
+    def before_delete(self, obj: Any) -> None:
+        """`obj` (a private copy) is about to be deleted, or marked: what must be settled before goes into it."""
+
+    def scale_of(self, obj: Any) -> Scale:
+        """What an object with replicas looks like as a Scale."""
+        selector = obj.spec.selector
+        chosen = labels.from_map(selector) if isinstance(selector, dict) else labels.from_label_selector(selector)
+        replicas = obj.spec.replicas if obj.spec.replicas is not None else 1
+        return new_scale(obj.metadata, replicas, obj.status.replicas or 0, str(chosen))
+
+    def set_replicas(self, obj: Any, replicas: int) -> None:
+        """The inverse, on a private copy."""
+        obj.spec.replicas = replicas
+
     def after_delete(self, obj: Any) -> None:
         """The object is gone from the store: give back what `allocate` took."""
 
@@ -141,6 +157,22 @@ class Strategy:
             if field not in ("metadata", "status") and getattr(obj, field) != getattr(old, field):
                 obj.metadata.generation = (old.metadata.generation or 0) + 1
                 return
+
+
+def new_scale(meta: ObjectMeta, wanted: int, present: int, selector: str) -> Scale:
+    scale = Scale(
+        metadata=ObjectMeta(
+            name=meta.name,
+            namespace=meta.namespace,
+            uid=meta.uid,
+            resourceVersion=meta.resourceVersion,
+            creationTimestamp=meta.creationTimestamp,
+        )
+    )
+    scale.spec.replicas = wanted
+    scale.status.replicas = present
+    scale.status.selector = selector
+    return scale
 
 
 def clone(obj: Any) -> Any:

@@ -23,6 +23,7 @@ class Column:
     kind: str = "string"  # or integer, number, boolean
     priority: int = 0
     format: str = ""
+    description: str = ""
 
     @property
     def document(self) -> dict[str, Any]:
@@ -30,7 +31,7 @@ class Column:
             "name": self.name,
             "type": self.kind,
             "format": self.format,
-            "description": "",
+            "description": self.description,
             "priority": self.priority,
         }
 

@@ -51,9 +51,10 @@ def render(
     resource_version: str = "",
     continue_token: str = "",
     remaining: int | None = None,
+    chosen: Printer | None = None,
 ) -> bytes:
     """A Table with a row an object. `include`: None, Metadata or Object, of each object in its row."""
-    chosen = printer_of(resource)
+    chosen = chosen or printer_of(resource)
     metadata: dict[str, Any] = {"resourceVersion": resource_version}
     if continue_token:
         metadata["continue"] = continue_token
@@ -89,9 +90,15 @@ def _row(obj: Any, chosen: Printer, now: datetime.datetime, version: str, includ
     return row
 
 
-def bookmark(resource: Resource, version: str, resource_version: str, annotations: Mapping[str, str]) -> bytes:
+def bookmark(
+    resource: Resource,
+    version: str,
+    resource_version: str,
+    annotations: Mapping[str, str],
+    chosen: Printer | None = None,
+) -> bytes:
     """A Table for a BOOKMARK event: one row that carries the revision in its object, as clients read it."""
-    chosen = printer_of(resource)
+    chosen = chosen or printer_of(resource)
     metadata: dict[str, Any] = {"resourceVersion": resource_version, "creationTimestamp": None}
     if annotations:
         metadata["annotations"] = dict(annotations)

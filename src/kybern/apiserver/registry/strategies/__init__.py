@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kybern.api.resource import Resource
+from kybern.apiserver.custom_resources.definition_strategy import CustomResourceDefinitions
 from kybern.apiserver.registry.strategies.cluster import (
     CertificateSigningRequests,
-    CustomResourceDefinitions,
     EndpointSlices,
     Events,
     Nodes,

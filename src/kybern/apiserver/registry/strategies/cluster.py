@@ -1,11 +1,10 @@
-"""Nodes, events, secrets, certificate requests, disruption budgets, endpoint slices, custom resource definitions."""
+"""Nodes, events, secrets, certificate requests, disruption budgets, endpoint slices."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from kybern.api import scalars
-from kybern.api.apiextensions_v1 import CustomResourceDefinition, CustomResourceDefinitionNames
 from kybern.api.certificates_v1 import CertificateSigningRequest
 from kybern.api.core_v1 import Event, Node
 from kybern.api.policy_v1 import PodDisruptionBudgetStatus
@@ -131,24 +130,3 @@ class ResourceSlices(Strategy):
             "spec.nodeName": obj.spec.nodeName or "",
             "spec.driver": obj.spec.driver,
         }
-
-
-class CustomResourceDefinitions(Strategy):
-    def prepare_create(self, obj: Any, user: User) -> None:
-        super().prepare_create(obj, user)
-        definition: CustomResourceDefinition = obj
-        definition.status.acceptedNames = CustomResourceDefinitionNames()
-        definition.status.storedVersions = [v.name for v in definition.spec.versions if v.storage]
-
-    def prepare_update(self, obj: Any, old: Any) -> None:
-        super().prepare_update(obj, old)
-        # A version that was ever stored stays listed until somebody has migrated its objects.
-        stored = list(old.status.storedVersions)
-        added = [v.name for v in obj.spec.versions if v.storage and v.name not in stored]
-        if added:
-            obj.status = type(obj.status)(
-                acceptedNames=old.status.acceptedNames,
-                conditions=old.status.conditions,
-                observedGeneration=old.status.observedGeneration,
-                storedVersions=[*stored, *added],
-            )

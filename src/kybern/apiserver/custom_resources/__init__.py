@@ -1,0 +1,15 @@
+"""Custom resources: kinds that CustomResourceDefinitions bring, served like those that were built in.
+
+From the definition to its objects, in the order of the data:
+
+    definition/     is a CustomResourceDefinition right: names, versions, structural schemas, rules; its defaults
+    names.py        which names it gets, when others claim them too (pure)
+    lifecycle.py    conditions, and the removal of all objects before their definition goes
+    version.py      one version of one definition, compiled: tree, validator, columns, scale
+    structural.py   the tree of fields; prune.py, defaults.py, lists.py: what is done along it
+    validate.py     values against the OpenAPI schema, in upstream's words; formats.py
+    codec.py        bytes and JSON to CustomObjects of a version and back
+    strategy.py     what is special about writing them
+    serving.py      the definitions that are served, their stores and rows; loaded when first asked for
+    publish.py      what OpenAPI documents say about them
+"""
