@@ -16,7 +16,7 @@ from kybern.testing import store_crashes
 from kybern.testing.crash_disk import FATES
 
 
-async def main() -> int:
+def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--writes", type=int, default=600)
     arguments.add_argument("--seed", type=int, default=1)
@@ -25,11 +25,15 @@ async def main() -> int:
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(dir=asked.folder or (memory if memory.is_dir() else None)))
     (folder / "load").mkdir()
-    found = await store_crashes.record(folder / "load", asked.seed, asked.writes)
+    return asyncio.run(crash(folder, asked.seed, asked.writes))
+
+
+async def crash(folder: Path, seed: int, writes: int) -> int:
+    found = await store_crashes.record(folder / "load", seed, writes)
     print(f"{len(found.changes)} revisions, {len(found.steps)} writes, syncs and deletes", flush=True)
     survived = 0
     for turn in range(len(FATES)):
-        for done, replay, _, rng in store_crashes.crashes(found, asked.seed + turn):
+        for done, replay, _, rng in store_crashes.crashes(found, seed + turn):
             fate = FATES[(done + turn) % len(FATES)]
             crashed = folder / "crashed"
             crashed.mkdir()
@@ -47,4 +51,4 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(main())

@@ -20,6 +20,8 @@ _COMMANDS = {
     "status": ("kybern.cli.status", "status", "How the cluster is."),
     "doctor": ("kybern.cli.doctor", "doctor", "Check that this machine can run a cluster."),
     "image": ("kybern.cli.image", "image", "Bring images into the cluster's container runtime."),
+    "backup": ("kybern.cli.backup", "backup", "Copy the cluster's store to a file, while it serves."),
+    "restore": ("kybern.cli.backup", "restore", "Put a backup in the place of the store."),
     "version": ("kybern.cli.version", "version", "What this is."),
 }
 

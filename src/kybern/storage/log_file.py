@@ -12,13 +12,15 @@ Rows up to `oldest` are the state at `oldest` (one a key, no deletions); every r
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import io
 import json
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
@@ -28,7 +30,7 @@ from kybern.storage.interface import Change, Record, Revision, StoreError, Store
 
 FORMAT = 1  # PRAGMA user_version; another one is refused
 APPLICATION = 0x4B794274  # PRAGMA application_id: "KyBt"
-CHECKPOINT_PAGES = 2_000  # of 4 KiB: each stalls writers for some 20 ms, and a reopened file replays at most this much
+DEFRAGMENT_PAGES = 500  # moved in one transaction: some 10 ms
 BUSY_TIMEOUT = 5_000  # ms; only the scrub and an operator's shell compete
 
 _SCHEMA = f"""
@@ -44,9 +46,20 @@ INSERT INTO span VALUES (0);
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT};
 """
+# In this order: auto_vacuum is taken only by a file that has no header yet.
+_PRAGMAS = {"auto_vacuum": "INCREMENTAL", "journal_mode": "WAL", "synchronous": "FULL", "trusted_schema": "OFF"}
+_INCREMENTAL = 2  # what PRAGMA auto_vacuum answers
 _ROWS = "SELECT revision, CAST(key AS BLOB), CAST(value AS BLOB), created, checksum FROM log"
 
 Row = tuple[int, bytes, bytes | None, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Sizes in pages of 4 KiB. Tests make them small."""
+
+    checkpoint: int = 2_000  # each stalls writers for some 20 ms, and a reopened file replays at most this much
+    shrink_from: int = 1_000  # smaller files are left as they are
 
 
 class StoreLocked(StoreError):
@@ -60,19 +73,31 @@ class StoreCorrupt(StoreError):
 class LogFile:
     """An open file. `close` it."""
 
-    def __init__(self, path: Path, *, vfs: str = "", checkpoint_pages: int = CHECKPOINT_PAGES) -> None:
+    def __init__(self, path: Path, *, vfs: str = "", tuning: Tuning | None = None) -> None:
         """Open or create, through SQLite's default way to files or the `vfs` registered under a name.
 
         Raises StoreLocked, StoreCorrupt, StoreUnavailable.
         """
         self.path = path
+        self._tuning = tuning or Tuning()
         self._lock = _lock(path)
         try:
             self._db = _connect(path, vfs)
-            self._db.wal_autocheckpoint(checkpoint_pages)
+            self._db.wal_autocheckpoint(self._tuning.checkpoint)
+            self._can_shrink = self._db.pragma("auto_vacuum") == _INCREMENTAL  # files of an older make cannot
         except BaseException:
             self._lock.close()
             raise
+
+    @staticmethod
+    @contextlib.contextmanager
+    def hold(path: Path) -> Iterator[None]:
+        """Keep everybody from opening the store at `path`. Raises StoreLocked, StoreUnavailable."""
+        lock = _lock(path)
+        try:
+            yield
+        finally:
+            lock.close()
 
     def load(self) -> History:
         """Read everything. Raises StoreCorrupt, StoreUnavailable."""
@@ -116,6 +141,22 @@ class LogFile:
                 )
         except apsw.Error as error:
             raise StoreUnavailable(f"cannot compact {self.path}: {error}") from error
+
+    def free_share(self) -> float:
+        """How much of the file holds nothing, 0 to 1 (0 where it is too small to care). Raises StoreUnavailable."""
+        try:
+            pages, free = self._db.pragma("page_count"), self._db.pragma("freelist_count")
+        except apsw.Error as error:
+            raise StoreUnavailable(f"cannot read {self.path}: {error}") from error
+        can_shrink = self._can_shrink and pages > self._tuning.shrink_from
+        return float(free / pages) if can_shrink else 0.0
+
+    def defragment(self) -> None:
+        """Give some of the free pages back to the file system. Raises StoreUnavailable."""
+        try:
+            self._db.execute(f"PRAGMA incremental_vacuum({DEFRAGMENT_PAGES})").fetchall()
+        except apsw.Error as error:
+            raise StoreUnavailable(f"cannot shrink {self.path}: {error}") from error
 
     def close(self) -> None:
         """Fold the WAL into the file and let the lock go. Once is enough, twice does no harm."""
@@ -243,7 +284,7 @@ def _connect(path: Path, vfs: str) -> apsw.Connection:
         raise StoreUnavailable(f"cannot open the store {path}: {error}") from error
     try:
         db.set_busy_timeout(BUSY_TIMEOUT)
-        for name, value in {"journal_mode": "WAL", "synchronous": "FULL", "trusted_schema": "OFF"}.items():
+        for name, value in _PRAGMAS.items():
             db.pragma(name, value)
         application, version = db.pragma("application_id"), db.pragma("user_version")
         if (application, version) == (0, 0) and not db.execute("SELECT 1 FROM sqlite_schema").get:

@@ -19,11 +19,12 @@ from kybern.storage import log_file, plan
 from kybern.storage.group_commit import GroupCommit
 from kybern.storage.history import History
 from kybern.storage.interface import Page, Record, Revision, StoreUnavailable, Watch
-from kybern.storage.log_file import LogFile, StoreCorrupt, StoreLocked
+from kybern.storage.log_file import LogFile, StoreCorrupt, StoreLocked, Tuning
 
 __all__ = ["Scrubbed", "SqliteStore", "StoreCorrupt", "StoreLocked"]
 
 COMPACT_STEP = 1_000  # revisions forgotten in one transaction; a group of writes waits for at most one step
+FREE_SHARE = 0.3  # of the file may hold nothing before it is made smaller
 SCRUB_ROWS = 500  # rows the scrub reads at a time
 
 T = TypeVar("T")
@@ -49,17 +50,16 @@ class SqliteStore:
         self._released = False  # the file is closed, the thread gone
 
     @classmethod
-    async def open(
-        cls, path: Path, *, vfs: str = "", checkpoint_pages: int = log_file.CHECKPOINT_PAGES
-    ) -> SqliteStore:
+    async def open(cls, path: Path, *, vfs: str = "", tuning: Tuning | None = None) -> SqliteStore:
         """Open or create the file (and its directory), verify every row, rebuild the state.
 
-        `vfs` and `checkpoint_pages` are those of LogFile. Raises StoreLocked (another process has it), StoreCorrupt (names the row), StoreUnavailable (I/O).
+        `vfs` and `tuning` are those of LogFile. Raises StoreLocked (another process has it), StoreCorrupt (names the
+        row), StoreUnavailable (I/O).
         """
         loop = asyncio.get_running_loop()
         writer = ThreadPoolExecutor(1, "store-writer")
         try:
-            file, history = await loop.run_in_executor(writer, _open, path, vfs, checkpoint_pages)
+            file, history = await loop.run_in_executor(writer, _open, path, vfs, tuning)
         except BaseException as error:
             writer.shutdown(wait=not isinstance(error, asyncio.CancelledError))
             raise
@@ -103,13 +103,19 @@ class SqliteStore:
         return self._history.watch(prefix, since)
 
     async def compact(self, revision: Revision) -> None:
-        """In steps, so that writers are never held up for long; what was done when one fails stays done."""
+        """And give the room back to the file system.
+
+        In steps, so that writers are never held up for long; what was done when one fails stays done.
+        """
         self._check_open()
         self._history.plan_compact(revision)
         while self._history.oldest < revision:
             step = Revision(min(self._history.oldest + COMPACT_STEP, revision))
             await self._in_writer(partial(self._file.compact, step, self._history.plan_compact(step)))
             self._history.compact(step)
+            self._check_open()
+        while await self._in_writer(self._file.free_share) > FREE_SHARE:
+            await self._in_writer(self._file.defragment)
             self._check_open()
 
     async def scrub(self) -> Scrubbed:
@@ -148,8 +154,8 @@ class SqliteStore:
             raise StoreUnavailable("the store is closed")
 
 
-def _open(path: Path, vfs: str, checkpoint_pages: int) -> tuple[LogFile, History]:
-    file = LogFile(path, vfs=vfs, checkpoint_pages=checkpoint_pages)
+def _open(path: Path, vfs: str, tuning: Tuning | None) -> tuple[LogFile, History]:
+    file = LogFile(path, vfs=vfs, tuning=tuning)
     try:
         return file, file.load()
     except BaseException:

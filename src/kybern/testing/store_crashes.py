@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kybern.storage.interface import Change, Record, Revision, Store, StoreError
+from kybern.storage.log_file import Tuning
 from kybern.storage.sqlite import SqliteStore
 from kybern.testing.crash_disk import FATES, RecordingDisk, Replay, Step
 
 FILE = "kybern.db"
 WRITERS = 8
 KEYS = 60
-CHECKPOINT_PAGES = 48  # small, so that checkpoints happen under load
+TUNING = Tuning(checkpoint=48, shrink_from=8)  # small, so that all happens under load
 SIZES = (0, 40, 700, 3_000, 9_000)  # bytes of values
 
 
@@ -38,7 +39,7 @@ class Recording:
 
 
 async def record(folder: Path, seed: int, writes: int) -> Recording:
-    """Play the load in an empty folder."""
+    """Play the load in an empty folder, which must be there."""
     found = Recording()
     name = f"recording-{uuid.uuid4()}"
     disk = RecordingDisk(name)
@@ -47,12 +48,11 @@ async def record(folder: Path, seed: int, writes: int) -> Recording:
     path = folder / FILE
     try:
         for part in (0.6, 0.4):  # between them the store is closed, which folds its WAL into the file
-            store = await SqliteStore.open(path, vfs=name, checkpoint_pages=CHECKPOINT_PAGES)
+            store = await SqliteStore.open(path, vfs=name, tuning=TUNING)
             if not found.files:
                 # The empty schema is where a crash may begin; before it there is no store.
                 found.steps.clear()
-                found.files = {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix != ".lock"}
-                found.files = {n: d for n, d in found.files.items() if not n.endswith("-shm")}
+                found.files = _files_of(folder)
             try:
                 await _load(store, found, rng, int(writes * part))
             finally:
@@ -62,36 +62,48 @@ async def record(folder: Path, seed: int, writes: int) -> Recording:
     return found
 
 
+def _files_of(folder: Path) -> dict[str, bytes]:
+    """What a disk keeps of a store: not its lock, not its shared memory."""
+    return {file.name: file.read_bytes() for file in folder.iterdir() if not file.name.endswith((".lock", "-shm"))}
+
+
 async def _load(store: SqliteStore, found: Recording, rng: random.Random, writes: int) -> None:
     watch = store.watch("/", store.revision)
+    last = f"/last/{store.revision}"
     numbers = iter(range(writes))
     mine = [random.Random(rng.getrandbits(64)) for _ in range(WRITERS)]
 
     async def follow() -> None:
         async for changes in watch:
             found.changes.update({change.revision: change for change in changes})
+            if changes[-1].key == last:
+                return
 
     async def compact() -> None:
         for _ in range(4):
-            await asyncio.sleep(0)
-            while store.revision < store.oldest + writes // 6:
-                await asyncio.sleep(0.001)
+            await _reached(store, store.oldest + writes // 6)
             target = Revision(store.revision - writes // 20)
             found.asked.append((len(found.steps), target))
             await store.compact(target)
             found.compacted.append((len(found.steps), target))
 
     async with asyncio.TaskGroup() as tasks:
-        following = tasks.create_task(follow(), name="watch")
+        tasks.create_task(follow(), name="watch")
         compacting = tasks.create_task(compact(), name="compact")
         async with asyncio.TaskGroup() as writers:
             for dice in mine:
                 writers.create_task(_write(store, found, dice, numbers), name="writer")
         compacting.cancel()
-        while store.revision and max(found.changes, default=0) < store.revision:
-            await asyncio.sleep(0.001)
-        await watch.close()
-        await following
+        made = await store.create(last, b"")
+        found.told.append((len(found.steps), made.mod_revision))
+    await watch.close()
+
+
+async def _reached(store: Store, revision: int) -> None:
+    watch = store.watch("/", store.revision)
+    while store.revision < revision:
+        await anext(aiter(watch))
+    await watch.close()
 
 
 async def _write(store: Store, found: Recording, dice: random.Random, numbers: Iterable[int]) -> None:
