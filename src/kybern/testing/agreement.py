@@ -1,0 +1,159 @@
+"""Whether two API servers answer a write alike: what of an answer is compared, and a server in this process to ask.
+
+Used by tools/corpus, which records a reference server's answers, and by the test that replays a sample of them.
+An answer becomes a `Verdict`: its code, the faulty fields with their reasons and messages, and the object as it would
+have been stored. What only says when and by what chance (times, uids, given names and addresses) is masked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from kybern.apiserver.registry import keys
+from kybern.machinery import scheme
+from kybern.storage.memory import MemoryStore
+from kybern.testing import api_server
+from kybern.testing.clock import FakeClock
+
+QUERY = "?dryRun=All&fieldValidation=Ignore"
+
+_TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
+_UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_TOKEN_VOLUME = re.compile(r"^kube-api-access-[a-z0-9]{5}$")
+_GIVEN = frozenset({"clusterIP", "clusterIPs", "nodePort", "healthCheckNodePort"})
+_OF_THE_SERVER = frozenset({"uid", "creationTimestamp", "resourceVersion", "managedFields", "selfLink"})
+# Where upstream prints a struct of its own (Go field names) or a diff, only what frames it is compared.
+_STRUCT = re.compile(r'^(\w+ value): (\{.*\}|\[.*(?:\]|\.\.\.)|null|"null"): ', re.DOTALL)
+_STRUCT_ALONE = re.compile(r"^(Duplicate value): \{.*\}$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One request of the corpus. `base`: which stored object it changes, None for a create."""
+
+    method: str
+    path: str
+    sent: dict[str, Any]
+    base: int | None = None
+    subresource: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is compared of an answer."""
+
+    code: int
+    faults: tuple[tuple[str, str, str], ...]  # (reason, field, message), sorted
+    stored: Any  # the object of a success, masked; the reason of a refusal without faults
+
+    @property
+    def decision(self) -> int:
+        return self.code if self.code >= 300 else 200
+
+    @property
+    def fields(self) -> frozenset[tuple[str, str]]:
+        return frozenset((reason, field) for reason, field, _ in self.faults)
+
+
+def verdict(code: int, body: Any, sent: Mapping[str, Any]) -> Verdict:
+    """The comparable part of an answer to `sent`."""
+    if code >= 300:
+        details = body.get("details") or {} if isinstance(body, dict) else {}
+        faults = {
+            (cause.get("reason", ""), cause.get("field", ""), _plain(cause.get("message", "")))
+            for cause in details.get("causes") or ()
+        }
+        return Verdict(code, tuple(sorted(faults)), body.get("reason") if isinstance(body, dict) else None)
+    known = set(_scalars(sent))
+    return Verdict(code, (), _masked(body, known, ()))
+
+
+def _plain(message: str) -> str:
+    message = _STRUCT.sub(r"\1: ...: ", message).split("\n")[0]
+    return _UID.sub("<uid>", _STRUCT_ALONE.sub(r"\1: ...", message))
+
+
+def _scalars(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from _scalars(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _scalars(inner)
+    else:
+        yield value
+
+
+def _masked(value: Any, known: set[Any], path: tuple[str, ...]) -> Any:
+    """`value` without what a server makes up; what the client sent (`known`) is never masked."""
+    if isinstance(value, dict):
+        return {
+            key: _masked(inner, known, (*path, key))
+            for key, inner in sorted(value.items())
+            if not (path == ("metadata",) and key in _OF_THE_SERVER)
+        }
+    if isinstance(value, list):
+        return [_masked(inner, known, path) for inner in value]
+    if value in known:
+        return value
+    if path and path[-1] in _GIVEN:
+        return "<given>"
+    if isinstance(value, str):
+        if _TIME.match(value):
+            return "<time>"
+        if _TOKEN_VOLUME.match(value):
+            return "<token volume>"
+        if path == ("metadata", "name"):
+            return "<generated>"
+        return _UID.sub("<uid>", value)
+    return value
+
+
+def replay(
+    bases: Sequence[dict[str, Any]],
+    writes: Sequence[Write],
+    now: datetime.datetime,
+    options: Mapping[str, Any] | None = None,
+) -> list[Verdict]:
+    """What Kybern answers to `writes`, none of which is kept, at the moment `now`.
+
+    `bases` are the stored objects, in the version that is stored; those that no write changes are there all the same.
+    """
+
+    async def scenario(api: api_server.Api) -> list[Verdict]:
+        found = []
+        for write in writes:
+            body = write.sent if write.base is None else await _at_its_revision(api, write, bases[write.base])
+            answer = await api.request(write.method, write.path + QUERY, body)
+            found.append(verdict(answer.status, msgspec.json.decode(answer.body), write.sent))
+        return found
+
+    store = MemoryStore()
+    asyncio.run(_fill(store, bases))
+    return api_server.run(scenario, store=store, clock=FakeClock(now), options=options)
+
+
+async def _fill(store: MemoryStore, bases: Sequence[dict[str, Any]]) -> None:
+    for base in bases:
+        resource = scheme.kind_of(base["apiVersion"], base["kind"])
+        assert resource is not None, base["kind"]
+        meta = {key: value for key, value in base["metadata"].items() if key != "resourceVersion"}
+        place = keys.key_of(keys.prefix_of(resource), meta.get("namespace", ""), meta["name"])
+        await store.create(place, msgspec.json.encode({**base, "metadata": meta}))
+
+
+async def _at_its_revision(api: api_server.Api, write: Write, base: Mapping[str, Any]) -> dict[str, Any]:
+    """The body with the object's revision here, where it carries its revision there."""
+    meta = write.sent.get("metadata")
+    if not isinstance(meta, dict) or meta.get("resourceVersion") != base["metadata"]["resourceVersion"]:
+        return write.sent
+    current = (await api.get(write.path.removesuffix(f"/{write.subresource}"))).json
+    revision = current.get("metadata", {}).get("resourceVersion", "")
+    return {**write.sent, "metadata": {**meta, "resourceVersion": revision}}
