@@ -85,7 +85,8 @@ def report(head: dict[str, Any], cases: list[dict[str, Any]], chosen: argparse.N
         for line in key[2:]:
             print("   ", line)
         for case, theirs, ours in members[: chosen.show]:
-            print(f"    e.g. {case['what'][:200]}  theirs {theirs.code} {(case['message'] or '')[:300]!r} ours {ours.code}")
+            said = (case["message"] or "")[:300]
+            print(f"    e.g. {case['what'][:200]}  theirs {theirs.code} {said!r} ours {ours.code}")
 
 
 _ORDER = {"decision": 0, "fields": 1, "stored": 2, "messages": 3}
@@ -113,7 +114,9 @@ def _unlike(theirs: Any, ours: Any, path: str) -> list[str]:
             found += _unlike(theirs.get(key, _NOTHING), ours.get(key, _NOTHING), f"{path}.{key}")
         return found
     if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
-        return [line for i, pair in enumerate(zip(theirs, ours, strict=True)) for line in _unlike(*pair, f"{path}[{i}]")]
+        return [
+            line for i, pair in enumerate(zip(theirs, ours, strict=True)) for line in _unlike(*pair, f"{path}[{i}]")
+        ]
     return [] if theirs == ours and type(theirs) is type(ours) else [f"{path}: {theirs!r} {ours!r}"]
 
 

@@ -63,7 +63,11 @@ APART = "corpus"
 
 def sites(obj: dict[str, Any]) -> list[Site]:
     """Every place of an object where its schema has a field."""
-    return [s for s in _sites(seeds.definition_of(obj), obj, ()) if s.path[:2] not in _LEFT_ALONE and s.path not in _LEFT_ALONE]
+    return [
+        s
+        for s in _sites(seeds.definition_of(obj), obj, ())
+        if s.path[:2] not in _LEFT_ALONE and s.path not in _LEFT_ALONE
+    ]
 
 
 def _sites(definition: str, value: Any, path: Path) -> Iterator[Site]:

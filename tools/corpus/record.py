@@ -4,8 +4,8 @@
     PYTHONPATH=tools python -m corpus.record compare all.jsonl.xz [--kind v1/Pod] [--show 5]
     PYTHONPATH=tools python -m corpus.record sample all.jsonl.xz --out tests/.../corpus.jsonl.xz --count 3000
 
-The reference server should have its default admission, no controllers beside it, and nothing in it that matters: objects
-to update are created there, in the namespace default. All else is a dry run.
+The reference server should have its default admission, no controllers beside it, and nothing in it that matters:
+objects to update are created there, in the namespace default. All else is a dry run.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def now() -> str:
 def make_bases(server: ask.Server) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Store every seed that can be stored; (as its version shows it, as it is stored)."""
     prefix = "b" + secrets.token_hex(3)
-    server.ask("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": generate.APART}})
+    server.ask(
+        "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": generate.APART}}
+    )
     made = []
     for i, seed in enumerate(seeds.load()):
         resource = scheme.kind_of(seed["apiVersion"], seed["kind"])

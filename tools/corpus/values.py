@@ -74,7 +74,7 @@ def broken(definition: str, field: str, described: Any, value: Any) -> list[Labe
     if reference.endswith((".Time", ".MicroTime")) or described.get("format") == "date-time":
         return found + _TIMES
     if isinstance(value, dict):
-        return found + [("bare", {})] + _broken_map(described, value)
+        return [*found, ("bare", {}), *_broken_map(described, value)]
     if isinstance(value, list):
         return found + _broken_list(value)
     if "boolean" in kinds or isinstance(value, bool):

@@ -92,8 +92,24 @@ def fields_of(kind: type) -> dict[str, Any]:
     return {f.encode_name: hints[f.name] for f in msgspec.structs.fields(kind)}
 
 
+def _present(kind: Any, value: Any) -> Any:
+    """An item of a list or a map as Go reads it: null is the zero of its type."""
+    if value is not None:
+        return value
+    while typing.get_origin(kind) is typing.Annotated:
+        kind = typing.get_args(kind)[0]
+    origin = typing.get_origin(kind) or kind
+    if origin is list:
+        return []
+    if origin is dict or (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return {}
+    if kind is scalars.Quantity:
+        return "0"
+    return kind() if kind in (str, int, float, bool) else None
+
+
 def prune(kind: Any, value: Any, path: str, unknown: list[str]) -> Any:
-    """A copy of decoded JSON without nulls and without fields that `kind` lacks."""
+    """A copy of decoded JSON without fields that are null or that `kind` lacks; a null item is an empty one."""
     origin = typing.get_origin(kind)
     if origin is typing.Annotated:
         return value
@@ -106,10 +122,10 @@ def prune(kind: Any, value: Any, path: str, unknown: list[str]) -> Any:
         item = typing.get_args(kind)[0]
         if item is Any:
             return value  # free-form JSON, in which null is a value
-        return [prune(item, v, f"{path}[{i}]", unknown) for i, v in enumerate(value) if v is not None]
+        return [prune(item, _present(item, v), f"{path}[{i}]", unknown) for i, v in enumerate(value)]
     if origin is dict and isinstance(value, dict):
         item = typing.get_args(kind)[1]
-        return {k: prune(item, v, f"{path}.{k}" if path else k, unknown) for k, v in value.items() if v is not None}
+        return {k: prune(item, _present(item, v), f"{path}.{k}" if path else k, unknown) for k, v in value.items()}
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
         known = fields_of(kind)
         kept = {}

@@ -24,6 +24,15 @@ GENERATION = frozenset(
     }
 )  # fmt: skip
 
+# A write to status keeps labels, annotations, finalizers and owners too.
+METADATA_KEPT_WITH_STATUS = frozenset(
+    {
+        "apiservices.apiregistration.k8s.io", "servicecidrs.networking.k8s.io", "resourceclaims.resource.k8s.io",
+        "volumeattachments.storage.k8s.io", "validatingadmissionpolicies.admissionregistration.k8s.io",
+        "flowschemas.flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
+    }
+)  # fmt: skip
+
 # DELETE answers with the object instead of a Status.
 RETURNS_DELETED = frozenset(
     {

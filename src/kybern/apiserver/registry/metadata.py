@@ -11,7 +11,7 @@ import uuid
 from typing import Any
 
 from kybern.api import scalars
-from kybern.api.meta_v1 import ObjectMeta
+from kybern.api.meta_v1 import ObjectMeta, OwnerReference
 from kybern.api.resource import Resource
 from kybern.machinery import names
 from kybern.machinery.status import ApiError
@@ -30,7 +30,6 @@ def fill_on_create(metadata: ObjectMeta, now: datetime.datetime, rng: random.Ran
     metadata.creationTimestamp = scalars.render_time(now)
     metadata.resourceVersion = ""
     metadata.selfLink = None
-    metadata.generation = None
     metadata.deletionTimestamp = None
     metadata.deletionGracePeriodSeconds = None
     metadata.managedFields = []
@@ -67,10 +66,32 @@ def keep_on_update(metadata: ObjectMeta, old: ObjectMeta) -> None:
     metadata.creationTimestamp = old.creationTimestamp
     metadata.generateName = metadata.generateName or old.generateName
     metadata.deletionTimestamp = old.deletionTimestamp
-    metadata.deletionGracePeriodSeconds = old.deletionGracePeriodSeconds
+    if metadata.deletionGracePeriodSeconds is None:
+        metadata.deletionGracePeriodSeconds = old.deletionGracePeriodSeconds
     metadata.selfLink = None
     metadata.managedFields = list(old.managedFields)
     metadata.resourceVersion = ""
+
+
+def drop_repeated_owners(metadata: ObjectMeta, warnings: list[str]) -> None:
+    """An owner named twice in the same words counts once; the client is told."""
+    owners = metadata.ownerReferences
+    if len(owners) < 2:
+        return
+    kept: list[OwnerReference] = []
+    repeated: dict[str, None] = {}
+    for owner in owners:
+        if owner in kept:
+            repeated[owner.uid] = None
+        else:
+            kept.append(owner)
+    if repeated:
+        metadata.ownerReferences = kept
+        warnings.append(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and "
+            "may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "
+            + ", ".join(repeated)
+        )
 
 
 def finalizers_after(obj: Any, propagation: str | None, orphan_dependents: bool | None) -> list[str]:

@@ -114,7 +114,9 @@ class ResourceStore:
     async def create(self, obj: Any, namespace: str, write: Write) -> bytes:
         """Store a new object; returns its bytes. Raises ApiError."""
         metadata.check_namespace(self.resource, obj.metadata, namespace)
-        if obj.metadata.resourceVersion:
+        metadata.drop_repeated_owners(obj.metadata, write.warnings)
+        version = obj.metadata.resourceVersion  # what is no number is taken for none, as upstream
+        if version and not write.dry_run and version.isdecimal() and int(version):
             raise ApiError.bad_request("resourceVersion should not be set on objects to be created")
         generated = not obj.metadata.name and bool(obj.metadata.generateName)
         for attempt in range(_NAME_TRIES):
@@ -213,6 +215,7 @@ class ResourceStore:
             raise ApiError.conflict(self.resource.group, self.resource.plural, name, why)
         metadata.check_name(obj.metadata, name)
         metadata.check_namespace(self.resource, obj.metadata, current.namespace)
+        metadata.drop_repeated_owners(obj.metadata, write.warnings)
         metadata.keep_on_update(obj.metadata, old.metadata)
         # Defaults first: a client that leaves them out has not changed the spec, and the generation must not rise.
         self.strategy.apply_defaults(obj)

@@ -54,6 +54,7 @@ class Strategy:
         # What becomes of dependents where a deletion does not say.
         self.default_propagation = "Orphan" if name in facts.ORPHANING else None
         self._has_generation = name in facts.GENERATION
+        self._metadata_kept = name in facts.METADATA_KEPT_WITH_STATUS
 
     def prepare_create(self, obj: Any, user: User) -> None:
         """Reset what a client may not set: status, generation."""
@@ -77,8 +78,11 @@ class Strategy:
             if field not in ("status", "metadata"):
                 setattr(obj, field, getattr(old, field))
         obj.status = status
-        # Labels, annotations, finalizers and owners of a status write count, as upstream; the rest is the server's.
+        # Labels, annotations, finalizers and owners of a status write count, for most kinds; the rest is the server's.
         metadata.generation = old.metadata.generation
+        if self._metadata_kept:
+            for field in ("labels", "annotations", "finalizers", "ownerReferences"):
+                setattr(metadata, field, getattr(old.metadata, field))
 
     def apply_defaults(self, obj: Any) -> None:
         defaults.apply(obj)

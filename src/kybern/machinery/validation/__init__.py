@@ -73,17 +73,17 @@ def validate_update(obj: Any, old: Any) -> list[FieldError]:
 def validate_status_update(obj: Any, old: Any) -> list[FieldError]:
     """All that is wrong with a write to the status subresource."""
     errors: list[FieldError] = []
-    _checked_metadata(obj, old, errors)
+    _checked_metadata(obj, old, errors, of_status=True)
     rules = RULES.get(type(obj), _GENERIC)
     if rules.status is not None:
         rules.status(obj, old, errors)
     return _unique(errors)
 
 
-def _checked_metadata(obj: Any, old: Any, errors: list[FieldError]) -> Resource:
+def _checked_metadata(obj: Any, old: Any, errors: list[FieldError], *, of_status: bool = False) -> Resource:
     kind: Any = type(obj)
     resource = scheme.resource_of(kind)
-    metadata.check_update(obj.metadata, old.metadata, resource, errors)
+    metadata.check_update(obj.metadata, old.metadata, resource, errors, of_status=of_status)
     return resource
 
 

@@ -37,6 +37,44 @@ _NAME_RULES: dict[str, Check] = {
     "clustertrustbundles.certificates.k8s.io": names.check_path_segment,
 }
 
+# A prefix is not held to the rule of names here: what comes of it is.
+_ANY_PREFIX = frozenset({"replicationcontrollers", "deviceclasses.resource.k8s.io"})
+# An update is held to the rule of names again, through generateName: the name itself cannot change.
+_NAMED_AGAIN = frozenset(
+    {
+        "configmaps", "endpoints", "limitranges", "namespaces", "nodes", "persistentvolumeclaims", "persistentvolumes",
+        "pods", "secrets", "serviceaccounts", "controllerrevisions.apps", "jobs.batch",
+        "apiservices.apiregistration.k8s.io", "endpointslices.discovery.k8s.io",
+        "flowschemas.flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
+        "ingresses.networking.k8s.io", "ingressclasses.networking.k8s.io", "ipaddresses.networking.k8s.io",
+        "runtimeclasses.node.k8s.io", "resourceclaims.resource.k8s.io", "resourceclaimtemplates.resource.k8s.io",
+        "csinodes.storage.k8s.io", "csistoragecapacities.storage.k8s.io", "storageclasses.storage.k8s.io",
+        "volumeattachments.storage.k8s.io", "volumeattributesclasses.storage.k8s.io",
+        "mutatingadmissionpolicies.admissionregistration.k8s.io",
+        "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+        "validatingadmissionpolicies.admissionregistration.k8s.io",
+        "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+        "validatingwebhookconfigurations.admissionregistration.k8s.io",
+    }
+)  # fmt: skip
+# These may be finalized by a name without a domain, whatever it is.
+_ANY_FINALIZER = frozenset(
+    {
+        "events", "events.events.k8s.io", "apiservices.apiregistration.k8s.io",
+        "customresourcedefinitions.apiextensions.k8s.io", "leases.coordination.k8s.io", "poddisruptionbudgets.policy",
+        "runtimeclasses.node.k8s.io",
+        "mutatingadmissionpolicies.admissionregistration.k8s.io",
+        "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+        "validatingadmissionpolicies.admissionregistration.k8s.io",
+        "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+        "validatingwebhookconfigurations.admissionregistration.k8s.io",
+    }
+)  # fmt: skip
+# Where the status is written, finalizers are held to the general rule only.
+_ANY_FINALIZER_OF_STATUS = _ANY_FINALIZER | {"cronjobs.batch"}
+
 _STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 # A child of an Event would keep it alive, and events expire.
 _NO_OWNERS = (("v1", "Event"), ("events.k8s.io/v1", "Event"))
@@ -50,8 +88,7 @@ def check(metadata: ObjectMeta, resource: Resource, errors: Errors) -> None:
     """All of it, on create."""
     rule = name_rule(resource)
     if metadata.generateName:
-        for message in rule(names.mask_trailing_dash(metadata.generateName)):
-            errors.append(invalid("metadata.generateName", metadata.generateName, message))
+        _check_prefix(metadata.generateName, _prefix_rule if resource.group_resource in _ANY_PREFIX else rule, errors)
     if not metadata.name:
         if not metadata.generateName:
             errors.append(required("metadata.name", "name or generateName is required"))
@@ -66,10 +103,20 @@ def check(metadata: ObjectMeta, resource: Resource, errors: Errors) -> None:
                 errors.append(invalid("metadata.namespace", metadata.namespace, message))
     elif metadata.namespace:
         errors.append(forbidden_field("metadata.namespace", "not allowed on this type"))
-    check_shared(metadata, errors)
+    check_shared(metadata, errors, any_finalizer=resource.group_resource in _ANY_FINALIZER)
 
 
-def check_shared(metadata: ObjectMeta, errors: Errors, path: str = "metadata") -> None:
+def _check_prefix(prefix: str, rule: Check, errors: Errors) -> None:
+    for message in rule(names.mask_trailing_dash(prefix)):
+        errors.append(invalid("metadata.generateName", prefix, message))
+
+
+def _prefix_rule(text: str) -> tuple[str, ...]:
+    """What any generateName must fit: a path, with something to come."""
+    return names.check_path_segment(text + "x")
+
+
+def check_shared(metadata: ObjectMeta, errors: Errors, path: str = "metadata", *, any_finalizer: bool = False) -> None:
     """What create and update check alike."""
     if metadata.generation is not None and metadata.generation < 0:
         errors.append(invalid(f"{path}.generation", metadata.generation, "must be greater than or equal to 0"))
@@ -80,7 +127,7 @@ def check_shared(metadata: ObjectMeta, errors: Errors, path: str = "metadata") -
     if metadata.ownerReferences:
         _check_owners(metadata.ownerReferences, f"{path}.ownerReferences", errors)
     if metadata.finalizers:
-        _check_finalizers(metadata.finalizers, f"{path}.finalizers", errors)
+        _check_finalizers(metadata.finalizers, f"{path}.finalizers", errors, any_finalizer=any_finalizer)
 
 
 def _check_owners(owners: Sequence[OwnerReference], path: str, errors: Errors) -> None:
@@ -113,12 +160,14 @@ def _check_owner(owner: OwnerReference, path: str, errors: Errors) -> None:
         errors.append(invalid(path, shown, f"{group}/{version}, Kind={owner.kind} is disallowed from being an owner"))
 
 
-def _check_finalizers(finalizers: Sequence[str], path: str, errors: Errors) -> None:
+def _check_finalizers(finalizers: Sequence[str], path: str, errors: Errors, *, any_finalizer: bool) -> None:
     for finalizer in finalizers:
         for message in names.check_qualified(finalizer):
             errors.append(invalid(path, finalizer, message))
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
         errors.append(invalid(path, list(finalizers), "finalizer orphan and foregroundDeletion cannot be both set"))
+    if any_finalizer:
+        return
     for i, finalizer in enumerate(finalizers):
         if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
             message = "name is neither a standard finalizer name nor is it fully qualified"
@@ -128,7 +177,9 @@ def _check_finalizers(finalizers: Sequence[str], path: str, errors: Errors) -> N
 _FIXED = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 
-def check_update(metadata: ObjectMeta, old: ObjectMeta, resource: Resource, errors: Errors) -> None:
+def check_update(
+    metadata: ObjectMeta, old: ObjectMeta, resource: Resource, errors: Errors, *, of_status: bool = False
+) -> None:
     """What stays, and all that a new object is checked for but its name."""
     if old.deletionTimestamp is not None and metadata.finalizers:
         added = sorted(set(metadata.finalizers) - set(old.finalizers))
@@ -147,7 +198,14 @@ def check_update(metadata: ObjectMeta, old: ObjectMeta, resource: Resource, erro
             errors.append(invalid(f"metadata.{field}", value, rules.IMMUTABLE))
     if metadata.generation is not None and metadata.generation < (old.generation or 0):
         errors.append(invalid("metadata.generation", metadata.generation, "must not be decremented"))
-    check_shared(metadata, errors)
+    name = resource.group_resource
+    if metadata.generateName:
+        again = name in _NAMED_AGAIN and not of_status
+        _check_prefix(metadata.generateName, _prefix_rule, errors)
+        if again:
+            _check_prefix(metadata.generateName, name_rule(resource), errors)
+    exempt = _ANY_FINALIZER_OF_STATUS if of_status else _ANY_FINALIZER
+    check_shared(metadata, errors, any_finalizer=name in exempt)
 
 
 def check_template(metadata: ObjectMeta, path: str, errors: Errors) -> None:
