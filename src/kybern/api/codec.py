@@ -25,7 +25,13 @@ def _encode_scalar(value: Any) -> Any:
         return str.__str__(value)
     if isinstance(value, CustomObject):
         return value.document()
+    if isinstance(value, scalars.FieldsV1):
+        return msgspec.Raw(value.text)
     raise TypeError(f"cannot encode {type(value).__name__}")
+
+
+def _build_scalar(value: Any) -> Any:
+    return msgspec.json.decode(value.text) if isinstance(value, scalars.FieldsV1) else _encode_scalar(value)
 
 
 def _convert(kind: type, value: Any) -> Any:
@@ -77,7 +83,16 @@ def from_json(kind: type[T], value: Any) -> tuple[T, list[str]]:
 
 def to_json(obj: Any) -> Any:
     """The object as dicts, lists and scalars."""
-    return msgspec.to_builtins(obj, enc_hook=_encode_scalar)
+    return msgspec.to_builtins(obj, enc_hook=_build_scalar)
+
+
+def _build_unowned(value: Any) -> Any:
+    return None if isinstance(value, scalars.FieldsV1) else _encode_scalar(value)
+
+
+def to_json_unowned(obj: Any) -> Any:
+    """`to_json`, but what its managers own is left undecoded (and told as null)."""
+    return msgspec.to_builtins(obj, enc_hook=_build_unowned)
 
 
 def clone(obj: T) -> T:

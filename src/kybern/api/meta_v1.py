@@ -8,7 +8,7 @@ from typing import Any  # noqa: F401
 import msgspec
 
 from kybern.api.scalars import (  # noqa: F401
-    Int32, Int64, IntOrString, MicroTime, Quantity, Struct, Time,
+    FieldsV1, Int32, Int64, IntOrString, MicroTime, Quantity, Struct, Time,
     empty_list, empty_map, empty_string, false, zero, zero_float,
 )
 
@@ -113,7 +113,7 @@ class ListMeta(Struct):
 class ManagedFieldsEntry(Struct):
     apiVersion: str | None = msgspec.field(default=None)
     fieldsType: str | None = msgspec.field(default=None)
-    fieldsV1: Any = msgspec.field(default=None)
+    fieldsV1: FieldsV1 | None = msgspec.field(default=None)
     manager: str | None = msgspec.field(default=None)
     operation: str | None = msgspec.field(default=None)
     subresource: str | None = msgspec.field(default=None)

@@ -66,6 +66,29 @@ class MicroTime(str):
     __slots__ = ()
 
 
+class FieldsV1:
+    """A set of fields as its JSON text. Many objects of one shape have equal sets: they share one instance."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+
+    @staticmethod
+    @functools.lru_cache(maxsize=8192)
+    def of(text: bytes) -> FieldsV1:
+        return FieldsV1(text)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, FieldsV1) and self.text == other.text)
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        return f"FieldsV1({self.text!r})"
+
+
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _DECIMAL_SUFFIX = {exponent: suffix for suffix, exponent in _DECIMAL.items()}
@@ -168,6 +191,8 @@ def convert_scalar(kind: type, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise ValueError("quantities must be a string or a number")
         return canonical_quantity(value if isinstance(value, str) else repr(value))
+    if kind is FieldsV1:
+        return FieldsV1.of(msgspec.json.encode(value))
     if not isinstance(value, str):
         raise ValueError("a time must be a string")
     if kind is Time:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -44,7 +44,17 @@ class _Loader(yaml.CSafeLoader):
     yaml_implicit_resolvers = {None: [(_PLAIN, re.compile(""))]}
 
 
-def parse_yaml(text: bytes | str, duplicates: list[str] | None = None) -> Any:
+class Repeated(NamedTuple):
+    """A key that occurs twice in one map."""
+
+    line: int  # from 1
+    key: str
+
+    def __str__(self) -> str:
+        return f'line {self.line}: key "{self.key}" already set in map'
+
+
+def parse_yaml(text: bytes | str, duplicates: list[Repeated] | None = None) -> Any:
     """The JSON value of one document. Keys that occur twice are added to `duplicates` (the last one wins)."""
     values = list(_documents(text, duplicates))
     if not values:
@@ -59,7 +69,7 @@ def parse_yaml_documents(text: bytes | str) -> list[Any]:
     return [value for value in _documents(text, None) if value is not None]
 
 
-def _documents(text: bytes | str, duplicates: list[str] | None) -> Iterator[Any]:
+def _documents(text: bytes | str, duplicates: list[Repeated] | None) -> Iterator[Any]:
     try:
         loader = _Loader(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -68,7 +78,7 @@ def _documents(text: bytes | str, duplicates: list[str] | None) -> Iterator[Any]
         while loader.check_node():
             node = loader.get_node()
             if node is not None:
-                yield _Reader(duplicates).value(node, 0, "")
+                yield _Reader(duplicates).value(node, 0)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ManifestError(f"error converting YAML to JSON: {_one_line(error)}") from None
     finally:
@@ -82,13 +92,13 @@ def _one_line(error: Exception) -> str:
 class _Reader:
     """Nodes to values, counting what aliases expand to."""
 
-    def __init__(self, duplicates: list[str] | None) -> None:
+    def __init__(self, duplicates: list[Repeated] | None) -> None:
         self._nodes = 0
         self._aliased = 0
         self._seen: set[int] = set()  # ids of nodes; all live as long as the document
         self._duplicates = duplicates
 
-    def value(self, node: yaml.Node, depth: int, path: str) -> Any:
+    def value(self, node: yaml.Node, depth: int) -> Any:
         self._nodes += 1
         if id(node) in self._seen:
             self._aliased += 1
@@ -100,30 +110,29 @@ class _Reader:
         if isinstance(node, yaml.ScalarNode):
             return _scalar(node)
         if isinstance(node, yaml.SequenceNode):
-            return [self.value(item, depth + 1, f"{path}[{i}]") for i, item in enumerate(node.value)]
-        return self._mapping(node, depth, path)
+            return [self.value(item, depth + 1) for item in node.value]
+        return self._mapping(node, depth)
 
-    def _mapping(self, node: yaml.Node, depth: int, path: str) -> dict[str, Any]:
+    def _mapping(self, node: yaml.Node, depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise ManifestError("error converting YAML to JSON: yaml: keys must be scalars")
             if key_node.tag == "tag:yaml.org,2002:merge" or (key_node.value == "<<" and key_node.tag == _PLAIN):
-                merged.update(self._merged(value_node, depth, path))
+                merged.update(self._merged(value_node, depth))
                 continue
             key = _key(key_node)
-            where = f"{path}.{key}" if path else key
             if key in result and self._duplicates is not None:
-                self._duplicates.append(where)
-            result[key] = self.value(value_node, depth + 1, where)
+                self._duplicates.append(Repeated(key_node.start_mark.line + 1, key))
+            result[key] = self.value(value_node, depth + 1)
         return {**merged, **result} if merged else result
 
-    def _merged(self, node: yaml.Node, depth: int, path: str) -> dict[str, Any]:
+    def _merged(self, node: yaml.Node, depth: int) -> dict[str, Any]:
         parts = node.value if isinstance(node, yaml.SequenceNode) else [node]
         merged: dict[str, Any] = {}
         for part in reversed(parts):
-            value = self.value(part, depth + 1, path)
+            value = self.value(part, depth + 1)
             if not isinstance(value, dict):
                 raise ManifestError("error converting YAML to JSON: yaml: map merge requires map or sequence of maps")
             merged.update(value)

@@ -34,11 +34,12 @@ def test_yaml_means(text: str, value: Any) -> None:
     assert manifest.parse_yaml(text) == value
 
 
-def test_repeated_keys_are_told_with_their_paths() -> None:
-    duplicates: list[str] = []
+def test_repeated_keys_are_told_with_their_lines() -> None:
+    duplicates: list[manifest.Repeated] = []
     value = manifest.parse_yaml("a: {b: 1, b: 2}\nc: [{d: 1, d: 2}]\na: 3", duplicates)
     assert value == {"a": 3, "c": [{"d": 2}]}
-    assert duplicates == ["a.b", "c[0].d", "a"]
+    assert duplicates == [(1, "b"), (2, "d"), (3, "a")]
+    assert str(duplicates[0]) == 'line 1: key "b" already set in map'
 
 
 def test_documents_of_a_stream() -> None:

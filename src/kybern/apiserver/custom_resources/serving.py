@@ -19,10 +19,12 @@ from kybern.api.apiextensions_v1 import CustomResourceDefinition
 from kybern.api.resource import Resource
 from kybern.apiserver.custom_resources import conditions, publish
 from kybern.apiserver.custom_resources.codec import CustomCodec
+from kybern.apiserver.custom_resources.fields import CustomFields
 from kybern.apiserver.custom_resources.served import CustomServed
 from kybern.apiserver.custom_resources.strategy import CustomStrategy
 from kybern.apiserver.custom_resources.version import Version, stored_version
 from kybern.apiserver.registry import keys
+from kybern.apiserver.registry.ownership import Ownership
 from kybern.apiserver.registry.registry import Registry, Served
 from kybern.apiserver.registry.resource_store import Gate, ResourceStore
 from kybern.apiserver.registry.strategy import Context
@@ -211,11 +213,12 @@ class CustomResources:
     def _admit(self, family: Family, cache: ResourceCache) -> None:
         memory = (cache, family.hub)
         stored = self._stored(family)
+        fields = CustomFields(family.versions)
         for version in {stored.name: stored, **{v.name: v for v in family.served}}.values():
             strategy = CustomStrategy(self._context, version, _selectable(family), family)
             store = ResourceStore(
                 version.resource, strategy, cache.prefix, CustomCodec(version), self._feed, self._gate, self._clock,
-                self._rng, memory,
+                self._rng, Ownership(version.resource, fields, self._clock, is_custom=True), memory,
             )  # fmt: skip
             if version is stored:
                 self._registry.objects.stores[family.definition.metadata.name] = store

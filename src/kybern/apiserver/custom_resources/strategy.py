@@ -94,6 +94,11 @@ class CustomStrategy(Strategy):
         selector = scale.text_at(obj.content, paths.labelSelectorPath) if paths.labelSelectorPath else ""
         return new_scale(obj.metadata, wanted, present, selector)
 
+    @property
+    def replicas_path(self) -> tuple[str, ...]:
+        assert self._version.scale is not None
+        return tuple(scale.fields_of(self._version.scale.specReplicasPath))
+
     def set_replicas(self, obj: CustomObject, replicas: int) -> None:
         assert self._version.scale is not None
         scale.put(obj.content, self._version.scale.specReplicasPath, replicas)

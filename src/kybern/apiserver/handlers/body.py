@@ -7,6 +7,7 @@ duplicate fields are refused, told as warnings or ignored, as the request's fiel
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -102,13 +103,28 @@ def check_kind(told_version: str, told_kind: str, api_version: str, kind: str) -
         raise ApiError.bad_request(f"the kind in the data ({told_kind}) does not match the expected kind ({kind})")
 
 
+def forgets_managers(data: bytes) -> bool:
+    """Whether a JSON or YAML body says `managedFields: []`, which is more than not to speak of them."""
+    if b"managedFields" not in data:
+        return False
+    try:
+        value = manifest.parse_yaml(data) if data.lstrip()[:1] != b"{" else msgspec.json.decode(data)
+    except (ValueError, RecursionError):
+        return False
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    return isinstance(metadata, dict) and metadata.get("managedFields") == []
+
+
 def apply_strictness(request: Request, strictness: str, faults: list[str], what: str = "") -> None:
     """Refuse or warn of unknown and duplicate fields. `what` goes in front of a refusal."""
     if not faults or strictness == "Ignore":
         return
     faults = faults[:MAX_FAULTS]
     if strictness == "Strict":
-        raise ApiError.bad_request(f"{what}strict decoding error: " + ", ".join(faults))
+        repeated = [fault for fault in faults if isinstance(fault, _RepeatedKey)]
+        if repeated:
+            faults = [repeated_keys(repeated), *(fault for fault in faults if not isinstance(fault, _RepeatedKey))]
+        raise ApiError.bad_request(f"{what}strict decoding error: {', '.join(faults)}")
     request.warnings.extend(faults)
 
 
@@ -165,14 +181,25 @@ def _read_protobuf(data: bytes, struct: type[Any], api_version: str, kind: str) 
 
 def read_yaml(data: bytes, faults: list[str] | None = None) -> Any:
     """Untyped YAML as JSON. Raises ApiError 400."""
-    duplicates: list[str] = []
+    duplicates: list[manifest.Repeated] = []
     try:
         value = manifest.parse_yaml(data, duplicates)
     except manifest.ManifestError as error:
         raise ApiError.bad_request(str(error)) from None
     if faults is not None:
-        faults.extend(f'duplicate field "{name}"' for name in duplicates)
+        faults.extend(map(_RepeatedKey, duplicates))
     return value
+
+
+def repeated_keys(told: Iterable[object]) -> str:
+    """Keys that occur twice in YAML, as the library's one error."""
+    return "yaml: unmarshal errors:" + "".join(f"\n  {one}" for one in told)
+
+
+class _RepeatedKey(str):
+    """A fault that only YAML has; all of a body are told as one."""
+
+    __slots__ = ()
 
 
 def check_depth(value: Any) -> None:
@@ -216,7 +243,7 @@ def _find_duplicates(data: bytes, faults: list[str]) -> None:
 
 def _from_value(value: Any, objects: ObjectCodec, faults: list[str]) -> Any:
     if not isinstance(value, dict):
-        raise ApiError.bad_request(f"json: cannot unmarshal {_go_name(value)} into Go value of type v1.{objects.kind}")
+        raise ApiError.bad_request(f"json: cannot unmarshal {go_name(value)} into Go value of type v1.{objects.kind}")
     try:
         check_depth(value)
         obj, unknown = objects.from_json(value)
@@ -226,7 +253,8 @@ def _from_value(value: Any, objects: ObjectCodec, faults: list[str]) -> Any:
     return obj
 
 
-def _go_name(value: Any) -> str:
+def go_name(value: Any) -> str:
+    """What Go's JSON library calls a value."""
     names = {str: "string", list: "array", bool: "bool", int: "number", float: "number", type(None): "null"}
     return names.get(type(value), "value")
 

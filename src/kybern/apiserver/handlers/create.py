@@ -5,6 +5,7 @@ from __future__ import annotations
 from kybern.apiserver import negotiate, query
 from kybern.apiserver.handlers import body, forms
 from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.handlers.manager import owner_of
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import Write
 from kybern.apiserver.request import Request, Response
@@ -18,7 +19,8 @@ async def create(handlers: Handlers, request: Request, served: Served) -> Respon
     obj = body.decode_object(request, served.codec, resource.api_version, resource.kind)
     if resource.namespaced and not info.namespace:
         raise ApiError.method_not_allowed(resource.group, resource.plural, "create")
-    write = Write(request.user, body.is_dry_run(request), warnings=request.warnings)
+    owner = owner_of(request, served)
+    write = Write(request.user, body.is_dry_run(request), warnings=request.warnings, owner=owner)
     stored = served.to_stored(obj)
     served.check(stored, None)
     data = await served.store.create(stored, info.namespace, write)

@@ -1,4 +1,4 @@
-"""PATCH an object or its status: JSON patch, merge patch, strategic merge patch.
+"""PATCH an object or its status: JSON patch, merge patch, strategic merge patch (and apply, in a file of its own).
 
 The patch is applied to what is stored at that moment, and again when another write came first.
 """
@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 
 from kybern.apiserver import negotiate, query
-from kybern.apiserver.handlers import body
+from kybern.apiserver.handlers import apply, body
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.create import answer
+from kybern.apiserver.handlers.manager import owner_of
+from kybern.apiserver.registry.ownership import FORGET
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import Write
 from kybern.apiserver.request import Request, Response
@@ -26,6 +28,7 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 ACCEPTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC)
+"""What patches an object of any kind, besides apply.MEDIA."""
 
 
 async def patch(handlers: Handlers, request: Request, served: Served) -> Response:
@@ -33,8 +36,10 @@ async def patch(handlers: Handlers, request: Request, served: Served) -> Respons
     accepted = negotiate.choose(request.headers.get("accept", ""), False, served.has_protobuf)
     info = request.info
     media = body.media_type(request)
+    if media == apply.MEDIA:
+        return await apply.apply(handlers, request, served)
     if media not in ACCEPTED:
-        raise ApiError.unsupported_media_type(ACCEPTED)
+        raise ApiError.unsupported_media_type((*ACCEPTED, apply.MEDIA))
     strictness = body.field_validation(request)
     faults: list[str] = []
     if "force" in request.query:
@@ -47,7 +52,13 @@ async def patch(handlers: Handlers, request: Request, served: Served) -> Respons
     with _as_patch_error(value):
         body.apply_strictness(request, strictness, faults)
     change = _Change(request, served, media, value, strictness)
-    write = Write(request.user, body.is_dry_run(request), info.subresource, warnings=request.warnings)
+    write = Write(
+        request.user,
+        body.is_dry_run(request),
+        info.subresource,
+        warnings=request.warnings,
+        owner=owner_of(request, served),
+    )
     data, _ = await served.store.update(info.namespace, info.name, change, write)
     return answer(handlers, request, served, data, accepted, 200)
 
@@ -123,6 +134,8 @@ class _Change:
         if obj.metadata.uid != document["metadata"].get("uid", ""):
             fault = invalid("metadata.uid", obj.metadata.uid, "field is immutable")
             raise ApiError.invalid(resource.group, resource.kind, current.name, [fault])
+        if (patched.get("metadata") or {}).get("managedFields") == []:
+            obj.metadata.managedFields = list(FORGET)
         query.check_version(obj.metadata.resourceVersion)
         stored = served.to_stored(obj)
         served.check(stored, current.object)

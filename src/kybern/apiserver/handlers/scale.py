@@ -12,14 +12,18 @@ import msgspec
 from kybern.api import codec
 from kybern.api.autoscaling_v1 import Scale
 from kybern.apiserver import negotiate, query
-from kybern.apiserver.handlers import body, forms
+from kybern.apiserver.handlers import apply, body, forms
 from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.handlers.manager import applier_of, owner_of
 from kybern.apiserver.handlers.patch import ACCEPTED, merger
 from kybern.apiserver.registry import metadata
+from kybern.apiserver.registry.ownership import Owner
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import ResourceStore, Write
 from kybern.apiserver.request import Request, Response
 from kybern.apiserver.watch_cache.entry import Entry
+from kybern.machinery.merge.structured import schema, typed
+from kybern.machinery.merge.structured.errors import Conflicts
 from kybern.machinery.status import ApiError, invalid
 
 _DEFINITION = "io.k8s.api.autoscaling.v1.Scale"
@@ -31,8 +35,13 @@ async def scale(handlers: Handlers, request: Request, served: Served) -> Respons
     info, store = request.info, served.store
     if info.verb == "get":
         return _answer(store, store.codec.view(store.entry(info.namespace, info.name)), accepted)
-    change = _replace(request, store) if info.verb == "update" else _patch(request, store)
-    write = Write(request.user, body.is_dry_run(request), warnings=request.warnings)
+    is_apply = info.verb == "patch" and body.media_type(request) == apply.MEDIA
+    owner = applier_of(request, served) if is_apply else owner_of(request, served)
+    if is_apply:
+        change = _apply(request, served, owner)
+    else:
+        change = _replace(request, store) if info.verb == "update" else _patch(request, store)
+    write = Write(request.user, body.is_dry_run(request), warnings=request.warnings, owner=owner, is_apply=is_apply)
     data, _ = await store.update(info.namespace, info.name, change, write)
     return _answer(store, served.from_stored(data), accepted)
 
@@ -45,15 +54,19 @@ def _answer(store: ResourceStore, obj: Any, accepted: negotiate.Accepted) -> Res
 def _scaled(store: ResourceStore, current: Entry, wanted: Scale) -> Any:
     """The current object with the replicas wanted; the Scale's preconditions become the object's."""
     replicas = wanted.spec.replicas or 0
-    if replicas < 0:
-        error = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
-        raise ApiError.invalid("autoscaling", "Scale", current.name, [error])
+    _check_replicas(replicas, current.name)
     obj = codec.clone(store.codec.view(current))
     store.strategy.set_replicas(obj, replicas)
     obj.metadata.resourceVersion = wanted.metadata.resourceVersion
     if wanted.metadata.uid:
         obj.metadata.uid = wanted.metadata.uid
     return obj
+
+
+def _check_replicas(replicas: int, name: str) -> None:
+    if replicas < 0:
+        error = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise ApiError.invalid("autoscaling", "Scale", name, [error])
 
 
 def _check_name(wanted: Scale, name: str) -> None:
@@ -69,7 +82,7 @@ def _replace(request: Request, store: ResourceStore) -> Any:
 def _patch(request: Request, store: ResourceStore) -> Any:
     media = body.media_type(request)
     if media not in ACCEPTED:
-        raise ApiError.unsupported_media_type(ACCEPTED)
+        raise ApiError.unsupported_media_type((*ACCEPTED, apply.MEDIA))
     merge = merger(media, body.read_json(request.body), _DEFINITION)
 
     def change(current: Entry) -> Any:
@@ -83,5 +96,42 @@ def _patch(request: Request, store: ResourceStore) -> Any:
         if query.check_version(wanted.metadata.resourceVersion) in ("0", str(current.revision)):
             wanted.metadata.resourceVersion = ""
         return _scaled(store, current, wanted)
+
+    return change
+
+
+def _apply(request: Request, served: Served, owner: Owner) -> Any:
+    """What is applied to a Scale is applied to the object: its managers are the object's."""
+    strictness = body.field_validation(request)
+    config, repeated = apply.read(request, strictness)
+    apply.check_kind(config, "autoscaling/v1", "Scale")
+    try:
+        typed.check(schema.of_definition(_DEFINITION), config)
+        wanted, _ = codec.from_json(Scale, config)
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise apply.as_api_error(error, config) from None
+    apply.tell(request, strictness, repeated)
+    _check_name(wanted, request.info.name)
+    store = served.store
+    inner: dict[str, Any] = {"name": wanted.metadata.name}
+    inner = {"apiVersion": owner.api_version, "kind": served.resource.kind, "metadata": inner}
+    if "replicas" in (config.get("spec") or {}):
+        value: Any = wanted.spec.replicas or 0
+        for name in reversed(store.strategy.replicas_path):
+            value = {name: value}
+        inner |= value
+    force = apply.is_forced(request)
+
+    def change(current: Entry) -> Any:
+        try:
+            applied = store.ownership.applied(store.codec.view(current), inner, owner, force=force)
+            obj = served.to_stored(served.codec.from_json(applied)[0])
+        except (Conflicts, ValueError, msgspec.MsgspecError) as error:
+            raise apply.as_api_error(error, config) from None
+        scale_of = store.strategy.scale_of(obj)
+        _check_replicas(scale_of.spec.replicas or 0, current.name)
+        obj.metadata.resourceVersion = wanted.metadata.resourceVersion
+        obj.metadata.uid = wanted.metadata.uid or obj.metadata.uid
+        return obj
 
     return change

@@ -9,7 +9,9 @@ from kybern.apiserver import negotiate, query
 from kybern.apiserver.handlers import body
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.create import answer
+from kybern.apiserver.handlers.manager import owner_of
 from kybern.apiserver.registry import metadata
+from kybern.apiserver.registry.ownership import FORGET
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import Write
 from kybern.apiserver.request import Request, Response
@@ -26,6 +28,8 @@ async def update(handlers: Handlers, request: Request, served: Served) -> Respon
     accepted = negotiate.choose(request.headers.get("accept", ""), False, served.has_protobuf)
     resource, info, store = served.resource, request.info, served.store
     obj = served.to_stored(body.decode_object(request, served.codec, resource.api_version, resource.kind))
+    if not obj.metadata.managedFields and body.forgets_managers(request.body):
+        obj.metadata.managedFields = list(FORGET)
     metadata.check_name(obj.metadata, info.name)
     metadata.check_namespace(store.resource, obj.metadata, info.namespace)
     if query.check_version(obj.metadata.resourceVersion) == "0":
@@ -36,9 +40,16 @@ async def update(handlers: Handlers, request: Request, served: Served) -> Respon
         handlers.authorize(request, "create")
         return obj
 
-    write = Write(request.user, body.is_dry_run(request), info.subresource, warnings=request.warnings)
+    write = Write(
+        request.user,
+        body.is_dry_run(request),
+        info.subresource,
+        warnings=request.warnings,
+        owner=owner_of(request, served),
+    )
+    may_create = store.strategy.create_on_update and not info.subresource
     data, created = await store.update(
-        info.namespace, info.name, _copies(obj, served), write, create_missing=None if info.subresource else missing
+        info.namespace, info.name, _copies(obj, served), write, create_missing=missing if may_create else None
     )
     return answer(handlers, request, served, data, accepted, 201 if created else 200)
 

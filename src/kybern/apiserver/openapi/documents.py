@@ -16,6 +16,7 @@ _PATCH_TYPES = (
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 )
 _JSON_TYPES = ("application/json", "application/yaml")
 INFO = {"title": "Kubernetes", "version": "v1.36.0"}
@@ -27,6 +28,7 @@ _WRITE = (
     ("fieldManager", _STRING),
     ("fieldValidation", _STRING),
 )
+_PATCH = (*_WRITE, ("force", _BOOLEAN))
 _LIST = (
     ("allowWatchBookmarks", _BOOLEAN),
     ("continue", _STRING),
@@ -45,6 +47,7 @@ _DELETE = (
     ("orphanDependents", _BOOLEAN),
     ("propagationPolicy", _STRING),
 )
+_QUERIES = {"post": _WRITE, "put": _WRITE, "patch": _PATCH, "delete": _DELETE}
 # HTTP method -> (verbs that stand for it, action in x-kubernetes-action)
 _COLLECTION = (("get", "list"), ("post", "create"), ("delete", "deletecollection"))
 _OBJECT = (("get", "get"), ("put", "update"), ("patch", "patch"), ("delete", "delete"))
@@ -170,7 +173,7 @@ class _Operations:
             definition = _BODIES.get((sub.group, sub.version, sub.kind), "")
         if verb == "list":
             definition += "List"
-        query = _LIST if verb == "list" else _DELETE if method == "delete" else _WRITE if method != "get" else ()
+        query = _LIST if verb == "list" else _QUERIES.get(method, ())
         group = resource.group.title().replace(".", "")
         identity = f"{_ACTIONS.get(verb, verb)}{group}{resource.version}{kind}{subresource.title()}"
         operation: dict[str, Any] = {

@@ -32,7 +32,6 @@ def fill_on_create(metadata: ObjectMeta, now: datetime.datetime, rng: random.Ran
     metadata.selfLink = None
     metadata.deletionTimestamp = None
     metadata.deletionGracePeriodSeconds = None
-    metadata.managedFields = []
 
 
 def check_namespace(resource: Resource, metadata: ObjectMeta, namespace: str) -> None:
@@ -69,7 +68,6 @@ def keep_on_update(metadata: ObjectMeta, old: ObjectMeta) -> None:
     if metadata.deletionGracePeriodSeconds is None:
         metadata.deletionGracePeriodSeconds = old.deletionGracePeriodSeconds
     metadata.selfLink = None
-    metadata.managedFields = list(old.managedFields)
     metadata.resourceVersion = ""
 
 

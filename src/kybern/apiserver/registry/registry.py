@@ -14,8 +14,9 @@ from typing import Any
 from kybern.api import codec
 from kybern.api.meta_v1 import DeleteOptions
 from kybern.api.resource import Resource
-from kybern.apiserver.registry import keys, strategies
+from kybern.apiserver.registry import keys, ownership, strategies
 from kybern.apiserver.registry.object_codec import ObjectCodec, struct_codec
+from kybern.apiserver.registry.ownership import BuiltIn, Owner, Ownership
 from kybern.apiserver.registry.resource_store import Gate, ResourceStore, Write
 from kybern.apiserver.registry.strategy import Context, Strategy
 from kybern.apiserver.request import User
@@ -125,7 +126,8 @@ class Objects:
 
     async def create(self, resource: str, obj: Any) -> Any:
         store = self.stores[resource]
-        data = await store.create(obj, obj.metadata.namespace, Write(SERVER, admit=False))
+        owner = Owner(ownership.SERVER, store.resource.api_version)
+        data = await store.create(obj, obj.metadata.namespace, Write(SERVER, admit=False, owner=owner))
         return store.codec.decode(data)
 
     async def update(self, resource: str, obj: Any) -> Any:
@@ -212,7 +214,15 @@ def build(
         make = strategies.STRATEGIES.get(stored.group_resource)
         strategy = make(context, stored) if make is not None else Strategy(context, stored)
         store = ResourceStore(
-            stored, strategy, keys.prefix_of(stored), struct_codec(stored, struct), feed, gate, clock, rng
+            stored,
+            strategy,
+            keys.prefix_of(stored),
+            struct_codec(stored, struct),
+            feed,
+            gate,
+            clock,
+            rng,
+            Ownership(stored, BuiltIn(versions), clock),
         )
         objects.stores[family] = store
         for resource in versions:

@@ -18,6 +18,7 @@ from kybern.api.resource import Resource
 from kybern.apiserver.admission import Attributes, Operation
 from kybern.apiserver.registry import keys, metadata
 from kybern.apiserver.registry.object_codec import ObjectCodec
+from kybern.apiserver.registry.ownership import Owner, Ownership
 from kybern.apiserver.registry.strategy import Strategy
 from kybern.apiserver.request import User
 from kybern.apiserver.watch_cache.cache import ResourceCache
@@ -59,6 +60,8 @@ class Write:
     warnings: list[str] = field(default_factory=list)
     options: Any = None
     admit: bool = True  # False: the server's own writes
+    owner: Owner | None = None  # of what it changes; None leaves managedFields as they are
+    is_apply: bool = False  # the object brings the managedFields that `Ownership.applied` made
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class ResourceStore:
         gate: Gate,
         clock: Clock,
         rng: random.Random,
+        ownership: Ownership,
         memory: tuple[ResourceCache, Hub] | None = None,
     ) -> None:
         """`memory`: that of another version of the resource, which both show; without it, one of its own."""
@@ -90,6 +94,7 @@ class ResourceStore:
         self.strategy = strategy
         self.prefix = prefix
         self.codec = codec
+        self.ownership = ownership
         if memory is None:
             cache = ResourceCache(resource, prefix, codec, self._index_bytes)
             memory = cache, feed.add(cache)
@@ -132,6 +137,8 @@ class ResourceStore:
     async def _create_once(self, obj: Any, namespace: str, write: Write) -> bytes:
         metadata.fill_on_create(obj.metadata, self._clock.now(), self._rng)
         self.strategy.apply_defaults(obj)
+        if not write.is_apply:
+            obj.metadata.managedFields = self.ownership.created(obj, write.owner) if write.owner is not None else []
         self.strategy.prepare_create(obj, write.user)
         attributes = self._attributes("CREATE", obj, None, namespace, write)
         await self._pass(self._gate.mutate, attributes, write)
@@ -180,12 +187,12 @@ class ResourceStore:
 
         `change` gets the current entry and returns a private new object; it runs again when the write lost a race and
         the new object carries no resourceVersion. `create_missing` gives the object to create where there is none, or
-        raises ApiError.
+        raises ApiError; without it a missing object is an error.
         """
         expected = self.cache.get(namespace, name)
         for _ in range(_UPDATE_TRIES):
             if expected is None:
-                if create_missing is not None and self.strategy.create_on_update:
+                if create_missing is not None:
                     missing = create_missing()
                     missing.metadata.resourceVersion = ""
                     return await self.create(missing, namespace, write), True
@@ -219,6 +226,10 @@ class ResourceStore:
         metadata.keep_on_update(obj.metadata, old.metadata)
         # Defaults first: a client that leaves them out has not changed the spec, and the generation must not rise.
         self.strategy.apply_defaults(obj)
+        if write.owner is None:
+            obj.metadata.managedFields = list(old.metadata.managedFields)
+        elif not write.is_apply:
+            obj.metadata.managedFields = self.ownership.updated(old, obj, write.owner)
         errors = self._prepare_update(obj, old, write)
         attributes = self._attributes("UPDATE", obj, old, current.namespace, write)
         await self._pass(self._gate.mutate, attributes, write)

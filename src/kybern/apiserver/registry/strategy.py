@@ -113,6 +113,11 @@ class Strategy:
         replicas = obj.spec.replicas if obj.spec.replicas is not None else 1
         return new_scale(obj.metadata, replicas, obj.status.replicas or 0, str(chosen))
 
+    @property
+    def replicas_path(self) -> tuple[str, ...]:
+        """The fields on the way to the replicas that a Scale sets."""
+        return ("spec", "replicas")
+
     def set_replicas(self, obj: Any, replicas: int) -> None:
         """The inverse, on a private copy."""
         obj.spec.replicas = replicas

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kybern.api import codec
-from kybern.api.meta_v1 import ObjectMeta, OwnerReference
+from kybern.api.meta_v1 import ManagedFieldsEntry, ObjectMeta, OwnerReference
 from kybern.api.resource import Resource
 from kybern.machinery import names
-from kybern.machinery.status import FieldError, forbidden_field, invalid, required
+from kybern.machinery.status import FieldError, forbidden_field, invalid, required, too_long
 from kybern.machinery.validation import rules
 from kybern.machinery.validation.rules import Check, Errors
 
@@ -76,6 +76,8 @@ _ANY_FINALIZER = frozenset(
 _ANY_FINALIZER_OF_STATUS = _ANY_FINALIZER | {"cronjobs.batch"}
 
 _STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
+# Bytes of names in managedFields. kube-apiserver: the same.
+_MAX_MANAGER, _MAX_SUBRESOURCE = 128, 256
 # A child of an Event would keep it alive, and events expire.
 _NO_OWNERS = (("v1", "Event"), ("events.k8s.io/v1", "Event"))
 
@@ -116,6 +118,19 @@ def _prefix_rule(text: str) -> tuple[str, ...]:
     return names.check_path_segment(text + "x")
 
 
+def _check_manager(entry: ManagedFieldsEntry, path: str, errors: Errors) -> None:
+    name = entry.manager or ""
+    if len(name) > _MAX_MANAGER or not name.isascii() or not name.isprintable():
+        if len(name.encode()) > _MAX_MANAGER:
+            errors.append(too_long(f"{path}.manager", _MAX_MANAGER))
+        at = next((i for i, c in enumerate(name) if not c.isprintable()), None)
+        if at is not None:
+            detail = f"invalid character U+{ord(name[at]):04X} (at position {len(name[:at].encode())})"
+            errors.append(invalid(f"{path}.manager", name, detail))
+    if entry.subresource and len(entry.subresource.encode()) > _MAX_SUBRESOURCE:
+        errors.append(too_long(f"{path}.subresource", _MAX_SUBRESOURCE))
+
+
 def check_shared(metadata: ObjectMeta, errors: Errors, path: str = "metadata", *, any_finalizer: bool = False) -> None:
     """What create and update check alike."""
     if metadata.generation is not None and metadata.generation < 0:
@@ -124,6 +139,8 @@ def check_shared(metadata: ObjectMeta, errors: Errors, path: str = "metadata", *
         rules.check_labels(metadata.labels, f"{path}.labels", errors)
     if metadata.annotations:
         rules.check_annotations(metadata.annotations, f"{path}.annotations", errors)
+    for index, entry in enumerate(metadata.managedFields):
+        _check_manager(entry, f"{path}.managedFields[{index}]", errors)
     if metadata.ownerReferences:
         _check_owners(metadata.ownerReferences, f"{path}.ownerReferences", errors)
     if metadata.finalizers:

@@ -20,7 +20,7 @@ META = "g=meta.k8s.io;v=v1"
 
 
 def config(name: str = "a") -> dict[str, Any]:
-    return {"metadata": {"name": name, "labels": {"l": "1"}}, "data": {"a": "b"}}
+    return {"metadata": {"name": name, "labels": {"l": "1"}}, "data": {"a": "text of it"}}
 
 
 def read(answer: Answer, struct: type[Any], api_version: str, kind: str) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def test_metadata_alone_comes_as_protobuf_and_tables_do_not() -> None:
         answer = await api.get(f"{CONFIGS}/a", accept=f"{PROTOBUF};as=PartialObjectMetadata;{META}")
         envelope = protobuf.decode_envelope(answer.body)
         assert (envelope.api_version, envelope.kind) == ("meta.k8s.io/v1", "PartialObjectMetadata")
-        assert b"data" not in envelope.raw
+        assert b"text of it" not in envelope.raw
         answer = await api.get(CONFIGS, accept=f"{PROTOBUF};as=PartialObjectMetadataList;{META}")
         assert protobuf.decode_envelope(answer.body).kind == "PartialObjectMetadataList"
         refused = await api.get(CONFIGS, accept=f"{PROTOBUF};as=Table;{META}")
