@@ -1,0 +1,1 @@
+"""Generated messages. See the README."""
