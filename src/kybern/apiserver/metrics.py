@@ -1,68 +1,256 @@
-"""What the server counts, in upstream's names, for /metrics.
+"""What the server counts, in upstream's names, for /metrics and /metrics/slis.
 
-Written by the pipeline on every request, so it is a dictionary and nothing more; rendered when somebody scrapes.
+Written by the pipeline on every request, so a request costs one look-up of its line (verb, resource, scope) and a few
+additions to plain ints; everything else is read when somebody scrapes. `registry` takes more families of other parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from bisect import bisect_left
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from kybern.apiserver.request import Answer, Request, Response
+from kybern.apiserver.request import Request
+from kybern.machinery import metrics
+from kybern.machinery.metrics import Labels, Samples, Series
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_LABELS = ("verb", "group", "version", "resource", "subresource", "scope", "code")
+CONTENT_TYPE = metrics.CONTENT_TYPE
+
+DURATIONS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
+_SLI_DURATIONS = DURATIONS[2:]
+_SIZES = metrics.exponential(1000, 10, 7)
+_WHERE: Labels = ("verb", "group", "version", "resource", "subresource", "scope", "component")
+_VERBS = {
+    "get": "GET", "list": "LIST", "watch": "WATCH", "create": "POST", "update": "PUT", "patch": "PATCH",
+    "delete": "DELETE", "deletecollection": "DELETECOLLECTION",
+}  # fmt: skip
+_CONNECTS = frozenset({"proxy", "exec", "attach", "portforward"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_APPLY = frozenset({"application/apply-patch+yaml", "application/apply-patch+cbor"})
+# Clients that upstream tells apart in apiserver_request_total, by their user agents.
+_SYSTEM_CLIENTS = {
+    "kube-apiserver": "kube-apiserver",
+    "kube-controller-manager": "kube-controller-manager",
+    "kube-scheduler": "kube-scheduler",
+    "kybern-controller-manager": "kube-controller-manager",
+    "kybern-scheduler": "kube-scheduler",
+}
 
 
-def _labels_of(request: Request) -> tuple[str, ...]:
-    info = request.info
-    if info.is_resource and info.resource is not None:
-        scope = "resource" if info.name else "namespace" if info.namespace else "cluster"
-        # Names of subresources that there are not are clients' words, as unknown paths are.
-        known = not info.subresource or any(s.name == info.subresource for s in info.resource.subresources)
-        subresource = info.subresource if known else "other"
-        return (info.verb.upper(), info.group, info.version, info.plural, subresource, scope)
-    # Unknown paths are clients' words: they never become labels.
-    return (request.method if request.method.isalpha() else "other", "", "", "", "", "")
+class Line:
+    """Requests of one kind: one verb on one resource in one scope, or on one path."""
+
+    __slots__ = ("codes", "dry_durations", "durations", "key", "running", "sizes")
+
+    def __init__(self, key: Labels) -> None:
+        self.key = key
+        self.codes: dict[tuple[int, str, str], int] = {}  # by code, dry run and system client
+        self.durations = Series(DURATIONS)
+        self.dry_durations = Series(DURATIONS)  # of dry runs
+        self.sizes = Series(_SIZES)
+        self.running = 0  # of those that last: watches, logs
 
 
 class Metrics:
-    """A prometheus collector of the server's own numbers."""
+    """The server's own numbers. `paths` are the non-resource paths that there are: others never become labels."""
 
     def __init__(self) -> None:
-        self._requests: dict[tuple[tuple[str, ...], int], int] = {}
-        self._gauges: list[tuple[str, str, str, Callable[[], Iterable[tuple[str, float]]]]] = []
-        self.registry = CollectorRegistry(auto_describe=False)
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
-        self.registry.register(self)
+        self.registry = metrics.Registry()
+        self.slis = metrics.Registry()
+        self.paths: frozenset[str] = frozenset()
+        self._lines: dict[tuple[str, ...], Line] = {}
+        self._inflight = {"mutating": _Peak(), "readOnly": _Peak()}
+        self._process = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._process)
+        PlatformCollector(registry=self._process)
+        GCCollector(registry=self._process)
+        self._add_requests()
 
-    def count(self, request: Request, answer: Answer) -> None:
-        findings = request.info.findings
-        if findings.labels is None:
-            findings.labels = _labels_of(request)
-        key = (findings.labels, answer.status if type(answer) is Response else 200)
-        self._requests[key] = self._requests.get(key, 0) + 1
+    # -- counting ------------------------------------------------------------------------------------------------
 
-    def gauge(self, name: str, text: str, label: str, read: Callable[[], Iterable[tuple[str, float]]]) -> None:
-        """Add a gauge that is read at scrape time: `read` gives (label value, number) pairs."""
-        self._gauges.append((name, text, label, read))
+    def finish(self, request: Request, status: int, size: int) -> None:
+        """A request is over: answered with a code and so many bytes (-1: a stream)."""
+        seconds = time.perf_counter() - request.began
+        line = request.info.findings.line
+        if line is None or request.method == "PATCH":
+            line = self._line_of(request)
+        dry_run = "All" if "dryRun" in request.query else ""
+        agent = request.headers.get("user-agent", "")
+        client = _SYSTEM_CLIENTS.get(agent[: agent.find("/")], "") if agent[:1] == "k" else ""
+        codes = line.codes
+        code = (status, dry_run, client)
+        codes[code] = codes.get(code, 0) + 1
+        durations = line.dry_durations if dry_run else line.durations
+        durations.counts[bisect_left(DURATIONS, seconds)] += 1
+        durations.sum += seconds
+        if size >= 0:
+            sizes = line.sizes
+            sizes.counts[bisect_left(_SIZES, size)] += 1
+            sizes.sum += size
 
-    def collect(self) -> Iterable[Metric]:
-        requests = CounterMetricFamily(
-            "apiserver_request", "Counter of apiserver requests broken out for each verb and resource.", labels=_LABELS
-        )
-        for (labels, code), count in list(self._requests.items()):
-            requests.add_metric((*labels, str(code)), count)
-        yield requests
-        for name, text, label, read in self._gauges:
-            family = GaugeMetricFamily(name, text, labels=[label])
-            for value, number in read():
-                family.add_metric([value], number)
-            yield family
+    def begin_long(self, request: Request) -> Line:
+        """A watch or another stream starts; the caller lowers `running` of its line when it ends."""
+        line = self._line_of(request)
+        line.running += 1
+        return line
+
+    def inflight(self, *, is_mutating: bool, step: int) -> None:
+        """A request that takes time begins (1) or ends (-1)."""
+        self._inflight["mutating" if is_mutating else "readOnly"].move(step)
+
+    def _line_of(self, request: Request) -> Line:
+        """The line of a request, also kept with what was found out about requests like it."""
+        info = request.info
+        method = request.method if request.method in _METHODS else "other"
+        if not info.is_resource:
+            path = info.path.rstrip("/")
+            labels: Labels = (method, "", "", "", path if path in self.paths else "", "", "")
+        elif info.resource is None:
+            labels = (method, "", "", "", "", "", "")
+        else:
+            labels = _labels_of(request, method)
+        line = self._lines.get(labels)
+        if line is None:
+            line = self._lines[labels] = Line(labels)
+        info.findings.line = line
+        return line
+
+    # -- rendering -----------------------------------------------------------------------------------------------
 
     def render(self) -> bytes:
-        return generate_latest(self.registry)
+        return self.registry.render() + generate_latest(self._process)
+
+    def _add_requests(self) -> None:
+        registry = self.registry
+        registry.read(
+            "counter",
+            "apiserver_request_total",
+            "[STABLE] Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, "
+            "scope, component, and HTTP response code.",
+            (*_WHERE, "dry_run", "code", "system_client"),
+            lambda: self._totals(lambda _: True),
+        )
+        registry.read(
+            "counter",
+            "apiserver_request_terminations_total",
+            "[ALPHA] Number of requests which apiserver terminated in self-defense.",
+            (*_WHERE, "code"),
+            lambda: [((*key[:7], key[8]), n) for key, n in self._totals(lambda code: code in (429, 503, 504))],
+        )
+        registry.add(
+            _Lines(
+                "apiserver_request_duration_seconds",
+                "[STABLE] Response latency distribution in seconds for each verb, dry run value, group, version, "
+                "resource, subresource, scope and component.",
+                (*_WHERE, "dry_run"),
+                lambda: [
+                    ((*line.key, dry), series)
+                    for line in self._lines.values()
+                    for dry, series in (("", line.durations), ("All", line.dry_durations))
+                ],
+            )
+        )
+        registry.add(
+            _Lines(
+                "apiserver_request_sli_duration_seconds",
+                "[ALPHA] Response latency distribution (not counting webhook duration and priority & fairness queue "
+                "wait times) in seconds for each verb, group, version, resource, subresource, scope and component.",
+                _WHERE,
+                lambda: [(line.key, _sli(line)) for line in self._lines.values()],
+            )
+        )
+        registry.add(
+            _Lines(
+                "apiserver_response_sizes",
+                "[STABLE] Response size distribution in bytes for each group, version, verb, resource, subresource, "
+                "scope and component.",
+                _WHERE,
+                lambda: [(line.key, line.sizes) for line in self._lines.values()],
+            )
+        )
+        registry.read(
+            "gauge",
+            "apiserver_longrunning_requests",
+            "[STABLE] Gauge of all active long-running apiserver requests broken out by verb, group, version, "
+            "resource, scope and component. Not all requests are tracked this way.",
+            _WHERE,
+            lambda: [(line.key, line.running) for line in self._lines.values() if line.running],
+        )
+        registry.read(
+            "gauge",
+            "apiserver_current_inflight_requests",
+            "[STABLE] Maximal number of currently used inflight request limit of this apiserver per request kind in "
+            "last second.",
+            ("request_kind",),
+            lambda: [((kind,), peak.read()) for kind, peak in self._inflight.items()],
+        )
+
+    def _totals(self, wanted: Callable[[int], bool]) -> Samples:
+        for line in self._lines.values():
+            for (code, dry_run, client), number in line.codes.items():
+                if wanted(code):
+                    yield (*line.key, dry_run, str(code), client), number
+
+
+def _labels_of(request: Request, method: str) -> Labels:
+    """Names of subresources that there are not are clients' words: they share one line."""
+    info = request.info
+    assert info.resource is not None
+    is_known = not info.subresource or any(s.name == info.subresource for s in info.resource.subresources)
+    subresource = info.subresource if is_known else "other"
+    scope = "resource" if info.name else "namespace" if info.namespace else "cluster"
+    verb = "CONNECT" if subresource in _CONNECTS else _VERBS.get(info.verb, method)
+    if info.verb == "patch" and request.headers.get("content-type", "") in _APPLY:
+        verb = "APPLY"
+    return (verb, info.group, info.version, info.plural, subresource, scope, "apiserver")
+
+
+class _Lines:
+    """A histogram over the lines of requests."""
+
+    def __init__(self, name: str, text: str, labels: Labels, read: Callable[[], list[tuple[Labels, Series]]]) -> None:
+        self.name = name
+        self._text = text
+        self._labels = labels
+        self._read = read
+
+    def render(self, out: list[str]) -> None:
+        out.append(f"# HELP {self.name} {self._text}")
+        out.append(f"# TYPE {self.name} histogram")
+        for key, series in sorted(self._read(), key=lambda item: item[0]):
+            if series.total:
+                metrics.render_series(out, self.name, self._labels, key, series)
+
+
+def _sli(line: Line) -> Series:
+    """Dry runs or not, in the buckets of the SLI."""
+    whole = Series(_SLI_DURATIONS)
+    for series in (line.durations, line.dry_durations):
+        counts = [sum(series.counts[:3]), *series.counts[3:]]
+        whole.counts = [a + b for a, b in zip(whole.counts, counts, strict=True)]
+        whole.sum += series.sum
+    return whole
+
+
+class _Peak:
+    """The most at once in the last second."""
+
+    __slots__ = ("_peak", "_second", "value")
+
+    def __init__(self) -> None:
+        self.value = 0
+        self._peak = 0
+        self._second = 0
+
+    def move(self, step: int) -> None:
+        second = int(time.monotonic())
+        if second > self._second + 1:
+            self._peak = self.value
+        self._second = second
+        self.value += step
+        self._peak = max(self._peak, self.value)
+
+    def read(self) -> int:
+        return self._peak if int(time.monotonic()) <= self._second + 1 else self.value

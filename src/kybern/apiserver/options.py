@@ -28,3 +28,8 @@ class ServerOptions:
     runtime_config: str = ""
     event_ttl: float = 3600.0
     audit: AuditOptions = field(default_factory=AuditOptions)
+    # Priority and fairness: the sum of both is what is shared out. Without it each is a limit of its own, 0: none.
+    enable_priority_and_fairness: bool = True
+    max_requests_inflight: int = 400
+    max_mutating_requests_inflight: int = 200
+    request_timeout: float = 60.0

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar, cast
 
 import structlog
 
@@ -21,18 +23,15 @@ from kybern.apiserver import audit, negotiate, pending
 from kybern.apiserver import info as request_info
 from kybern.apiserver.handlers import dispatch, forms
 from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.limits import Limits, is_long
 from kybern.apiserver.metrics import Metrics
 from kybern.apiserver.pending import Pending
-from kybern.apiserver.request import Answer, Audited, Request, Response, StreamResponse, UpgradeResponse
+from kybern.apiserver.request import Answer, Answered, Audited, Request, Response, StreamResponse, UpgradeResponse
 from kybern.machinery.status import ApiError
 from kybern.wire.http1.answer import field_bytes
 
 log = structlog.get_logger(__name__)
 
-# kube-apiserver: --max-mutating-requests-inflight, --max-requests-inflight, --request-timeout
-MAX_MUTATING = 200
-MAX_READING = 400
-TIMEOUT = 60.0
 # Characters of all warnings of an answer. kube-apiserver: the same.
 MAX_WARNINGS = 4096
 
@@ -40,10 +39,12 @@ MAX_WARNINGS = 4096
 Step = Callable[[Request], Awaitable[None] | None]
 PathHandler = Callable[[Request], Answer | Awaitable[Answer]]
 
-_FIELDS = b"Audit-Id: %b\r\nCache-Control: no-cache, private\r\n"
+T = TypeVar("T")
 
-# Verbs and subresources whose answers last as long as the client wants.
-_LONG_SUBRESOURCES = frozenset({"proxy", "exec", "attach", "portforward", "log"})
+_MUTATING = frozenset({"create", "update", "patch", "delete", "deletecollection", "post", "put"})
+# Bytes that the kernel takes without making the client's slowness ours.
+_QUICKLY_SENT = 64 * 1024
+_FIELDS = b"Audit-Id: %b\r\nCache-Control: no-cache, private\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,31 +67,47 @@ class Pipeline:
     """The application: `pipeline(request)` answers it."""
 
     def __init__(
-        self, steps: Sequence[Step], handlers: Handlers, paths: Paths, metrics: Metrics, rng: random.Random
+        self,
+        steps: Sequence[Step],
+        handlers: Handlers,
+        paths: Paths,
+        metrics: Metrics,
+        rng: random.Random,
+        limits: Limits,
     ) -> None:
         self._steps = tuple(steps)
         self._handlers = handlers
         self._paths = paths
         self._metrics = metrics
+        self._limits = limits
         # Random once, then counted: as unique, and a tenth of the time.
         self._audit_prefix = str(uuid.UUID(int=rng.getrandbits(128), version=4))[:24]
         self._served = 0
-        self._mutating = 0
-        self._reading = 0
-        self.is_draining = False
 
     def __call__(self, request: Request) -> Answer | Awaitable[Answer]:
+        request.began = time.perf_counter()
         request.audit_id = self._audit_id(request)
         try:
-            request.info = request_info.parse(request)
+            info = request.info = request_info.parse(request)
+            if "timeout" in request.query and not is_long(info):
+                request.time_limit = self._limits.time_of(request)
             answer = self._go(request, 0)
+        except Answered as early:
+            return self._dress(request, early.response)
         except ApiError as error:
-            return self._dress(request, render(error, request))
+            answer = render(error, request)
         except Exception as error:
-            return self._dress(request, self._crashed(request, error))
-        if isinstance(answer, (Response, StreamResponse, UpgradeResponse)):
+            answer = self._crashed(request, error)
+        if type(answer) is Response:
+            if request.flow is not None and request.seat is None:
+                request.flow.counts.quick += 1
             return self._dress(request, answer)
-        return self._later(request, answer)
+        if isinstance(answer, (StreamResponse, UpgradeResponse)):
+            return self._dress(request, answer)
+        if request.seat is not None:  # of a heavy read that must wait after all: it takes one when it goes on
+            request.seat.release()
+            request.seat = None
+        return self._later(request, cast("Awaitable[Answer]", answer))
 
     def _go(self, request: Request, first: int) -> Answer | Awaitable[Answer]:
         """The steps from the `first` on, and the handler."""
@@ -102,9 +119,24 @@ class Pipeline:
             if waiting is not None:
                 return self._go_on(request, number + 1, waiting)
         try:
-            return self._route(request)
+            answer = self._route(request)
         except Pending as question:
-            return pending.settle(question, partial(self._route, request))
+            answer = pending.settle(question, partial(self._route, request))
+        if request.flow is None or isinstance(answer, (Response, StreamResponse, UpgradeResponse)):
+            return answer
+        return self._seated(request, answer)
+
+    async def _seated(self, request: Request, answer: Awaitable[Answer]) -> Answer:
+        """What takes time takes a seat first."""
+        try:
+            waiting = self._limits.enter(request)
+            if waiting is not None:
+                await waiting
+        except BaseException:
+            if asyncio.iscoroutine(answer):
+                answer.close()
+            raise
+        return await answer
 
     async def _go_on(self, request: Request, following: int, waiting: Awaitable[None]) -> Answer:
         await waiting
@@ -132,50 +164,41 @@ class Pipeline:
         if request.audit is not None:
             audit.enter(request.audit)
         info = request.info
-        is_long = info.subresource in _LONG_SUBRESOURCES or info.verb == "watch"
-        is_mutating = info.verb not in ("get", "list", "watch") and not is_long
-        if not is_long and self._is_full(is_mutating):
-            if asyncio.iscoroutine(waiting):
-                waiting.close()
-            full = ApiError.too_many_requests("too many requests are being served, please try again later")
-            return self._dress(request, render(full, request))
-        self._count(is_mutating, is_long, 1)
+        is_lasting = is_long(info)
+        is_mutating = info.verb in _MUTATING
+        answer: Answer | None = None
+        if not is_lasting:
+            self._metrics.inflight(is_mutating=is_mutating, step=1)
         try:
-            if is_long:
-                return self._dress(request, await self._settled(request, waiting))
-            async with asyncio.timeout(TIMEOUT):
-                return self._dress(request, await self._settled(request, waiting))
+            if is_lasting:
+                answer = await self._settled(request, waiting)
+            else:
+                async with asyncio.timeout(request.time_limit or self._limits.request_timeout):
+                    answer = await self._settled(request, waiting)
+        except Answered as early:
+            answer = early.response
         except ApiError as error:
-            return self._dress(request, render(error, request))
+            answer = render(error, request)
         except BaseExceptionGroup as group:
             first = _first_api_error(group)
-            if first is None:
-                return self._dress(request, self._crashed(request, group))
-            return self._dress(request, render(first, request))
+            answer = render(first, request) if first is not None else self._crashed(request, group)
         except TimeoutError:
-            late = ApiError.timeout("request did not complete within requested timeout - context deadline exceeded")
-            return self._dress(request, render(late, request))
+            late = ApiError.timeout("Timeout: request did not complete within the allotted timeout")
+            answer = render(late, request)
         except Exception as error:
-            return self._dress(request, self._crashed(request, error))
+            answer = self._crashed(request, error)
         finally:
-            self._count(is_mutating, is_long, -1)
+            if not is_lasting:
+                self._metrics.inflight(is_mutating=is_mutating, step=-1)
+            if answer is None and request.seat is not None:  # cancelled: the client has gone
+                request.seat.release()
+        return self._dress(request, answer)
 
     async def _settled(self, request: Request, waiting: Awaitable[Answer]) -> Answer:
         try:
             return await waiting
         except Pending as question:  # of a handler, which has written nothing yet
             return await pending.settle(question, partial(self._route, request))
-
-    def _is_full(self, is_mutating: bool) -> bool:
-        return self._mutating >= MAX_MUTATING if is_mutating else self._reading >= MAX_READING
-
-    def _count(self, is_mutating: bool, is_long: bool, step: int) -> None:
-        if is_long:
-            return
-        if is_mutating:
-            self._mutating += step
-        else:
-            self._reading += step
 
     def _crashed(self, request: Request, error: BaseException) -> Response:
         """A fault of ours: said once in the log, and to the client without its inside."""
@@ -186,16 +209,47 @@ class Pipeline:
         return render(ApiError.internal(said), request)
 
     def _dress(self, request: Request, answer: Answer) -> Answer:
-        """The headers that every answer has."""
-        self._metrics.count(request, answer)
+        """The headers that every answer has; counts it, now or when it ends."""
         if request.audit is not None:
             answer = _audited(request.audit, request, answer)
         if isinstance(answer, UpgradeResponse):
+            answer.run = self._followed(request, 101, answer.run)
             return answer
         answer.fields = _FIELDS % request.audit_id.encode("latin-1")
+        if request.flow is not None:
+            answer.fields += request.flow.fields
         if request.warnings:
             answer.headers += tuple(("Warning", f'299 - "{text}"') for text in _warnings(request.warnings))
+        if isinstance(answer, StreamResponse):
+            answer.run = self._followed(request, answer.status, answer.run)
+            return answer
+        size = len(answer.body)
+        self._metrics.finish(request, answer.status, size)
+        if request.seat is not None:
+            if size > _QUICKLY_SENT:
+                answer.on_sent = request.seat.release
+            else:
+                request.seat.release()
         return answer
+
+    def _followed(
+        self, request: Request, status: int, run: Callable[[T], Awaitable[None]]
+    ) -> Callable[[T], Awaitable[None]]:
+        """A stream that is counted while it lasts. A watch has a seat until it has told what there is."""
+
+        async def follow(stream: T) -> None:
+            line = self._metrics.begin_long(request)
+            try:
+                if request.info.verb == "watch":
+                    self._limits.admit(request)
+                await run(stream)
+            finally:
+                line.running -= 1
+                if request.seat is not None:
+                    request.seat.release()
+                self._metrics.finish(request, status, -1)
+
+        return follow
 
 
 def _audited(record: Audited, request: Request, answer: Answer) -> Answer:

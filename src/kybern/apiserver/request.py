@@ -16,7 +16,9 @@ from kybern.wire.message import Answer, RawStream, Response, Sink, StreamRespons
 
 __all__ = [
     "ANONYMOUS",
+    "LONG_SUBRESOURCES",
     "Answer",
+    "Answered",
     "Application",
     "RawStream",
     "Reader",
@@ -29,6 +31,10 @@ __all__ = [
     "User",
     "Writer",
 ]
+
+
+# What lasts as long as the client wants: no time limit, no seat.
+LONG_SUBRESOURCES = frozenset({"proxy", "exec", "attach", "portforward", "log"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,8 @@ class Findings:
     """What later steps made of a RequestInfo and need again for every request like it. Each step owns one."""
 
     attributes: Any = None  # authorize.attributes.Attributes
-    labels: tuple[str, ...] | None = None  # metrics
+    line: Any = None  # metrics.Line
+    flow: Any = None  # flow_control.control: (edition, user, Flow)
     route: tuple[object, Any, Any] | None = None  # handlers.dispatch: edition of the registry, Served, Handler
 
 
@@ -98,9 +105,21 @@ class Request(message.Request):
     audit_id: str = ""
     audit: Audited | None = None  # None: nothing of this request is recorded
     has_crashed: bool = False
+    began: float = 0.0  # time.perf_counter()
+    time_limit: float = 0.0  # seconds that the client asked for; 0: what the server allows
+    flow: Any = None  # flow_control.control.Flow, once classified
+    seat: Any = None  # flow_control.level.Seat, of what waits or takes time
 
 
 Application = message.Application[Request]
+
+
+class Answered(Exception):
+    """A step answers in the handler's stead."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
 
 
 class Reader(Protocol):

@@ -27,9 +27,14 @@ from kybern.apiserver.authorize import bootstrap_roles
 from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.custom_resources.lifecycle import Lifecycle
 from kybern.apiserver.custom_resources.serving import CustomResources
+from kybern.apiserver.flow_control import debug as flow_debug
+from kybern.apiserver.flow_control import numbers as flow_numbers
+from kybern.apiserver.flow_control import upkeep as flow_upkeep
+from kybern.apiserver.flow_control.control import FlowControl
 from kybern.apiserver.handlers import subresources
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.forms import Forms
+from kybern.apiserver.limits import InFlight, Limits, Seating
 from kybern.apiserver.metrics import Metrics
 from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.pipeline import Pipeline, Step
@@ -107,14 +112,24 @@ class ApiServer:
         first: tuple[Step, ...] = (self._authenticate, self._impersonate)
         if self.auditor is not None:
             first = (self._authenticate_audited, self.auditor.receive, self._impersonate)
+        self.flow_control = _flow_control(options, self.registry, clock)
+        seating: Seating = self.flow_control or InFlight(
+            options.max_requests_inflight, options.max_mutating_requests_inflight
+        )
+        served = paths.build(
+            options, self.registry, self.feed, self.authenticators.keys, self.metrics, lambda: self.is_ready
+        )
+        self.metrics.paths = frozenset(served.exact)
+        if self.flow_control is not None:
+            served.exact.update(flow_debug.paths(self.flow_control))
+            flow_numbers.register(self.metrics.registry, self.flow_control)
         self.application = Pipeline(
-            (*first, self._authorize),
+            (*first, seating, self._authorize),
             self.handlers,
-            paths.build(
-                options, self.registry, self.feed, self.authenticators.keys, self.metrics, lambda: self.is_ready
-            ),
+            served,
             self.metrics,
             random.Random(rng.getrandbits(64)),  # audit ids need no entropy of the system's
+            Limits(seating, options.request_timeout),
         )
         self._add_gauges()
 
@@ -139,6 +154,11 @@ class ApiServer:
             ("kubernetes service", upkeep.SERVICE_SECONDS, own),
         ):
             tasks.create_task(upkeep.forever(name, seconds, self.clock, work), name=f"upkeep: {name}")
+        if self.flow_control is not None:
+            keeper = flow_upkeep.Upkeep(self.flow_control, self.registry.objects, self.clock)
+            await keeper.maintain()
+            await keeper.tell()
+            tasks.create_task(keeper.run(), name="upkeep: priority and fairness")
         tasks.create_task(Compactor(self.feed.store, self.clock).run(), name="upkeep: compaction")
         self.is_ready = True
 
@@ -228,18 +248,20 @@ class ApiServer:
 
     def _add_gauges(self) -> None:
         stores = self.registry.objects.stores
-        self.metrics.gauge(
+        self.metrics.registry.read(
+            "gauge",
             "apiserver_storage_objects",
-            "Number of stored objects at the time of last check split by kind.",
-            "resource",
-            lambda: [(name, len(store.cache)) for name, store in stores.items()],
+            "[STABLE] Number of stored objects at the time of last check split by kind.",
+            ("resource",),
+            lambda: [((name,), len(store.cache)) for name, store in stores.items()],
         )
-        self.metrics.gauge(
-            "apiserver_longrunning_requests",
-            "Watches under way, by resource.",
-            "resource",
-            lambda: [(name, store.hub.watchers) for name, store in stores.items()],
-        )
+
+
+def _flow_control(options: ServerOptions, registry: Registry, clock: Clock) -> FlowControl | None:
+    if not options.enable_priority_and_fairness:
+        return None
+    total = options.max_requests_inflight + options.max_mutating_requests_inflight
+    return FlowControl(registry, clock, total, options.request_timeout)
 
 
 def _plural(obj: Any) -> str:

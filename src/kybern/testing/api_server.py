@@ -171,7 +171,10 @@ class Api:
         if data and "content-type" not in sent:
             sent["content-type"] = "application/json"
         answer = self.server.application(Request(method, path, target, query, sent, data, "127.0.0.1"))
-        return await answer if isinstance(answer, Awaitable) else answer
+        answered = await answer if isinstance(answer, Awaitable) else answer
+        if isinstance(answered, Response) and answered.on_sent is not None:
+            answered.on_sent()
+        return answered
 
 
 async def _end(running: Any) -> None:
@@ -185,7 +188,8 @@ def _spelled(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _headers_of(answer: Response) -> dict[str, str]:
     found: dict[str, str] = {"content-type": answer.content_type}
-    for name, value in answer.headers:
+    lines = [line.partition(": ") for line in answer.fields.decode("latin-1").split("\r\n") if line]
+    for name, value in (*((name, value) for name, _, value in lines), *answer.headers):
         key = name.lower()
         found[key] = f"{found[key]}\n{value}" if key == "warning" and key in found else value
     return found

@@ -38,6 +38,7 @@ class Response:
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
     fields: bytes = b""  # more header fields, as the lines they are on the wire
+    on_sent: Callable[[], None] | None = None  # called once the kernel has taken it, or the client has gone
 
 
 class Sink(Protocol):

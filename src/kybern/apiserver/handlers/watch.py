@@ -6,7 +6,7 @@ Reads watch_cache (or the store's history for old revisions), then hands the sin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from kybern.apiserver import negotiate, query
 from kybern.apiserver.handlers import forms
@@ -35,7 +35,12 @@ def watch(handlers: Handlers, request: Request, served: Served) -> Answer:
     options = options_of(request, watch=True)
     form = handlers.forms.form_of(served, accepted, query.include_object(request))
     seconds = options.timeout or MIN_SECONDS + handlers.rng.randrange(MIN_SECONDS)
-    following = _Following(handlers, served.store, selection, options, form)
+
+    def told() -> None:
+        if request.seat is not None:  # flow control counts a watch until it has told what there is
+            request.seat.release()
+
+    following = _Following(handlers, served.store, selection, options, form, told)
     following.check()
 
     async def run(sink: Sink) -> None:
@@ -58,7 +63,13 @@ class _Following:
     """One watch from its start to its end."""
 
     def __init__(
-        self, handlers: Handlers, store: ResourceStore, selection: Selection, options: ListOptions, form: forms.AnyForm
+        self,
+        handlers: Handlers,
+        store: ResourceStore,
+        selection: Selection,
+        options: ListOptions,
+        form: forms.AnyForm,
+        told: Callable[[], None],
     ) -> None:
         self._handlers = handlers
         self._feed = handlers.feed
@@ -66,6 +77,7 @@ class _Following:
         self._selection = selection
         self._options = options
         self._form = form
+        self._told = told  # called once the present is told
 
     def check(self) -> None:
         """What must be refused before the answer's head is sent."""
@@ -81,6 +93,7 @@ class _Following:
         while revision < self._feed.revision:
             # Changes that came while the sink was draining; the last round ends without an await.
             revision = await self._catch_up(sink, revision)
+        self._told()
         watcher = self._store.hub.subscribe(self._selection, self._form, sink, self._options.bookmarks)
         try:
             await sink.wait_closed()

@@ -49,6 +49,8 @@ class ResourceCache:
         self._namespaces: dict[str, SortedDict] = {}  # namespace -> name -> Entry
         self._events: deque[Event] = deque()
         self._event_bytes = 0
+        self.size = 0  # bytes of all objects
+        self.received = 0  # events, since the start
         self._prepared: dict[bytes, tuple[Mapping[str, str], Mapping[str, str]]] = {}
         # Every event after this revision is in `_events`.
         self.complete_since = Revision(0)
@@ -130,12 +132,14 @@ class ResourceCache:
             entry = self.entry_of(change.record)
             self._put(entry)
         elif previous is not None:
+            self.size -= len(previous.data)
             del self._entries[change.key]
             names = self._namespaces[previous.namespace]
             del names[previous.name]
             if not names:
                 del self._namespaces[previous.namespace]
         event = Event(change.revision, entry, previous)
+        self.received += 1
         self._events.append(event)
         self._event_bytes += event.size
         while len(self._events) > EVENTS_KEPT or self._event_bytes > EVENT_BYTES_KEPT:
@@ -152,6 +156,8 @@ class ResourceCache:
         return Event(change.revision, entry, previous)
 
     def _put(self, entry: Entry) -> None:
+        previous = self._entries.get(entry.key)
+        self.size += len(entry.data) - (len(previous.data) if previous is not None else 0)
         self._entries[entry.key] = entry
         names = self._namespaces.get(entry.namespace)
         if names is None:

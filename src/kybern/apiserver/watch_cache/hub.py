@@ -105,6 +105,7 @@ class Hub:
         self._general: dict[str | None, list[Scope]] = {}  # namespace -> scopes
         self._triggered: dict[tuple[str, str], list[Scope]] = {}
         self.listeners: tuple[Callable[[Event], None], ...] = ()
+        self._untriggered: dict[str | None, int] = {}  # namespace -> watchers that no trigger spares
         self.watchers = 0
         self.events_sent = 0
 
@@ -127,6 +128,7 @@ class Hub:
         watcher = Watcher(sink, scope, bookmarks)
         scope.watchers.add(watcher)
         self.watchers += 1
+        self._count(scope, 1)
         return watcher
 
     def unsubscribe(self, watcher: Watcher) -> None:
@@ -135,10 +137,18 @@ class Hub:
             return
         scope.watchers.discard(watcher)
         self.watchers -= 1
+        self._count(scope, -1)
         if not scope.watchers:
             del self._scopes[(scope.selection.key, scope.form.key)]
             self._bucket(scope).remove(scope)
             self._forget_empty(scope)
+
+    def listening(self, namespace: str) -> int:
+        """How many watchers look at every change in a namespace (but for those who follow one name or node)."""
+        if not self._untriggered:
+            return 0
+        found = self._untriggered.get(None, 0)
+        return found + self._untriggered.get(namespace, 0) if namespace else found
 
     def publish(self, event: Event) -> None:
         """Tell everybody concerned."""
@@ -208,6 +218,13 @@ class Hub:
         if trigger is not None:
             return self._triggered.setdefault(trigger, [])
         return self._general.setdefault(scope.selection.namespace, [])
+
+    def _count(self, scope: Scope, step: int) -> None:
+        if scope.selection.trigger is None:
+            namespace = scope.selection.namespace
+            self._untriggered[namespace] = self._untriggered.get(namespace, 0) + step
+            if not self._untriggered[namespace]:
+                del self._untriggered[namespace]
 
     def _forget_empty(self, scope: Scope) -> None:
         if not self._bucket(scope):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
@@ -59,6 +59,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None  # answers the current request
         self._sink: ChunkedSink | None = None
         self._raw: RawConnection | None = None
+        self._on_sent: Callable[[], None] | None = None  # of the answer that is being sent
         self._busy = False  # a request is being answered
         self._closing = False  # no further request is read
         self._lingering = 0  # bytes still thrown away, once refused
@@ -90,6 +91,8 @@ class Connection(asyncio.Protocol):
         self._server.connections.discard(self)
         self._closing = True
         self._gate.close()
+        if self._on_sent is not None:
+            self._tell_sent()
         if self._raw is not None:
             self._raw.feed_eof()
         if self._sink is not None:
@@ -114,6 +117,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._gate.open()
+        if self._on_sent is not None and not self._busy:
+            self._tell_sent()
         if self._raw is None and not self._busy:
             self._advance()
 
@@ -273,9 +278,11 @@ class Connection(asyncio.Protocol):
             self._certificates,
         )
         answered = self._call(request)
-        if type(answered) is Response and not self._is_compressible(answered):
-            self._send(answered)
-            return
+        if type(answered) is Response:
+            self._on_sent = answered.on_sent
+            if not self._is_compressible(answered):
+                self._send(answered)
+                return
         self._busy = True
         self.deadline = float("inf")
         self._flush()
@@ -296,8 +303,10 @@ class Connection(asyncio.Protocol):
             try:
                 if not isinstance(answered, (Response, StreamResponse, UpgradeResponse)):
                     answered = await answered
-                if isinstance(answered, Response) and self._is_compressible(answered):
-                    answered = await self._compress(answered)
+                if isinstance(answered, Response):
+                    self._on_sent = answered.on_sent
+                    if self._is_compressible(answered):
+                        answered = await self._compress(answered)
             except ApiError as fault:
                 answered = answer.response_of(fault)
             except Exception:  # as in _call
@@ -350,9 +359,18 @@ class Connection(asyncio.Protocol):
         """One answer is complete."""
         self._line = None
         self.deadline = self._loop.time() + self._limits.idle_timeout
+        if self._on_sent is not None:
+            self._flush()
+            if self._gate.is_open or self._gate.closed:
+                self._tell_sent()
         if close:
             self._flush()
             self._end()
+
+    def _tell_sent(self) -> None:
+        told, self._on_sent = self._on_sent, None
+        assert told is not None
+        told()
 
     def _flush(self) -> None:
         out = self._out

@@ -649,3 +649,39 @@ def test_no_bytes_make_the_server_fail(pieces: list[bytes]) -> None:
         assert b" 500 " not in client.transport.sent
 
     run(scenario)
+
+
+def test_an_answer_is_sent_once_the_kernel_has_taken_it() -> None:
+    async def scenario(tasks: asyncio.TaskGroup) -> None:
+        told: list[str] = []
+        client = Client(tasks, lambda r: Response(200, b"x", on_sent=lambda: told.append(r.path)))
+        await client.send(b"GET /quick HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert told == ["/quick"]
+
+        write = client.transport.write
+
+        def full(data: bytes) -> None:
+            write(data)
+            client.connection.pause_writing()
+
+        client.transport.write = full  # type: ignore[method-assign]
+        await client.send(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert told == ["/quick"]
+        client.transport.write = write  # type: ignore[method-assign]
+        client.connection.resume_writing()
+        assert told == ["/quick", "/slow"]
+
+    run(scenario)
+
+
+def test_an_answer_counts_as_sent_when_its_client_goes_away() -> None:
+    async def scenario(tasks: asyncio.TaskGroup) -> None:
+        told: list[str] = []
+        payload = b"0123456789" * 20_000
+        client = Client(tasks, lambda r: Response(200, payload, on_sent=lambda: told.append(r.path)))
+        client.connection.data_received(b"GET /packed HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n")
+        client.hang_up()
+        await client.settle()
+        assert told == ["/packed"]
+
+    run(scenario)
