@@ -35,6 +35,8 @@ _LITERALS: Final = {
     bytes: types.BYTES,
     type(None): types.NULL,
 }
+# Types of libraries that expressions may name.
+_OPAQUE: Final = frozenset({"net.IP", "net.CIDR"})
 _MAX_ISSUES: Final = 100
 
 
@@ -52,14 +54,11 @@ class Checker:
         self._bound: types.Bindings = {}
         self._fresh = 0
         self._issues: list[Issue] = []
-        self._mixed: list[Issue] = []  # literals of several types; told if nothing else is wrong
-        self._formatting = 0
         self._nodes: list[Node] = []
 
     def check(self, node: Node) -> Type:
         """Mark the tree; returns its type. Raises CelError."""
         self._check(node)
-        self._issues = self._issues or self._mixed
         if self._issues:
             raise CelError(self._text, sorted(self._issues, key=lambda i: i.offset))
         for each in self._nodes:
@@ -132,6 +131,8 @@ class Checker:
         named = types.SCALARS.get(name)
         if named is not None and name not in ("timestamp", "duration", "null"):
             return types.type_of(named)
+        if name in _OPAQUE:
+            return types.type_of(types.opaque(name))
         if name in self._objects:
             return types.type_of(self._objects[name].type)
         return None
@@ -181,18 +182,18 @@ class Checker:
             found = self._check(item)
             if index in node.optional:
                 found = self._unwrapped(item, found)
-            element = self._joined(item.offset, element, found)
+            element = self._joined(element, found)
         return types.list_of(element if element is not None else self._new_param())
 
     def _map(self, node: MapLiteral) -> Type:
         key: Type | None = None
         value: Type | None = None
         for entry in node.entries:
-            key = self._joined(entry.key.offset, key, self._check(entry.key))
+            key = self._joined(key, self._check(entry.key))
             found = self._check(entry.value)
             if entry.optional:
                 found = self._unwrapped(entry.value, found)
-            value = self._joined(entry.value.offset, value, found)
+            value = self._joined(value, found)
         if key is None or value is None:
             return types.map_of(self._new_param(), self._new_param())
         return types.map_of(key, value)
@@ -205,15 +206,12 @@ class Checker:
             return self._fault(node.offset, f"expected type 'optional_type({known})' but found '{known}'")
         return known.params[0]
 
-    def _joined(self, offset: int, before: Type | None, found: Type) -> Type:
-        """All elements of a literal are of one type, but for what is formatted."""
+    def _joined(self, before: Type | None, found: Type) -> Type:
+        """What the elements of a literal have in common; validators ask for one type."""
         if before is None:
             return found
         if self._fits(found, before):
             return types.most_general(before, found)
-        if not self._formatting:
-            message = f"expected type '{self._known(before)}' but found '{self._known(found)}'"
-            self._mixed.append(Issue(offset, message))
         return DYN
 
     def _struct(self, node: StructLiteral) -> Type:
@@ -224,6 +222,9 @@ class Checker:
                 self._check(entry.value)
             if name in types.SCALARS:
                 return self._fault(node.offset, f"'{name}' is not a message type")
+            known = self._look_up(name)
+            if known is not None:
+                return self._fault(node.offset, f"'{known}' is not a type")
             return self._fault(node.offset, f"undeclared reference to '{name}' (in container '')")
         for entry in node.fields:
             given = self._check(entry.value)
@@ -249,13 +250,19 @@ class Checker:
             if name in self._functions and not self._is_variable(qualified or ""):
                 node.function, node.target = name, None
         node.function = node.function.removeprefix(".")
-        self._formatting += node.function == "format"
         given = tuple(self._check(part) for part in node.operands)
-        self._formatting -= node.function == "format"
+        if node.function in ("_&&_", "_||_"):
+            return self._logic(node, given)
         declared = self._functions.get(node.function)
         if declared is None:
             return self._fault(node.offset, f"undeclared reference to '{node.function}' (in container '')")
         return self._resolve(node, given)
+
+    def _logic(self, node: Call, given: tuple[Type, ...]) -> Type:
+        for part, found in zip(node.args, given, strict=True):
+            if not self._fits(found, types.BOOL):
+                self._fault(part.offset, f"expected type 'bool' but found '{self._known(found)}'")
+        return types.BOOL
 
     def _is_variable(self, name: str) -> bool:
         root = name.partition(".")[0]

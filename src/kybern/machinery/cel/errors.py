@@ -17,11 +17,42 @@ class Issue:
 
 
 class CelError(ValueError):
-    """A text that is no program. `str()` is `ERROR: <input>:1:5: ...` with the line and a mark under the place."""
+    """A text that is no program. `str()` is `ERROR: <input>:1:5: ...` with the line and a mark under the place.
+
+    `reported` is what upstream's API server says of it.
+    """
+
+    phase = "compilation failed"
 
     def __init__(self, text: str, issues: list[Issue]) -> None:
         self.issues = issues
         super().__init__("\n".join(render(text, issue) for issue in issues))
+
+    @property
+    def reported(self) -> str:
+        return f"{self.phase}: {self}"
+
+
+class Worded(CelError):
+    """A fault whose message is complete."""
+
+    def __init__(self, message: str) -> None:
+        self.issues = []
+        ValueError.__init__(self, message)
+
+
+class InstantiationError(Worded):
+    """A well-typed text whose constants have no value: `int('x')`."""
+
+    phase = "program instantiation failed"
+
+
+class Faulty(Exception):
+    """A text that the grammar does not allow. Google's parser words it."""
+
+    def __init__(self, issue: Issue) -> None:
+        self.issue = issue
+        super().__init__(issue.message)
 
 
 class EvaluationError(Exception):

@@ -14,6 +14,8 @@ _KEYWORDS: Final = frozenset(
         "let", "loop", "package", "namespace", "return", "var", "void", "while",
     }
 )  # fmt: skip
+# Those that are no words of CEL: a property so named is found without the escape as well.
+LENIENT: Final = _KEYWORDS - {"true", "false", "null", "in"}
 _MARKS: Final = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
 _MARK = re.compile(r"__|[.\-/]")
 _NAME = re.compile(r"[a-zA-Z_.\-/][a-zA-Z0-9_.\-/]*\Z")

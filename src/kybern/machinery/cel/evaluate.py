@@ -31,7 +31,8 @@ LIST_COST: Final = 10
 MAP_COST: Final = 30
 STRUCT_COST: Final = 40
 
-Constructor = Callable[[ObjectType, dict[str, Any]], Any]
+# Calls that are computed once, when the program is made, if all their arguments are constants.
+FOLDED: Final = frozenset({"int", "uint", "double", "bool", "string", "bytes"})
 
 
 class Frame:
@@ -162,7 +163,8 @@ class Builder:
         def make(frame: Frame) -> Any:
             found: dict[Any, Any] = {}
             for key_step, value_step, optional in steps:
-                key = values.to_key(key_step(frame))
+                key = key_step(frame)
+                key = values.BoolKey(key) if type(key) is bool else _hashable(key)
                 value = value_step(frame)
                 if optional:
                     if type(value) is not Optional:
@@ -170,8 +172,6 @@ class Builder:
                     if not value.present:
                         continue
                     value = value.value
-                if key in found:
-                    raise EvaluationError(f"Failed with repeated key: {values.from_key(key)}")
                 found[key] = value
             frame.pay(MAP_COST)
             return found
@@ -206,6 +206,9 @@ class Builder:
         if special is not None:
             return special(*steps)
         implementation = self._table[node.function, len(steps)]
+        if node.function in FOLDED and all(isinstance(part, Literal) for part in node.operands):
+            args = [part.value for part in node.operands if isinstance(part, Literal)]
+            return _constant(implementation.resolve(tuple(map(type, args)))[0](*args))
         if len(steps) == 1:
             return _call_one(implementation, steps[0])
         if len(steps) == 2:
@@ -338,7 +341,7 @@ def _pairs(items: Any) -> Any:
         return enumerate(items)
     if values.is_map(items):
         return ((values.from_key(k), v) for k, v in items.items())
-    raise no_overload()
+    raise values.not_iterable(items)
 
 
 def _singles(items: Any) -> Any:
@@ -346,7 +349,16 @@ def _singles(items: Any) -> Any:
         return ((item, None) for item in items)
     if values.is_map(items):
         return ((values.from_key(key), None) for key in items)
-    raise no_overload()
+    raise values.not_iterable(items)
+
+
+def _hashable(key: Any) -> Any:
+    """Anything may be a key of a literal, but nothing else than scalars is found again."""
+    try:
+        hash(key)
+    except TypeError:
+        raise EvaluationError(f"unsupported key type: {values.type_name(key)}") from None
+    return key
 
 
 def _is_constant(node: Node) -> bool:
@@ -398,9 +410,9 @@ def get_field(value: Any, name: str) -> Any:
         return inner
     if type(value) is Optional:
         return optional_field(value, name)
-    raise (
-        EvaluationError(f"unsupported field selection on {values.type_name(value)}") if value is None else no_overload()
-    )
+    if values.is_list(value):
+        raise EvaluationError("unsupported index type 'string' in list")
+    raise EvaluationError(f"no such key: {name}")
 
 
 def has_field(value: Any, name: str) -> bool:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kybern.machinery.cel.errors import CelError, Issue
+from kybern.machinery.cel.errors import CelError, Faulty, Issue
 from kybern.machinery.cel.values import Uint
 
 _QUOTED = (
@@ -65,7 +65,7 @@ def tokens_of(text: str) -> list[Token]:
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            raise CelError(text, [Issue(at, f"Syntax error: token recognition error at: '{text[at]}'")])
+            raise Faulty(Issue(at, f"Syntax error: token recognition error at: '{text[at]}'"))
         kind = match.lastgroup or ""
         word = match.group()
         if kind == "mark":
@@ -115,14 +115,16 @@ def _unquote(text: str, word: str, at: int, *, in_bytes: bool) -> str | bytes:
         code = byte or short or long
         if simple is not None:
             out += _SIMPLE[simple].encode()
-        elif bad is not None or (in_bytes and (short or long)):
-            raise CelError(text, [Issue(at, f"Syntax error: token recognition error at: '{text[at:]}'")])
+        elif bad is not None:
+            raise Faulty(Issue(at, f"Syntax error: token recognition error at: '{text[at:]}'"))
+        elif in_bytes and (short or long):
+            raise CelError(text, [Issue(at, "unable to unescape string")])
         else:
             number = int(code, 16) if code else int(octal, 8)
             if in_bytes:
                 out.append(number)
             elif number > 0x10FFFF or 0xD800 <= number < 0xE000:
-                raise CelError(text, [Issue(at, f"invalid unicode code point {code or octal}")])
+                raise CelError(text, [Issue(at, "invalid unicode code point")])
             else:
                 out += chr(number).encode()
     out += body[last:].encode()

@@ -1,6 +1,6 @@
-"""Macros: `has`, `all`, `exists`, `map`, `cel.bind` and the like become plain trees. Called by parser.
+"""Macros: `has`, `all`, `exists`, `map`, `optMap` and the like become plain trees. Called by parser.
 
-Source: the CEL language definition, "Macros", and cel-go's extensions (bindings, optionals, two-variable
+Source: the CEL language definition, "Macros", and cel-go's extensions (optionals, lists, two-variable
 comprehensions). Costs are counted on what they become, so the shapes are upstream's.
 """
 
@@ -14,7 +14,8 @@ from kybern.machinery.cel.errors import Issue
 
 ACCUMULATOR: Final = "@result"
 UNUSED: Final = "#unused"
-ADDED_DEPTH: Final = 4
+_HELD: Final = "@held"
+ADDED_DEPTH: Final = 5
 
 _Make = Callable[[Node, list[Node], int], Node]
 
@@ -23,17 +24,15 @@ def expand(name: str, target: Node | None, args: list[Node], offset: int, issues
     """The tree that a macro stands for; None if this is no macro. Faults are added to `issues`."""
     if target is None:
         return _has(args, offset, issues) if name == "has" and len(args) == 1 else None
-    if isinstance(target, Ident) and target.name == "cel" and name == "bind" and len(args) == 3:
-        return _bind(args, offset, issues)
     if name in ("optMap", "optFlatMap") and len(args) == 2:
         return _optional_map(name, target, args, offset, issues)
     make = _ONE_VARIABLE.get((name, len(args)))
     if make is not None:
-        return make(target, args, offset) if _is_variable(name, args[0], issues) else target
+        return make(target, args, offset) if _is_variable(args[0], issues) else target
     make = _TWO_VARIABLES.get((name, len(args)))
     if make is None:
         return None
-    if not (_is_variable(name, args[0], issues, "first ") and _is_variable(name, args[1], issues, "second ")):
+    if not (_is_variable(args[0], issues) and _is_variable(args[1], issues)):
         return target
     if _name(args[0]) == _name(args[1]):
         issues.append(Issue(args[1].offset, f"duplicate variable name: {_name(args[0])}"))
@@ -41,15 +40,13 @@ def expand(name: str, target: Node | None, args: list[Node], offset: int, issues
     return make(target, args, offset)
 
 
-def _is_variable(macro: str, node: Node, issues: list[Issue], which: str = "") -> bool:
+def _is_variable(node: Node, issues: list[Issue]) -> bool:
     if isinstance(node, Ident) and not node.name.startswith("."):
-        if node.name == ACCUMULATOR or node.name == "__result__":
+        if node.name in (ACCUMULATOR, "__result__"):
             issues.append(Issue(node.offset, "iteration variable overwrites accumulator variable"))
             return False
         return True
-    issues.append(
-        Issue(node.offset, "argument must be a simple name" if not which else f"{which}argument must be a simple name")
-    )
+    issues.append(Issue(node.offset, "argument must be a simple name"))
     return False
 
 
@@ -66,13 +63,6 @@ def _has(args: list[Node], offset: int, issues: list[Issue]) -> Node:
     return argument
 
 
-def _bind(args: list[Node], offset: int, issues: list[Issue]) -> Node:
-    if not isinstance(args[0], Ident):
-        issues.append(Issue(args[0].offset, "cel.bind() variable names must be simple identifiers"))
-        return args[2]
-    return _bound(args[0].name, args[1], args[2], offset)
-
-
 def _bound(name: str, value: Node, body: Node, offset: int) -> Node:
     return Comprehension(
         offset, ListLiteral(offset, []), UNUSED, "", name, value, Literal(offset, False), Ident(offset, name), body
@@ -83,12 +73,15 @@ def _optional_map(name: str, target: Node, args: list[Node], offset: int, issues
     if not isinstance(args[0], Ident):
         issues.append(Issue(args[0].offset, f"{name}() variable name must be a simple identifier"))
         return target
-    body = _bound(args[0].name, Call(offset, "value", target, []), args[1], offset)
+    # Upstream repeats the target, so that a chain of these grows by powers of two; here it is a variable.
+    held = Ident(offset, _HELD)
+    body = _bound(args[0].name, Call(offset, "value", held, []), args[1], offset)
     if name == "optMap":
         body = Call(offset, "optional.of", None, [body])
-    return Call(
-        offset, "_?_:_", None, [Call(offset, "hasValue", target, []), body, Call(offset, "optional.none", None, [])]
+    choice = Call(
+        offset, "_?_:_", None, [Call(offset, "hasValue", held, []), body, Call(offset, "optional.none", None, [])]
     )
+    return _bound(_HELD, target, choice, offset)
 
 
 # -- comprehensions --------------------------------------------------------------------------------------------------
@@ -139,6 +132,11 @@ def _map_insert(target: Node, names: list[Node], keep: Node | None, entry: list[
     return _fold(target, names, offset, MapLiteral(offset, []), Literal(offset, True), step)
 
 
+def _sort_by(target: Node, args: list[Node], offset: int) -> Node:
+    keys = _map(target, args[:1], None, args[1], offset)
+    return Call(offset, "@sortByAssociatedKeys", target, [keys])
+
+
 def _filter(target: Node, args: list[Node], offset: int) -> Node:
     return _map(target, args[:1], args[1], Ident(args[0].offset, _name(args[0])), offset)
 
@@ -147,10 +145,10 @@ _ONE_VARIABLE: Final[dict[tuple[str, int], _Make]] = {
     ("all", 2): lambda t, a, at: _all(t, a[:1], a[1], at),
     ("exists", 2): lambda t, a, at: _exists(t, a[:1], a[1], at),
     ("exists_one", 2): lambda t, a, at: _exists_one(t, a[:1], a[1], at),
-    ("existsOne", 2): lambda t, a, at: _exists_one(t, a[:1], a[1], at),
     ("map", 2): lambda t, a, at: _map(t, a[:1], None, a[1], at),
     ("map", 3): lambda t, a, at: _map(t, a[:1], a[1], a[2], at),
     ("filter", 2): _filter,
+    ("sortBy", 2): _sort_by,
 }
 _TWO_VARIABLES: Final[dict[tuple[str, int], _Make]] = {
     ("all", 3): lambda t, a, at: _all(t, a[:2], a[2], at),

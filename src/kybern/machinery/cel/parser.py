@@ -22,7 +22,7 @@ from kybern.machinery.cel.ast import (
     StructLiteral,
     qualified_name,
 )
-from kybern.machinery.cel.errors import CelError, Issue
+from kybern.machinery.cel.errors import CelError, Faulty, Issue
 from kybern.machinery.cel.lexer import Token, tokens_of
 from kybern.machinery.cel.values import MAX_INT
 
@@ -37,14 +37,6 @@ RESERVED: Final = frozenset(
 )  # fmt: skip
 _KEYWORDS: Final = frozenset({"true", "false", "null", "in"})
 _RELATIONS: Final = frozenset({"==", "!=", "<", "<=", ">", ">="})
-
-
-class Faulty(Exception):
-    """A text that the grammar does not allow. Google's parser words it."""
-
-    def __init__(self, issue: Issue) -> None:
-        self.issue = issue
-        super().__init__(issue.message)
 
 
 def parse(text: str) -> Node:

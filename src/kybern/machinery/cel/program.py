@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
-from kybern.machinery.cel import declarations, functions, parser, syntax_errors
+from kybern.machinery.cel import declarations, functions, parser, syntax_errors, validators
 from kybern.machinery.cel.ast import Node
 from kybern.machinery.cel.checker import Checker
-from kybern.machinery.cel.errors import CelError, CostExceeded, EvaluationError, Issue
+from kybern.machinery.cel.errors import CelError, CostExceeded, EvaluationError, Faulty, Issue
 from kybern.machinery.cel.evaluate import Builder, Frame
 from kybern.machinery.cel.functions import Library
 from kybern.machinery.cel.library import LIBRARIES
@@ -88,8 +88,9 @@ def compile(text: str, environment: Environment) -> Program:
         node = parser.parse(text)
         checker = Checker(text, environment.variables, _declared(environment.libraries), environment.objects)
         result = checker.check(node)
+        validators.validate(text, node, _table(environment.libraries))
         return Program(text, node, result, environment)
-    except parser.Faulty as error:
+    except Faulty as error:
         raise syntax_errors.worded(text, error.issue) from None
     except RecursionError:
         raise CelError(text, [Issue(-1, "expression recursion limit exceeded: 250")]) from None

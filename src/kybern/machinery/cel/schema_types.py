@@ -60,6 +60,13 @@ class Schema:
     nullable: bool = False
     source: Mapping[str, Any] = field(default_factory=dict)
 
+    def property(self, name: str) -> Property | None:
+        """By its spelling in expressions; words that only other languages reserve may stand as they are, too."""
+        found = self.properties.get(name)
+        if found is None and name in escaping.LENIENT:
+            return self.properties.get(f"__{name}__")
+        return found
+
 
 @dataclass(slots=True, eq=False)
 class Declared:
@@ -133,8 +140,8 @@ class _Declaring:
                 return Schema("int", types.INT, nullable=bool(schema.get("nullable")), source=schema)
             case "number":
                 return Schema("double", types.DOUBLE, nullable=bool(schema.get("nullable")), source=schema)
-        if schema.get("x-kubernetes-preserve-unknown-fields"):
-            return Schema("any", types.DYN, source=schema)
+        if self._definitions and "type" not in schema:
+            return Schema("any", types.DYN, source=schema)  # a built-in kind's RawExtension
         return None
 
     def _referred(self, reference: str) -> Schema | None:
@@ -197,9 +204,9 @@ class _Declaring:
             declared = self.declare(inner, f"{name}.{key}") if spelled is not None else None
             if spelled is not None and declared is not None:
                 found.properties[spelled] = Property(key, declared, key in required)
-        self.objects[name] = ObjectType(
-            name, {s: ObjectField(p.schema.type, p.key, p.schema) for s, p in found.properties.items()}
-        )
+        fields = {s: ObjectField(p.schema.type, p.key, p.schema) for s, p in found.properties.items()}
+        fields |= {p.key: fields[s] for s, p in found.properties.items() if p.key in escaping.LENIENT}
+        self.objects[name] = ObjectType(name, fields)
         return found
 
 

@@ -62,19 +62,17 @@ class ObjectValue(ObjectBase):
         self._value = value
         self._schema = schema
 
-    @property
-    def cel_type(self) -> str:  # type: ignore[override]
-        return self._schema.type.name
+    cel_type = "map"
 
     def has(self, name: str) -> bool:
-        declared = self._schema.properties.get(name)
+        declared = self._schema.property(name)
         return declared is not None and self._is_set(declared)
 
     def _is_set(self, declared: Property) -> bool:
-        return self._value.get(declared.key) is not None or (declared.key in self._value and declared.schema.nullable)
+        return self._value.get(declared.key) is not None  # what is null is not there
 
     def field(self, name: str) -> Any:
-        declared = self._schema.properties.get(name)
+        declared = self._schema.property(name)
         if declared is None or not self._is_set(declared):
             raise EvaluationError(f"no such key: {name}")
         return adapt(self._value[declared.key], declared.schema)

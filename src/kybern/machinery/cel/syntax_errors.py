@@ -5,19 +5,16 @@ Our parser decides what is a program; this one is only asked about texts that ar
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any
 
-from kybern.machinery.cel.errors import CelError, Issue
+from kybern.machinery.cel.errors import CelError, Issue, Worded
 
 _SUFFIX = " [INVALID_ARGUMENT]"
 _PREFIX = "INVALID_ARGUMENT: "
-
-
-class _Worded(CelError):
-    def __init__(self, message: str) -> None:
-        self.issues = []
-        ValueError.__init__(self, message)
+# What its grammar says otherwise than upstream's: there a keyword after a dot is no field.
+_KEYWORD = re.compile(r"no viable alternative at input '\.(true|false|null)'")
 
 
 @lru_cache(maxsize=1)
@@ -39,18 +36,18 @@ def worded(text: str, issue: Issue) -> CelError:
         message = str(error)
         if message.startswith(_PREFIX) and "ERROR: <input>:" in message and "recursion" not in message:
             lines = message.removeprefix(_PREFIX).removesuffix(_SUFFIX).rstrip("\n")
-            return _Worded(_cleaned(lines, text))
+            return Worded(_cleaned(lines, text))
     return own
 
 
 def _cleaned(message: str, text: str) -> str:
     """Without what that parser says about itself, and with the line that it leaves out at the end of a text."""
     kept: list[str] = []
-    for block in message.split("\nERROR: ")[0:]:
+    for block in message.split("\nERROR: "):
         whole = block if block.startswith("ERROR: ") else f"ERROR: {block}"
         if ":4294967295:" in whole:
             continue
         if "\n | " not in whole and not text:
             whole += "\n | \n | ^"
         kept.append(whole)
-    return "\n".join(kept)
+    return _KEYWORD.sub(r"mismatched input '\1' expecting IDENTIFIER", "\n".join(kept))

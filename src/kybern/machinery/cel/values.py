@@ -29,9 +29,9 @@ class Uint(int):
 
 
 class Timestamp(int):
-    """Nanoseconds since 1970, UTC."""
+    """Nanoseconds since 1970. `zone` is how it was written (`+02:00`), and how it is written again."""
 
-    __slots__ = ()
+    zone = ""
 
 
 class Duration(int):
@@ -144,6 +144,23 @@ def type_name(value: Any) -> str:
     if isinstance(value, ListBase):
         return "list"
     return "map" if isinstance(value, Mapping) else type(value).__name__
+
+
+_GO_NAMES: Final = {
+    bool: "Bool",
+    int: "Int",
+    Uint: "Uint",
+    float: "Double",
+    str: "String",
+    bytes: "Bytes",
+    type(None): "Null",
+    Timestamp: "Timestamp",
+    Duration: "Duration",
+}
+
+
+def not_iterable(value: Any) -> EvaluationError:
+    return EvaluationError(f"got 'types.{_GO_NAMES.get(type(value), type(value).__name__)}', expected iterable type")
 
 
 def is_list(value: Any) -> bool:

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from typing import Any
 
-from kybern.machinery.cel.errors import EvaluationError
+from kybern.machinery.cel.errors import EvaluationError, no_overload
 from kybern.machinery.cel.functions import Library, traversal
 from kybern.machinery.cel.values import Opaque
 
@@ -75,7 +75,7 @@ def parse_ip(text: str) -> _Address:
     except ValueError:
         raise EvaluationError(
             f"IP Address {_quoted(text)} parse error during conversion from string: "
-            f"ParseAddr({_quoted(text)}): unable to parse IP"
+            f"ParseAddr({_quoted(text)}): {_ip_fault(text)}"
         ) from None
     if "%" in text:
         raise EvaluationError(f"IP address {_quoted(text)} with zone value is not allowed")
@@ -84,23 +84,38 @@ def parse_ip(text: str) -> _Address:
     return address
 
 
+_LEADING_ZERO = re.compile(r"(?:[0-9]+\.)*0[0-9]+(?:\.[0-9]+)*")
+
+
+def _ip_fault(text: str) -> str:
+    return "IPv4 field has octet with leading zero" if _LEADING_ZERO.fullmatch(text) else "unable to parse IP"
+
+
+_WHILE = "network address parse error during conversion from string: "
+
+
 def parse_cidr(text: str) -> CIDR:
     """Raises EvaluationError."""
-    head, slash, bits = text.partition("/")
-    wrong = EvaluationError(
-        f"network address parse error during conversion from string: netip.ParsePrefix({_quoted(text)}): no '/'"
-    )
+    head, slash, bits = text.rpartition("/")
     if not slash:
-        raise wrong
+        raise _cidr_error(text, "no '/'")
     try:
         address = ipaddress.ip_address(head)
     except ValueError:
-        raise wrong from None
-    if not re.fullmatch(r"0|[1-9][0-9]{0,2}", bits) or int(bits) > address.max_prefixlen or "%" in head:
-        raise wrong
+        raise _cidr_error(text, f"ParseAddr({_quoted(head)}): {_ip_fault(head)}") from None
+    if "%" in head:
+        raise _cidr_error(text, "IPv6 zones cannot be present in a prefix")
+    if not re.fullmatch(r"0|[1-9][0-9]{0,9}", bits):
+        raise _cidr_error(text, f"bad bits after slash: {_quoted(bits)}")
+    if int(bits) > address.max_prefixlen:
+        raise _cidr_error(text, "prefix length out of range")
     if address.version == 6 and address.ipv4_mapped is not None:
-        raise EvaluationError(f"IPv4-mapped IPv6 address {_quoted(text)} is not allowed")
+        raise EvaluationError(f"{_WHILE}IPv4-mapped IPv6 address {_quoted(text)} is not allowed")
     return CIDR(address, int(bits))
+
+
+def _cidr_error(text: str, why: str) -> EvaluationError:
+    return EvaluationError(f"{_WHILE}{_WHILE}netip.ParsePrefix({_quoted(text)}): {why}")
 
 
 def _quoted(text: str) -> str:
@@ -194,6 +209,8 @@ def _contains_ip(a: CIDR, b: IP) -> bool:
 
 @_add("containsIP", CIDR, str, cost=lambda _a, b: 1 + traversal(b))
 def _contains_ip_text(a: CIDR, b: str) -> bool:
+    if not _is_ip(b):
+        raise no_overload()  # the words of upstream
     return bool(_contains_ip(a, _ip(b)))
 
 

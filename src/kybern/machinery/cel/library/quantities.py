@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from kybern.api import scalars
@@ -14,7 +15,7 @@ LIBRARY = Library(
     """
     quantity(string): kubernetes.Quantity
     isQuantity(string): bool
-    kubernetes.Quantity -> sign(): int
+    sign(kubernetes.Quantity): int
     kubernetes.Quantity -> isInteger(): bool
     kubernetes.Quantity -> asInteger(): int
     kubernetes.Quantity -> asApproximateFloat(): double
@@ -29,16 +30,18 @@ LIBRARY = Library(
 )
 _add = LIBRARY.add
 _UNIT = 10**9
+_INEXACT = re.compile(r"[+-]?(?:[0-9]*\.[0-9]*[KMGTPE]i\Z|0*[1-9][0-9]{18})")
 
 
 class Quantity(Opaque):
     """An amount in nano-units."""
 
-    __slots__ = ("nano",)
+    __slots__ = ("is_exact", "nano")
     cel_type = "kubernetes.Quantity"
 
-    def __init__(self, nano: int) -> None:
+    def __init__(self, nano: int, is_exact: bool = True) -> None:
         self.nano = nano
+        self.is_exact = is_exact  # kept as an integer and a power of ten, as upstream keeps short ones
 
     def equals(self, other: Any) -> bool:
         return bool(self.nano == other.nano)
@@ -47,7 +50,7 @@ class Quantity(Opaque):
 @_add("quantity", str, cost=traversal)
 def _quantity(text: str) -> Quantity:
     try:
-        return Quantity(scalars.parse_quantity(text)[0])
+        return Quantity(scalars.parse_quantity(text)[0], _INEXACT.match(text) is None)
     except ValueError:
         raise EvaluationError(
             "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
@@ -70,7 +73,7 @@ def _sign(a: Quantity) -> int:
 
 @_add("isInteger", Quantity)
 def _is_integer(a: Quantity) -> bool:
-    return a.nano % _UNIT == 0 and values.MIN_INT <= a.nano // _UNIT <= values.MAX_INT
+    return a.is_exact and a.nano % _UNIT == 0 and values.MIN_INT <= a.nano // _UNIT <= values.MAX_INT
 
 
 @_add("asInteger", Quantity)

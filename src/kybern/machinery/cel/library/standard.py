@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from kybern.machinery.cel import values
 from kybern.machinery.cel.errors import EvaluationError
-from kybern.machinery.cel.functions import ANY, LIST, MAP, Library, size, traversal
+from kybern.machinery.cel.functions import ANY, LIST, MAP, Library, is_deep, size, traversal, weight
 from kybern.machinery.cel.library import patterns
 from kybern.machinery.cel.values import TypeValue, Uint
 
@@ -129,7 +129,10 @@ def _not(a: bool) -> bool:
 
 
 def _compare_cost(a: Any, b: Any) -> int:
-    return math.ceil(min(size(a), size(b)) * 0.1)
+    cost = math.ceil(min(size(a), size(b)) * 0.1)
+    if is_deep(a) and is_deep(b):
+        return max(cost, min(weight(a), weight(b)) // 2)
+    return cost
 
 
 @_add("_==_", ANY, ANY, cost=_compare_cost)
@@ -281,7 +284,7 @@ def _modulo_uint(a: Uint, b: Uint) -> Uint:
 
 
 def _in_cost(_a: Any, container: Any) -> int:
-    return size(container)
+    return max(size(container), weight(container) // 2)
 
 
 @_add("@in", ANY, LIST, cost=_in_cost)
@@ -299,6 +302,8 @@ def _index_of(index: Any) -> int:
         return int(index)
     if type(index) in (int, Uint):
         return int(index)
+    if type(index) is float:
+        raise EvaluationError(f"unsupported index value {render_double(index)} in list")
     raise EvaluationError(f"unsupported index type '{values.type_name(index)}' in list")
 
 
@@ -381,6 +386,10 @@ _FLOAT = re.compile(
 )
 
 
+def not_converted(given: str, wanted: str) -> EvaluationError:
+    return EvaluationError(f"type conversion error from '{given}' to '{wanted}'")
+
+
 @_add("type", ANY)
 def _type(a: Any) -> TypeValue:
     return TypeValue(values.type_name(a))
@@ -403,7 +412,7 @@ def _bool(a: str) -> bool:
         return True
     if a in ("0", "f", "F", "false", "FALSE", "False"):
         return False
-    raise EvaluationError(f'strconv.ParseBool: parsing "{a}": invalid syntax')
+    raise not_converted("string", "bool")
 
 
 @_add("bytes", str, cost=traversal)
@@ -428,10 +437,10 @@ def _double(a: int) -> float:
 @_add("double", str)
 def _double_of_string(a: str) -> float:
     if not _FLOAT.match(a):
-        raise EvaluationError(f'strconv.ParseFloat: parsing "{a}": invalid syntax')
+        raise not_converted("string", "double")
     number = float(a)
     if math.isinf(number) and "inf" not in a.lower():
-        raise EvaluationError(f'strconv.ParseFloat: parsing "{a}": value out of range')
+        raise not_converted("string", "double")
     return number
 
 
@@ -451,9 +460,9 @@ def _int_of_double(a: float) -> int:
 @_add("int", str)
 def _int_of_string(a: str) -> int:
     if not _INTEGER.match(a):
-        raise EvaluationError(f'strconv.ParseInt: parsing "{a}": invalid syntax')
+        raise not_converted("string", "int")
     if len(a) > 40 or not values.MIN_INT <= int(a) <= values.MAX_INT:
-        raise EvaluationError(f'strconv.ParseInt: parsing "{a}": value out of range')
+        raise not_converted("string", "int")
     return int(a)
 
 
@@ -472,9 +481,9 @@ def _uint_of_double(a: float) -> Uint:
 @_add("uint", str)
 def _uint_of_string(a: str) -> Uint:
     if not a.isascii() or not a.isdigit():
-        raise EvaluationError(f'strconv.ParseUint: parsing "{a}": invalid syntax')
+        raise not_converted("string", "uint")
     if len(a) > 40 or int(a) > values.MAX_UINT:
-        raise EvaluationError(f'strconv.ParseUint: parsing "{a}": value out of range')
+        raise not_converted("string", "uint")
     return Uint(int(a))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from kybern.machinery.cel import values
 from kybern.machinery.cel.errors import EvaluationError
-from kybern.machinery.cel.functions import LIST, Library, size, traversal
+from kybern.machinery.cel.functions import LIST, Library, size, traversal, weight
 from kybern.machinery.cel.library import patterns, string_format
 
 LIBRARY = Library(
@@ -69,9 +69,9 @@ def _index_of(a: str, b: str) -> int:
 def _index_of_from(a: str, b: str, start: int) -> int:
     if not b:
         return start
-    if not 0 <= start < len(a):
+    if start < 0:
         raise EvaluationError(f"index out of range: {start}")
-    return a.find(b, start)
+    return a.find(b, start) if start < len(a) else -1
 
 
 @_add("lastIndexOf", str, str, cost=_both)
@@ -83,9 +83,9 @@ def _last_index_of(a: str, b: str) -> int:
 def _last_index_of_from(a: str, b: str, start: int) -> int:
     if not b:
         return start
-    if not 0 <= start < len(a):
+    if start < 0:
         raise EvaluationError(f"index out of range: {start}")
-    return a.rfind(b, 0, start + len(b))
+    return a.rfind(b, 0, start + len(b)) if start < len(a) else -1
 
 
 @_add("lowerAscii", str, cost=_one)
@@ -171,7 +171,12 @@ def _join_with(items: Any, mark: str) -> str:
     return mark.join(items)
 
 
-@_add("format", str, LIST, cost=lambda a, _: traversal(a))
+def _format_cost(a: str, args: Any) -> int:
+    heavy = weight(args)
+    return traversal(a) + (heavy // 2 if heavy > 100 else 0)
+
+
+@_add("format", str, LIST, cost=_format_cost)
 def _format(a: str, args: Any) -> str:
     return string_format.formatted(a, args)
 

@@ -14,6 +14,7 @@ from typing import Final
 from kybern.machinery.cel import values
 from kybern.machinery.cel.errors import EvaluationError
 from kybern.machinery.cel.functions import Library
+from kybern.machinery.cel.library import standard
 from kybern.machinery.cel.values import SECOND, Duration, Timestamp
 
 _FIELDS: Final = (
@@ -74,7 +75,10 @@ def parse_timestamp(text: str) -> Timestamp:
         seconds += -offset if match[8] == "+" else offset
     if not values.MIN_SECONDS <= seconds <= values.MAX_SECONDS:
         raise ValueError(text)
-    return Timestamp(seconds * SECOND + int((match[7] or "").ljust(9, "0")))
+    moment = Timestamp(seconds * SECOND + int((match[7] or "").ljust(9, "0")))
+    if match[8]:
+        moment.zone = f"{match[8]}{match[9]}:{match[10]}"
+    return moment
 
 
 def parse_duration(text: str) -> Duration:
@@ -98,12 +102,18 @@ def parse_duration(text: str) -> Duration:
 
 
 def render_timestamp(nanos: int) -> str:
+    zone = getattr(nanos, "zone", "")
     seconds, rest = divmod(nanos, SECOND)
+    if zone:
+        offset = int(zone[1:3]) * 3600 + int(zone[4:]) * 60
+        seconds += offset if zone[0] == "+" else -offset
     days, second = divmod(seconds, 86400)
     date = datetime.date.fromordinal(days + _EPOCH)
     fraction = f".{rest:09d}".rstrip("0") if rest else ""
     hour, minute = second // 3600, second // 60 % 60
-    return f"{date:%m-%dT}".join((f"{date.year:04d}-", f"{hour:02d}:{minute:02d}:{second % 60:02d}{fraction}Z"))
+    return f"{date:%m-%dT}".join(
+        (f"{date.year:04d}-", f"{hour:02d}:{minute:02d}:{second % 60:02d}{fraction}{zone or 'Z'}")
+    )
 
 
 def render_duration(nanos: int) -> str:
@@ -118,9 +128,7 @@ def _timestamp(text: str) -> Timestamp:
     try:
         return parse_timestamp(text)
     except ValueError:
-        raise EvaluationError(
-            f'parsing time "{text}" as "2006-01-02T15:04:05Z07:00": cannot parse "{text}" as "2006"'
-        ) from None
+        raise standard.not_converted("string", "google.protobuf.Timestamp") from None
 
 
 @_add("timestamp", int)
@@ -139,7 +147,7 @@ def _duration(text: str) -> Duration:
     try:
         return parse_duration(text)
     except ValueError:
-        raise EvaluationError(f'time: invalid duration "{text}"') from None
+        raise standard.not_converted("string", "google.protobuf.Duration") from None
 
 
 @_add("duration", int)

@@ -57,7 +57,7 @@ def parse(text: str) -> URL:
         scheme, rest = match[1].lower(), match[2]
     elif text.startswith(":"):
         raise ValueError("missing protocol scheme")
-    rest, _, query = rest.partition("?")
+    rest, _, query = rest.partition("#")[0].partition("?")
     if not rest.startswith("/"):
         if scheme:
             return URL(scheme, "", "", query)  # opaque: mailto:x

@@ -92,11 +92,23 @@ def _semver(text: str) -> Semver:
     try:
         return parse(text)
     except ValueError:
-        raise EvaluationError(
-            "No Major.Minor.Patch elements found"
-            if text.count(".") < 2
-            else f"Invalid character(s) found in version {text!r}"
-        ) from None
+        raise EvaluationError(_fault(text)) from None
+
+
+def _fault(text: str) -> str:
+    """As the library that upstream uses says it."""
+    if not text:
+        return "Version string empty"
+    parts = text.split(".", 2)
+    if len(parts) != 3:
+        return "No Major.Minor.Patch elements found"
+    patch = re.split(r"[-+]", parts[2], maxsplit=1)[0]
+    for name, part in zip(("major", "minor", "patch"), (*parts[:2], patch), strict=True):
+        if not part.isascii() or not part.isdigit():
+            return f'Invalid character(s) found in {name} number "{part}"'
+        if len(part) > 1 and part[0] == "0":
+            return f'{name.capitalize()} number must not contain leading zeroes "{part}"'
+    return f'Invalid character(s) found in prerelease or build of "{text}"'
 
 
 @_add("semver", str, bool, cost=_cost)
