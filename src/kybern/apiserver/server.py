@@ -31,6 +31,7 @@ from kybern.apiserver.flow_control import debug as flow_debug
 from kybern.apiserver.flow_control import numbers as flow_numbers
 from kybern.apiserver.flow_control import upkeep as flow_upkeep
 from kybern.apiserver.flow_control.control import FlowControl
+from kybern.apiserver.freshness import Freshness
 from kybern.apiserver.handlers import subresources
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.forms import Forms
@@ -124,7 +125,7 @@ class ApiServer:
             served.exact.update(flow_debug.paths(self.flow_control))
             flow_numbers.register(self.metrics.registry, self.flow_control)
         self.application = Pipeline(
-            (*first, seating, self._authorize),
+            (*first, seating, self._authorize, *((Freshness(self.feed),) if store.is_shared else ())),
             self.handlers,
             served,
             self.metrics,

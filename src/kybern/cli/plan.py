@@ -20,9 +20,11 @@ def plan_cluster(settings: Settings, pki: Pki, containerd_config: str) -> Plan:
             cluster_cidr=settings.cluster_cidr,
             service_account_private_key_file=pki.directory / "sa.key",
             root_ca_file=pki.ca,
-            leader_elect=False,
+            leader_elect=bool(settings.etcd_servers),  # others may work on the same etcd
         ),
-        "scheduler": _component("scheduler", kubeconfig=pki.kubeconfig("scheduler"), leader_elect=False),
+        "scheduler": _component(
+            "scheduler", kubeconfig=pki.kubeconfig("scheduler"), leader_elect=bool(settings.etcd_servers)
+        ),
         "kubelet": _component("kubelet", **_kubelet(settings, pki)),
         "proxy": _component(
             "proxy",
@@ -59,7 +61,7 @@ def _apiserver(settings: Settings, pki: Pki) -> dict[str, object]:
     return {
         "advertise_address": settings.node_ip,
         "secure_port": settings.api_port,
-        "store": settings.data / "store/kybern.db",
+        **_store(settings),
         "tls_cert_file": pki.certificate("apiserver"),
         "tls_private_key_file": pki.key("apiserver"),
         "client_ca_file": pki.ca,
@@ -72,6 +74,17 @@ def _apiserver(settings: Settings, pki: Pki) -> dict[str, object]:
         "service_cluster_ip_range": settings.service_cidr,
         "encryption_provider_config": pki.encryption,
         "encryption_provider_config_automatic_reload": True,
+    }
+
+
+def _store(settings: Settings) -> dict[str, object]:
+    if not settings.etcd_servers:
+        return {"store": settings.data / "store/kybern.db"}
+    return {
+        "etcd_servers": settings.etcd_servers,
+        "etcd_cafile": settings.etcd_ca,
+        "etcd_certfile": settings.etcd_certificate,
+        "etcd_keyfile": settings.etcd_key,
     }
 
 

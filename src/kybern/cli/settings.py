@@ -26,6 +26,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_cidr: str = "10.96.0.0/12"
     cluster_dns: str = "10.96.0.10"
     cluster_domain: str = "cluster.local"
+    # Where the store is, if it is an etcd: URLs of members, and PEM files to know them and be known.
+    etcd_servers: str = ""
+    etcd_ca: str = ""
+    etcd_certificate: str = ""
+    etcd_key: str = ""
     # Kernel settings as they were before `up` changed them, for `reset`.
     sysctls_before: dict[str, str] = {}
 

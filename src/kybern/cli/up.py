@@ -16,6 +16,7 @@ from kybern.cli import archive, cluster_client, containerd, pki, probes, setting
 from kybern.cli.plan import plan_cluster
 from kybern.cli.settings import Settings
 from kybern.client.clock import RealClock
+from kybern.storage.etcd import Endpoints
 
 # Changed by the node agent and by `up`; what they were before is kept for `reset`.
 SYSCTLS = ("net.ipv4.ip_forward", "net.ipv4.conf.all.send_redirects", "net.ipv4.conf.default.send_redirects")
@@ -38,8 +39,22 @@ class Progress:
 @click.option("--node-ip", default="", help="this machine's address [default: detected]")
 @click.option("--node-name", default="", help="[default: the host name]")
 @click.option("--demo/--no-demo", default=False, help="deploy the demo application")
+@click.option("--etcd", default="", help="keep the state in an etcd: https://host:2379,... [default: a file]")
+@click.option("--etcd-ca", default="", help="PEM file of the authority of etcd's certificates")
+@click.option("--etcd-cert", default="", help="PEM file of the certificate to show to etcd")
+@click.option("--etcd-key", default="", help="and of its key")
 @click.option("--timeout", default=60.0, show_default=True, help="seconds that each proof may take")
-def up(data_dir: str, node_ip: str, node_name: str, demo: bool, timeout: float) -> None:
+def up(
+    data_dir: str,
+    node_ip: str,
+    node_name: str,
+    demo: bool,
+    etcd: str,
+    etcd_ca: str,
+    etcd_cert: str,
+    etcd_key: str,
+    timeout: float,
+) -> None:
     """Start a cluster on this machine, or bring it back as it was."""
     if os.geteuid() != 0:
         raise click.ClickException("a cluster runs containers and needs root: use sudo")
@@ -48,7 +63,7 @@ def up(data_dir: str, node_ip: str, node_name: str, demo: bool, timeout: float) 
         names = " ".join(p.name for p in missing)
         raise click.ClickException(f"missing on this machine: {names} (install them, or run `make up`)")
     progress = Progress()
-    cluster = _settle(data_dir, node_ip, node_name)
+    cluster = _settle(data_dir, node_ip, node_name, (etcd, etcd_ca, etcd_cert, etcd_key))
     start(cluster, progress)
     try:
         asyncio.run(_prove(cluster, progress, demo, timeout))
@@ -57,13 +72,33 @@ def up(data_dir: str, node_ip: str, node_name: str, demo: bool, timeout: float) 
     _say_how_to_go_on(cluster, demo)
 
 
-def _settle(data_dir: str, node_ip: str, node_name: str) -> Settings:
+def _settle(data_dir: str, node_ip: str, node_name: str, etcd: tuple[str, str, str, str]) -> Settings:
     """The settings of the cluster that is there, or new ones."""
     existing = settings.load(data_dir)
     address = node_ip or settings.detect_node_ip()
     name = node_name or (existing.node_name if existing else settings.detect_node_name())
     before = existing.sysctls_before if existing else {key: _read_sysctl(key) for key in SYSCTLS}
-    cluster = Settings(data_dir=data_dir, node_name=name, node_ip=address, sysctls_before=before)
+    if existing and not etcd[0]:
+        etcd = (existing.etcd_servers, existing.etcd_ca, existing.etcd_certificate, existing.etcd_key)
+    elif existing and etcd[0] != existing.etcd_servers:
+        where = existing.etcd_servers or "a file"
+        raise click.ClickException(f"this cluster keeps its state in {where}: `kybern migrate` moves it")
+    try:
+        if etcd[0]:
+            Endpoints.parse(*etcd)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    servers, ca, certificate, key = etcd
+    cluster = Settings(
+        data_dir=data_dir,
+        node_name=name,
+        node_ip=address,
+        etcd_servers=servers,
+        etcd_ca=ca and str(Path(ca).resolve()),
+        etcd_certificate=certificate and str(Path(certificate).resolve()),
+        etcd_key=key and str(Path(key).resolve()),
+        sysctls_before=before,
+    )
     cluster.save()
     return cluster
 

@@ -24,6 +24,7 @@ from kybern.apiserver.server import ApiServer
 from kybern.client import kubeconfig
 from kybern.client.clock import RealClock
 from kybern.machinery.clock import Clock
+from kybern.storage.etcd import Endpoints, EtcdStore
 from kybern.storage.interface import Store
 from kybern.storage.memory import MemoryStore
 from kybern.storage.sqlite import SqliteStore
@@ -42,7 +43,11 @@ class Options:
     bind_address: str = "0.0.0.0"
     secure_port: int = 6443
     advertise_address: str = "127.0.0.1"
-    store: str = "memory"  # "memory", or the path of a SQLite file
+    store: str = "memory"  # "memory", or the path of a SQLite file; etcd_servers go before it
+    etcd_servers: str = ""  # https://host:2379,...
+    etcd_cafile: str = ""
+    etcd_certfile: str = ""
+    etcd_keyfile: str = ""
     tls_cert_file: str = ""
     tls_private_key_file: str = ""
     client_ca_file: str = ""
@@ -151,11 +156,14 @@ def audit_options(options: Options) -> AuditOptions:
     )
 
 
-async def open_store(where: str) -> Store:
-    """The store that `Options.store` names."""
-    if where == "memory":
+async def open_store(options: Options) -> Store:
+    """The store that the flags name. Raises StoreError, OSError, ValueError."""
+    if options.etcd_servers:
+        files = (options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile)
+        return await EtcdStore.open(Endpoints.parse(options.etcd_servers, *files))
+    if options.store == "memory":
         return MemoryStore()
-    return await SqliteStore.open(Path(where))
+    return await SqliteStore.open(Path(options.store))
 
 
 def encrypted(store: Store, options: Options, clock: Clock) -> tuple[Store, Reload | None]:
@@ -181,7 +189,7 @@ async def scrub(store: SqliteStore, clock: Clock) -> None:
 async def run(options: Options) -> None:
     """Serve until cancelled; then finish what is under way and close the store."""
     clock = RealClock()
-    store = await open_store(options.store)
+    store = await open_store(options)
     # Names and uids need no secrets, only no repeats: a generator seeded by the system is ten times quicker.
     rng = random.Random(options.seed if options.seed is not None else random.SystemRandom().getrandbits(256))
     try:

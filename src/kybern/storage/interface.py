@@ -1,10 +1,11 @@
 """The store's contract: one ordered history of writes over a flat space of keys.
 
-Implemented by memory, sqlite and (later) etcd; used by apiserver/watch_cache and apiserver/registry.
+Implemented by memory, sqlite and etcd; used by apiserver/watch_cache and apiserver/registry.
 Keys are text, `/registry/<resource>[.<group>]/<namespace>/<name>` (or without namespace); values are opaque bytes.
 
 Promises of every implementation, proved by the suite in testing/store_suite:
-* One global `Revision`, rising by one with each committed write; a revision belongs to one write.
+* One global `Revision`, rising with each committed write (by one where nobody else writes); a revision belongs to one
+  write.
 * A write that returned is durable and visible to every later read and watch. A failed one left no trace.
 * A watch delivers every change after `since` under its prefix once, in order of revision, without gap.
 * Old revisions stay readable and watchable until `compact`; afterwards `Compacted` is raised.
@@ -115,7 +116,16 @@ class Store(Protocol):
 
     @property
     def revision(self) -> Revision:
-        """The newest committed revision; 0 when nothing was ever written (first write: 1)."""
+        """The newest committed revision this process knows of; 0 when nothing was ever written (first write: 1)."""
+        ...
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes write too, so that `revision` may be behind."""
+        ...
+
+    async def refresh(self) -> Revision:
+        """The newest revision there is, as of some moment since the call. Raises StoreUnavailable."""
         ...
 
     @property

@@ -70,6 +70,14 @@ class SqliteStore:
         return self._history.revision
 
     @property
+    def is_shared(self) -> bool:
+        return False
+
+    async def refresh(self) -> Revision:
+        self._check_open()
+        return self.revision
+
+    @property
     def oldest(self) -> Revision:
         return self._history.oldest
 

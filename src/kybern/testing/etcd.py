@@ -94,6 +94,13 @@ class Fresh:
         return self._out(self._inner.revision)
 
     @property
+    def is_shared(self) -> bool:
+        return self._inner.is_shared
+
+    async def refresh(self) -> Revision:
+        return self._out(await self._inner.refresh())
+
+    @property
     def oldest(self) -> Revision:
         return self._out(self._inner.oldest)
 

@@ -58,6 +58,13 @@ class EncryptedStore:
         return self.inner.revision
 
     @property
+    def is_shared(self) -> bool:
+        return self.inner.is_shared
+
+    async def refresh(self) -> Revision:
+        return await self.inner.refresh()
+
+    @property
     def oldest(self) -> Revision:
         return self.inner.oldest
 

@@ -83,7 +83,8 @@ class Feed:
 
     async def run(self) -> None:
         """Follow the store from where `load` ended, until cancelled."""
-        watch = self.store.watch(ROOT, self.revision)
+        # All keys, not only ours: every revision is then seen, and `wait_until` of any of them ends.
+        watch = self.store.watch("", self.revision)
         try:
             async for batch in watch:
                 for change in batch:

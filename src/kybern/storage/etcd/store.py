@@ -59,6 +59,10 @@ class EtcdStore:
         return self._revision
 
     @property
+    def is_shared(self) -> bool:
+        return True
+
+    @property
     def oldest(self) -> Revision:
         return self._oldest
 
