@@ -22,7 +22,8 @@ down: venv
 reset: venv
 	@$(BIN)/kybern reset
 
-test: system
+test: venv
+	@$(BIN)/python -m kybern.cli.system --tests
 	@bash tools/test.sh
 
 check: venv

@@ -18,8 +18,6 @@ from kybern.testing import etcd
 from kybern.testing.store_machine import machine_of
 from kybern.testing.store_suite import StoreSuite
 
-pytestmark = pytest.mark.root  # it needs the package etcd-server, which the root tests' machine has
-
 _numbers = itertools.count()
 _member: list[etcd.Member] = []
 

@@ -22,6 +22,7 @@ _COMMANDS = {
     "image": ("kybern.cli.image", "image", "Bring images into the cluster's container runtime."),
     "backup": ("kybern.cli.backup", "backup", "Copy the cluster's store to a file, while it serves."),
     "restore": ("kybern.cli.backup", "restore", "Put a backup in the place of the store."),
+    "migrate": ("kybern.cli.migrate", "migrate", "Move the state between the cluster's file and an etcd."),
     "version": ("kybern.cli.version", "version", "What this is."),
 }
 

@@ -1,6 +1,6 @@
 """Debian's packages that a cluster needs: told, and installed where missing.
 
-Run by `make up` and `make test` (`python -m kybern.cli.system`) and asked by doctor.
+Run by `make up` and, with `--tests`, by `make test` (`python -m kybern.cli.system`); asked by doctor.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,9 @@ PACKAGES = (
     Package("ca-certificates", "/etc/ssl/certs/ca-certificates.crt", "certificates of image registries"),
 )
 
+# What only tests need: a store to share, and peers to be measured against.
+TEST_PACKAGES = (Package("etcd-server", "etcd", "the store that several API servers share"),)
+
 
 def is_there(package: Package) -> bool:
     if package.proof.startswith("/"):
@@ -44,8 +48,8 @@ def is_there(package: Package) -> bool:
     return shutil.which(package.proof, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is not None
 
 
-def missing() -> list[Package]:
-    return [package for package in PACKAGES if not is_there(package)]
+def missing(packages: Sequence[Package] = PACKAGES) -> list[Package]:
+    return [package for package in packages if not is_there(package)]
 
 
 def is_debian() -> bool:
@@ -58,9 +62,9 @@ def is_debian() -> bool:
     )
 
 
-def install() -> int:
+def install(packages: Sequence[Package] = PACKAGES) -> int:
     """Install what is missing. Returns an exit code; says what it does, and what to do where it can't."""
-    wanted = missing()
+    wanted = missing(packages)
     if not wanted:
         return 0
     names = [package.name for package in wanted]
@@ -103,4 +107,4 @@ def _refuse_service_starts() -> Path | None:
 
 
 if __name__ == "__main__":
-    sys.exit(install())
+    sys.exit(install((*PACKAGES, *TEST_PACKAGES) if "--tests" in sys.argv else PACKAGES))

@@ -7,10 +7,12 @@ revisions counted from where the test began: what the contract promises of a new
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from kybern.storage.interface import (
@@ -35,14 +37,40 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """PEM files that members and their clients share."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        ca, certificate, key = str(self.ca), str(self.certificate), str(self.key)
+        return (
+            *("--client-cert-auth", "--trusted-ca-file", ca, "--cert-file", certificate, "--key-file", key),
+            *("--peer-client-cert-auth", "--peer-trusted-ca-file", ca),
+            *("--peer-cert-file", certificate, "--peer-key-file", key),
+        )
+
+
 class Member:
     """One etcd process. `start` it; what it wrote stays in `folder`."""
 
     def __init__(
-        self, folder: Path, name: str, client: int, peer: int, cluster: str, flags: Sequence[str] = ()
+        self,
+        folder: Path,
+        name: str,
+        client: int,
+        peer: int,
+        cluster: str,
+        flags: Sequence[str] = (),
+        scheme: str = "http",
     ) -> None:
-        self.url = f"http://127.0.0.1:{client}"
-        here = f"http://127.0.0.1:{peer}"
+        self.name = name
+        self.url = f"{scheme}://127.0.0.1:{client}"
+        here = f"{scheme}://127.0.0.1:{peer}"
         self._port = client
         self._log = folder / f"{name}.log"
         self._command = [
@@ -66,6 +94,15 @@ class Member:
             time.sleep(0.05)
         raise TimeoutError(f"etcd does not listen: {self._log.read_text()[-2000:]}")
 
+    def pause(self) -> None:
+        """It holds its connections and says nothing, as behind a network that loses all."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """At once, as a power failure would."""
         if self.process is not None:
@@ -74,11 +111,15 @@ class Member:
             self.process = None
 
 
-def cluster(folder: Path, size: int, flags: Sequence[str] = ()) -> list[Member]:
-    """Members of one cluster, not started."""
+def cluster(
+    folder: Path, size: int, flags: Sequence[str] = (), certificates: Certificates | None = None
+) -> list[Member]:
+    """Members of one cluster, not started. With certificates all they say is encrypted, and clients show theirs."""
     ports = free_ports(2 * size)
-    peers = ",".join(f"m{i}=http://127.0.0.1:{ports[2 * i + 1]}" for i in range(size))
-    return [Member(folder, f"m{i}", ports[2 * i], ports[2 * i + 1], peers, flags) for i in range(size)]
+    scheme = "http" if certificates is None else "https"
+    peers = ",".join(f"m{i}={scheme}://127.0.0.1:{ports[2 * i + 1]}" for i in range(size))
+    flags = (*flags, *(certificates.flags if certificates else ()))
+    return [Member(folder, f"m{i}", ports[2 * i], ports[2 * i + 1], peers, flags, scheme) for i in range(size)]
 
 
 class Fresh:

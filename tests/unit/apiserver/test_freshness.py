@@ -61,7 +61,9 @@ def play(scenario: Any) -> None:
         store, clock = SharedStore(), FakeClock()
         tokens = f'{ADMIN.name},{ADMIN.name},1,"system:masters"\n'
         servers = [
-            ApiServer(ServerOptions(static_tokens=tokens, advertise_address="192.0.2.1"), store, clock, random.Random(s))
+            ApiServer(
+                ServerOptions(static_tokens=tokens, advertise_address="192.0.2.1"), store, clock, random.Random(s)
+            )
             for s in (1, 2)
         ]
         async with asyncio.TaskGroup() as tasks:
