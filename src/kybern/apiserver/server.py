@@ -19,6 +19,7 @@ from kybern.api.meta_v1 import ObjectMeta
 from kybern.apiserver import paths, upkeep
 from kybern.apiserver.admission import Attributes, bootstrap_objects, built_in
 from kybern.apiserver.admission.chain import Chain
+from kybern.apiserver.admission.webhooks import plugin as webhook_plugin
 from kybern.apiserver.audit import build as build_audit
 from kybern.apiserver.authenticate import impersonate
 from kybern.apiserver.authenticate.chain import AuthenticationOptions, Authenticators
@@ -100,7 +101,8 @@ class ApiServer:
         objects = self.registry.objects
         self.webhooks = WebhookClient(objects, webhooks)
         self.authorizers = Authorizers(objects)
-        self.gate.chain = Chain(built_in.plugins(objects, objects, self.authorizers, clock, rng))
+        configured = webhook_plugin.plugins(self.registry, self.webhooks, self.authorizers, rng)
+        self.gate.chain = Chain(built_in.plugins(objects, objects, self.authorizers, clock, rng, configured))
         self.authenticators = Authenticators(_authentication(options), objects, clock)
         self.handlers = Handlers(
             self.registry, self.feed, clock, rng, self.gate.admit, Forms(clock), self._authorize_as

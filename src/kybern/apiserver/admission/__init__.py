@@ -40,6 +40,8 @@ class Attributes:
     # What changed the object from outside (webhooks, policies) asks for another round of all that may change it.
     wants_round: bool = False
     round: int = 0  # 1: the second and last one
+    # What webhooks that want to be asked again left behind in the first round, by (configuration, name).
+    left_behind: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
     @property
     def group_resource(self) -> str:

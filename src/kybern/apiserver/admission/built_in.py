@@ -6,6 +6,7 @@ Called by apiserver/server. Source of the order: kube-apiserver's --enable-admis
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from kybern.apiserver.admission import Plugin, bootstrap_objects
@@ -33,8 +34,18 @@ from kybern.apiserver.request import Reader, Writer
 from kybern.machinery.clock import Clock
 
 
-def plugins(reader: Reader, writer: Writer, authorizers: Authorizers, clock: Clock, rng: random.Random) -> list[Plugin]:
-    """All of them. The quota is last: what it reserves, nothing after it refuses."""
+def plugins(
+    reader: Reader,
+    writer: Writer,
+    authorizers: Authorizers,
+    clock: Clock,
+    rng: random.Random,
+    configured: Sequence[Plugin] = (),
+) -> list[Plugin]:
+    """All of them; `configured` are those that do what users configure: policies, webhooks.
+
+    The quota is last: what it reserves, nothing after it refuses.
+    """
     return [
         NamespaceLifecycle(reader),
         LimitRanger(reader),
@@ -54,6 +65,7 @@ def plugins(reader: Reader, writer: Writer, authorizers: Authorizers, clock: Clo
         DefaultIngressClass(reader),
         PodTopologyLabels(reader),
         RbacEscalation(authorizers),
+        *configured,
         ResourceQuotaAdmission(reader, writer, clock),
     ]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from kybern.api.core_v1 import Node, Pod
+from kybern.api.core_v1 import Binding, Node, Pod
 from kybern.apiserver.admission import Attributes
 from kybern.apiserver.admission.rule import Rule
 from kybern.apiserver.request import Reader
@@ -25,13 +25,17 @@ class PodTopologyLabels(Rule):
         self._reader = reader
 
     def admit(self, a: Attributes) -> None:
-        pod = a.object
-        if not isinstance(pod, Pod) or not pod.spec.nodeName:
+        obj = a.object
+        if isinstance(obj, Binding):
+            name = obj.target.name if obj.target.kind in (None, "", "Node") else ""
+        elif isinstance(obj, Pod) and a.operation == "CREATE":  # one that is updated was bound long ago
+            name = obj.spec.nodeName or ""
+        else:
             return
-        if a.operation == "UPDATE" and not a.subresource:
-            return  # bound long ago
-        node: Node | None = self._reader.get("nodes", "", pod.spec.nodeName)
+        if not name:
+            return
+        node: Node | None = self._reader.get("nodes", "", name)
         for label in _LABELS:
             value = node.metadata.labels.get(label) if node is not None else None
             if value is not None:
-                pod.metadata.labels[label] = value
+                obj.metadata.labels[label] = value

@@ -40,7 +40,15 @@ async def apply(handlers: Handlers, request: Request, served: Served) -> Respons
     config, repeated = read(request, strictness)
     check_kind(config, served.resource.api_version, served.resource.kind)
     change = _Apply(handlers, request, served, config, owner, lambda: tell(request, strictness, repeated))
-    write = Write(request.user, is_dry_run, info.subresource, warnings=request.warnings, owner=owner, is_apply=True)
+    write = Write(
+        request.user,
+        is_dry_run,
+        info.subresource,
+        warnings=request.warnings,
+        owner=owner,
+        is_apply=True,
+        requested=served.requested,
+    )
     missing = None if info.subresource else change.missing
     data, created = await served.store.update(info.namespace, info.name, change, write, create_missing=missing)
     return answer(handlers, request, served, data, accepted, 201 if created else 200)

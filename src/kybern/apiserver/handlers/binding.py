@@ -7,6 +7,7 @@ from typing import Any
 from kybern.api import codec, scalars
 from kybern.api.core_v1 import Binding, PodCondition
 from kybern.api.meta_v1 import Status
+from kybern.apiserver.admission import Attributes
 from kybern.apiserver.handlers import body
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.registry.registry import Served
@@ -24,6 +25,23 @@ async def bind(handlers: Handlers, request: Request, pods: Served) -> Response:
         raise ApiError.bad_request(
             f"the name of the object ({wanted.metadata.name}) does not match the name on the URL ({name})"
         )
+    attributes = Attributes(
+        operation="CREATE",
+        resource=pods.resource,
+        subresource="binding",
+        namespace=request.info.namespace,
+        name=name,
+        object=wanted,
+        old=None,
+        user=request.user,
+        dry_run=body.is_dry_run(request),
+        warnings=request.warnings,
+    )
+    waiting = handlers.admit(attributes)
+    if waiting is not None:
+        await waiting
+    assert isinstance(attributes.object, Binding)
+    wanted = attributes.object
     errors = _faults(wanted)
     if errors:
         raise ApiError.invalid("", "Binding", name, errors)
@@ -42,7 +60,7 @@ async def bind(handlers: Handlers, request: Request, pods: Served) -> Response:
         pod.status.conditions = [*others, PodCondition(type="PodScheduled", status="True", lastTransitionTime=now)]
         return pod
 
-    write = Write(request.user, body.is_dry_run(request), "binding", warnings=request.warnings)
+    write = Write(request.user, body.is_dry_run(request), "binding", warnings=request.warnings, admit=False)
     await pods.store.update(request.info.namespace, name, change, write)
     return Response(status=201, body=codec.encode(Status(status="Success", code=201)))
 

@@ -26,6 +26,7 @@ class Handlers:
     feed: Feed
     clock: Clock
     rng: random.Random
+    # What is no write of a ResourceStore goes through admission here, whole.
     admit: Callable[[Attributes], Awaitable[None] | None]
     forms: Forms
     # Whether a request's user may do its thing with another verb. Raises ApiError 403.

@@ -19,8 +19,13 @@ async def create(handlers: Handlers, request: Request, served: Served) -> Respon
     obj = body.decode_object(request, served.codec, resource.api_version, resource.kind)
     if resource.namespaced and not info.namespace:
         raise ApiError.method_not_allowed(resource.group, resource.plural, "create")
-    owner = owner_of(request, served)
-    write = Write(request.user, body.is_dry_run(request), warnings=request.warnings, owner=owner)
+    write = Write(
+        request.user,
+        body.is_dry_run(request),
+        warnings=request.warnings,
+        owner=owner_of(request, served),
+        requested=served.requested,
+    )
     stored = served.to_stored(obj)
     served.check(stored, None)
     data = await served.store.create(stored, info.namespace, write)

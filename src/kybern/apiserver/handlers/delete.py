@@ -26,7 +26,13 @@ async def delete(handlers: Handlers, request: Request, served: Served) -> Respon
     accepted = negotiate.choose(request.headers.get("accept", ""), False, served.has_protobuf)
     options = body.delete_options(request)
     info, store = request.info, served.store
-    write = Write(request.user, bool(options.dryRun), warnings=request.warnings, options=options)
+    write = Write(
+        request.user,
+        bool(options.dryRun),
+        warnings=request.warnings,
+        options=options,
+        requested=served.requested,
+    )
     done = await store.delete(info.namespace, info.name, options, write)
     if done.gone and not store.strategy.returns_deleted:
         return Response(
@@ -54,7 +60,14 @@ async def delete_collection(handlers: Handlers, request: Request, served: Served
     for start in range(0, len(entries), _AT_ONCE):
         async with asyncio.TaskGroup() as group:
             for entry in entries[start : start + _AT_ONCE]:
-                write = Write(request.user, bool(options.dryRun), warnings=request.warnings, options=options)
+                write = Write(
+                    request.user,
+                    bool(options.dryRun),
+                    warnings=request.warnings,
+                    options=options,
+                    requested=served.requested,
+                    is_collection=True,
+                )
                 group.create_task(
                     _delete_if_there(served, entry.namespace, entry.name, request, write), name=f"delete {entry.key}"
                 )

@@ -12,6 +12,7 @@ from kybern.api import codec, scalars
 from kybern.api.core_v1 import PodCondition
 from kybern.api.meta_v1 import DeleteOptions, Status, StatusCause
 from kybern.api.policy_v1 import Eviction
+from kybern.apiserver.admission import Attributes
 from kybern.apiserver.handlers import body
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.registry.registry import Served
@@ -31,14 +32,30 @@ async def evict(handlers: Handlers, request: Request, pods: Served) -> Response:
     info = request.info
     if eviction.metadata.name != info.name:
         raise ApiError.bad_request("name in URL does not match name in Eviction object")
-    options = eviction.deleteOptions or DeleteOptions()
     pod = pods.store.entry(info.namespace, info.name).object
+    attributes = Attributes(
+        operation="CREATE",
+        resource=pods.resource,
+        subresource="eviction",
+        namespace=info.namespace,
+        name=info.name,
+        object=eviction,
+        old=None,
+        user=request.user,
+        dry_run=body.is_dry_run(request),
+        warnings=request.warnings,
+    )
+    waiting = handlers.admit(attributes)
+    if waiting is not None:
+        await waiting
+    assert isinstance(attributes.object, Eviction)
+    options = attributes.object.deleteOptions or DeleteOptions()
     dry_run = body.is_dry_run(request) or bool(options.dryRun)
     if not _needs_no_budget(pod):
         await _take_from_budget(handlers, pod, dry_run)
     if not dry_run:
         await _say_why(handlers, request, pods)
-    write = Write(request.user, dry_run, warnings=request.warnings, options=options)
+    write = Write(request.user, dry_run, warnings=request.warnings, options=options, admit=False)
     await pods.store.delete(info.namespace, info.name, options, write)
     return Response(status=201, body=codec.encode(Status(status="Success", code=201)))
 

@@ -58,6 +58,7 @@ async def patch(handlers: Handlers, request: Request, served: Served) -> Respons
         info.subresource,
         warnings=request.warnings,
         owner=owner_of(request, served),
+        requested=served.requested,
     )
     data, _ = await served.store.update(info.namespace, info.name, change, write)
     return answer(handlers, request, served, data, accepted, 200)

@@ -41,7 +41,14 @@ async def scale(handlers: Handlers, request: Request, served: Served) -> Respons
         change = _apply(request, served, owner)
     else:
         change = _replace(request, store) if info.verb == "update" else _patch(request, store)
-    write = Write(request.user, body.is_dry_run(request), warnings=request.warnings, owner=owner, is_apply=is_apply)
+    write = Write(
+        request.user,
+        body.is_dry_run(request),
+        warnings=request.warnings,
+        owner=owner,
+        is_apply=is_apply,
+        face=_Face(store),
+    )
     data, _ = await store.update(info.namespace, info.name, change, write)
     return _answer(store, served.from_stored(data), accepted)
 
@@ -51,12 +58,32 @@ def _answer(store: ResourceStore, obj: Any, accepted: negotiate.Accepted) -> Res
     return Response(body=forms.encoded(found, accepted), content_type=accepted.content_type)
 
 
+class _Face:
+    """Admission is shown a Scale, and what it makes of the replicas counts."""
+
+    subresource = "scale"
+
+    def __init__(self, store: ResourceStore) -> None:
+        self._strategy = store.strategy
+
+    def of(self, obj: Any) -> Scale:
+        return self._strategy.scale_of(obj)
+
+    def put_back(self, obj: Any, seen: Any) -> None:
+        self._strategy.set_replicas(obj, _replicas(seen, obj.metadata.name))
+
+
+def _replicas(wanted: Scale, name: str) -> int:
+    """Raises ApiError 422."""
+    replicas = wanted.spec.replicas or 0
+    _check_replicas(replicas, name)
+    return replicas
+
+
 def _scaled(store: ResourceStore, current: Entry, wanted: Scale) -> Any:
     """The current object with the replicas wanted; the Scale's preconditions become the object's."""
-    replicas = wanted.spec.replicas or 0
-    _check_replicas(replicas, current.name)
     obj = codec.clone(store.codec.view(current))
-    store.strategy.set_replicas(obj, replicas)
+    store.strategy.set_replicas(obj, _replicas(wanted, current.name))
     obj.metadata.resourceVersion = wanted.metadata.resourceVersion
     if wanted.metadata.uid:
         obj.metadata.uid = wanted.metadata.uid

@@ -74,7 +74,9 @@ def _install_tokens(handlers: Handlers, options: ServerOptions, rng: random.Rand
         waiting = owner.admit(attributes)
         if waiting is not None:
             await waiting
-        return _made(issuer.issue_token(account, asked), accepted)
+        admitted = attributes.object
+        assert isinstance(admitted, TokenRequest)
+        return _made(issuer.issue_token(account, admitted), accepted)
 
     handlers.extensions["serviceaccounts/token"] = token
 
@@ -91,12 +93,40 @@ def _made(obj: Any, accepted: negotiate.Accepted) -> Response:
     return Response(status=201, body=forms.encoded(codec.encode(obj), accepted), content_type=accepted.content_type)
 
 
+def _of_review(request: Request, asked: Any) -> Attributes:
+    """A question as admission sees it."""
+    info = request.info
+    assert info.resource is not None
+    return Attributes(
+        operation="CREATE",
+        resource=info.resource,
+        subresource="",
+        namespace=info.namespace,
+        name="",
+        object=asked,
+        old=None,
+        user=request.user,
+        dry_run=body.is_dry_run(request),
+        warnings=request.warnings,
+    )
+
+
 def _install_reviews(handlers: Handlers, authenticators: Authenticators, authorizers: Authorizers) -> None:
     def review(kind: type[Any], group: str, fill: Any) -> Any:
-        def handle(request: Request) -> Answer:
+        def handle(request: Request) -> Answer | Awaitable[Answer]:
             accepted = _plain(request)
             asked = body.decode(request, kind, f"{group}/v1", kind.__name__)
-            return _made(fill(request, asked), accepted)
+            attributes = _of_review(request, asked)
+            waiting = handlers.admit(attributes)
+            if waiting is not None:
+                return later(request, attributes, waiting, accepted)
+            return _made(fill(request, attributes.object), accepted)
+
+        async def later(
+            request: Request, attributes: Attributes, waiting: Awaitable[None], accepted: negotiate.Accepted
+        ) -> Answer:
+            await waiting
+            return _made(fill(request, attributes.object), accepted)
 
         return handle
 

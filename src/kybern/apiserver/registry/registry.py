@@ -69,6 +69,11 @@ class Served:
         """What every request for it is told."""
         return ""
 
+    @property
+    def requested(self) -> Resource | None:
+        """The version, for admission, where it is not the stored one."""
+        return None if self.is_stored_version else self.resource
+
     def to_stored(self, obj: Any) -> Any:
         """An object of this version as one of the stored version. Raises ApiError 400."""
         if self.is_stored_version:

@@ -50,6 +50,20 @@ class Gate(Protocol):
     def validate(self) -> Half: ...
 
 
+class Face(Protocol):
+    """An object as a subresource shows it: a Scale instead of a Deployment."""
+
+    subresource: str
+
+    def of(self, obj: Any) -> Any:
+        """A new one."""
+        ...
+
+    def put_back(self, obj: Any, seen: Any) -> None:
+        """What admission made of it, into the object. Raises ApiError."""
+        ...
+
+
 @dataclass(slots=True)
 class Write:
     """Who writes and how: what all verbs share."""
@@ -62,6 +76,10 @@ class Write:
     admit: bool = True  # False: the server's own writes
     owner: Owner | None = None  # of what it changes; None leaves managedFields as they are
     is_apply: bool = False  # the object brings the managedFields that `Ownership.applied` made
+    requested: Resource | None = None  # the version the client named, where it is not the stored one
+    is_collection: bool = False  # one of many, of a deletecollection
+    face: Face | None = None  # what admission sees instead of the object
+    annotations: dict[str, str] = field(default_factory=dict)  # of the audit event
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +153,16 @@ class ResourceStore:
         raise AssertionError("the loop returns or raises")
 
     async def _create_once(self, obj: Any, namespace: str, write: Write) -> bytes:
-        metadata.fill_on_create(obj.metadata, self._clock.now(), self._rng)
+        # What admission may change is what the client said; the server's share comes after, so that nobody changes it.
         self.strategy.apply_defaults(obj)
         if not write.is_apply:
             obj.metadata.managedFields = self.ownership.created(obj, write.owner) if write.owner is not None else []
-        self.strategy.prepare_create(obj, write.user)
         attributes = self._attributes("CREATE", obj, None, namespace, write)
-        await self._pass(self._gate.mutate, attributes, write)
+        obj = await self._mutated(obj, attributes, write)
+        metadata.check_namespace(self.resource, obj.metadata, namespace)
+        metadata.fill_on_create(obj.metadata, self._clock.now(), self._rng)
+        self.strategy.prepare_create(obj, write.user)
+        attributes.name = obj.metadata.name
         self._refuse(self.strategy.validate_create(obj), obj.metadata.name)
         write.warnings.extend(self.strategy.warnings_on_create(obj))
         name = obj.metadata.name
@@ -230,10 +251,16 @@ class ResourceStore:
             obj.metadata.managedFields = list(old.metadata.managedFields)
         elif not write.is_apply:
             obj.metadata.managedFields = self.ownership.updated(old, obj, write.owner)
-        errors = self._prepare_update(obj, old, write)
         attributes = self._attributes("UPDATE", obj, old, current.namespace, write)
-        await self._pass(self._gate.mutate, attributes, write)
+        obj = await self._mutated(obj, attributes, write)
+        metadata.check_name(obj.metadata, name)
+        metadata.check_namespace(self.resource, obj.metadata, current.namespace)
+        metadata.keep_on_update(obj.metadata, old.metadata)
+        errors = self._prepare_update(obj, old, write)
         self._refuse(errors(obj, old), name)
+        obj.metadata.resourceVersion = str(current.revision)
+        if write.face is not None:
+            attributes.object = write.face.of(obj)
         await self._pass(self._gate.validate, attributes, write)
         give_back = _nothing
         if not write.subresource:
@@ -368,10 +395,13 @@ class ResourceStore:
     def _attributes(self, operation: Operation, obj: Any, old: Any, namespace: str, write: Write) -> Attributes:
         """The write as admission sees it."""
         name = (obj or old).metadata.name
+        face = write.face
+        if face is not None:
+            obj, old = (face.of(each) if each is not None else None for each in (obj, old))
         return Attributes(
             operation=operation,
             resource=self.resource,
-            subresource=write.subresource,
+            subresource=face.subresource if face is not None else write.subresource,
             namespace=namespace,
             name=name,
             object=obj,
@@ -380,7 +410,22 @@ class ResourceStore:
             dry_run=write.dry_run,
             options=write.options,
             warnings=write.warnings,
+            requested=write.requested,
+            annotations=write.annotations,
+            is_collection=write.is_collection,
         )
+
+    async def _mutated(self, obj: Any, attributes: Attributes, write: Write) -> Any:
+        """The object after the half of admission that may change it, or put another one in its place."""
+        owners = obj.metadata.managedFields
+        await self._pass(self._gate.mutate, attributes, write)
+        if write.face is not None:
+            write.face.put_back(obj, attributes.object)
+            return obj
+        admitted = attributes.object
+        assert admitted is not None, "there is an object after a create or update"
+        admitted.metadata.managedFields = owners  # what admission adds has no owner, as upstream
+        return admitted
 
     async def _pass(self, half: Half, attributes: Attributes, write: Write) -> None:
         """One half of admission; only what waits costs a task switch."""

@@ -14,7 +14,7 @@ from kybern.apiserver.request import Reader
 from kybern.apiserver.webhooks import destination, failure
 from kybern.apiserver.webhooks.destination import ClientConfig, Destination
 from kybern.apiserver.webhooks.failure import CallFailed
-from kybern.apiserver.webhooks.transport import Exchanger, Transport
+from kybern.apiserver.webhooks.transport import BadTrust, Exchanger, Transport
 from kybern.client.http import Disconnected
 from kybern.client.kubeconfig import Access
 
@@ -100,6 +100,8 @@ class WebhookClient:
                 head, answer = await self._transport.exchange(to, data, limit)
         except TimeoutError:
             raise CallFailed(f'Post "{url}": context deadline exceeded', is_timeout=True) from None
+        except BadTrust as why:
+            raise CallFailed(str(why), is_misconfigured=True) from None
         except Disconnected as why:
             raise CallFailed(f'Post "{url}": {why}') from None
         if not 200 <= head.status < 300:  # a redirect is a failure as well

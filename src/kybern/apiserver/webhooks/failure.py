@@ -17,19 +17,17 @@ _NAME_MISMATCH = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, ..._IP_ADD
 _STATUS_TEXTS = {
     400: "the server rejected our request for an unknown reason",
     401: "the server has asked for the client to provide credentials",
-    403: "unknown",
     404: "the server could not find the requested resource",
     405: "the server does not allow this method on the requested resource",
     406: "the server was unable to respond with a content type that the client supports",
     409: "the server reported a conflict",
-    410: "unknown",
-    413: "Request entity too large",
-    415: "unknown",
     422: "the server rejected our request due to an error in our request",
     429: "the server has received too many requests and has asked us to try again later",
     503: "the server is currently unable to handle the request",
     504: "the server was unable to return a response in the time allotted, but may still be processing the request",
 }
+# These say what the body says.
+_TOLD_BY_BODY = frozenset({403, 415})
 _SHOWN = 2048  # characters of a body in a message
 
 
@@ -39,10 +37,13 @@ class CallFailed(Exception):
     `status` is the HTTP status where there was one (never 2xx), else 0.
     """
 
-    def __init__(self, message: str, *, status: int = 0, is_timeout: bool = False) -> None:
+    def __init__(
+        self, message: str, *, status: int = 0, is_timeout: bool = False, is_misconfigured: bool = False
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.is_timeout = is_timeout
+        self.is_misconfigured = is_misconfigured  # nobody was called: the bundle or the client certificate is no good
 
 
 def says_tls(code: int, message: str, name: str) -> str:
@@ -52,7 +53,7 @@ def says_tls(code: int, message: str, name: str) -> str:
     elif code in _EXPIRED:
         why = "x509: certificate has expired or is not yet valid"
     elif code in _NAME_MISMATCH:
-        why = f"x509: certificate is not valid for {name}"
+        why = f"x509: certificate is not valid for {name}"  # upstream lists the names that it is valid for
     else:
         why = f"x509: {message}"
     return f"tls: failed to verify certificate: {why}"
@@ -71,24 +72,28 @@ def says_dial(host: str, port: int, error: OSError) -> str:
 def says_status(status: int, body: bytes) -> str:
     """An answer that is no success: its own Status or text where it has one."""
     told = _told(body)
-    if told:
+    if told is not None:
         return told
-    if status >= 500 and status not in (503, 504):
-        text = body[:_SHOWN].decode("utf-8", "replace").strip() or "unknown"
+    text = body[:_SHOWN].decode("utf-8", "replace").strip()
+    if status in _TOLD_BY_BODY:
+        return text
+    if status in _STATUS_TEXTS:
+        return _STATUS_TEXTS[status]
+    if status >= 500:
         return f"an error on the server ({_quoted(text)}) has prevented the request from succeeding"
-    return _STATUS_TEXTS.get(status, "unknown")
+    return f"the server responded with the status code {status} but did not return more information"
 
 
-def _told(body: bytes) -> str:
-    """The message of a metav1.Status."""
+def _told(body: bytes) -> str | None:
+    """The message of a metav1.Status; None if the body is none."""
     try:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return ""
+        return None
     if isinstance(decoded, dict) and decoded.get("kind") == "Status" and decoded.get("status") == "Failure":
         message = decoded.get("message")
         return message[:_SHOWN] if isinstance(message, str) else ""
-    return ""
+    return None
 
 
 def _quoted(text: str) -> str:

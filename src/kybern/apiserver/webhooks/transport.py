@@ -27,6 +27,10 @@ _PLACES = 1024
 _Place = tuple[str, int, Access]
 
 
+class BadTrust(Disconnected):
+    """No connection was tried: what it should trust, or show, cannot be read."""
+
+
 class Exchanger(Protocol):
     """Sends a request to a place, gives the whole answer: Transport, or testing.webhooks.FakeWebhooks.
 
@@ -135,7 +139,7 @@ class Transport:
             if kept is None or kept[0] != stamp:
                 kept = self._contexts[access] = (stamp, _trusting(access))
         except (OSError, ValueError):
-            raise Disconnected(
+            raise BadTrust(
                 "unable to load root certificates: unable to parse bytes as PEM block", unsent=True
             ) from None
         self._contexts.move_to_end(access)

@@ -86,7 +86,9 @@ class _Patched:
         if isinstance(container, list):
             return container.pop(_index(op, path, key, len(container)))
         if key not in container:
-            raise PatchFailed(f"error in {op} for path: '{path}': Unable to remove nonexistent key: {key}")
+            raise PatchFailed(
+                f"error in {op} for path: '{path}': Unable to remove nonexistent key: {key}: missing value"
+            )
         return container.pop(key)
 
     def _replace(self, path: str, value: Any) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kybern.api.core_v1 import Node, NodeSpec, Taint, Toleration
+from kybern.api.core_v1 import Binding, Node, NodeSpec, ObjectReference, Taint, Toleration
 from kybern.api.meta_v1 import ObjectMeta
 from kybern.api.node_v1 import Overhead, RuntimeClass, Scheduling
 from kybern.api.scalars import Quantity
@@ -78,11 +78,22 @@ class TestPodTopologyLabels:
         gate.objects.put(Node(metadata=ObjectMeta(name="n", labels=labels)))
         return gate
 
+    def bind(self, node: str) -> Binding:
+        """The binding as admitted: its labels become the pod's."""
+        gate, binding = (
+            self.gate(),
+            Binding(metadata=ObjectMeta(name="p"), target=ObjectReference(kind="Node", name=node)),
+        )
+        write = gate.attributes("CREATE", pod(), subresource="binding")
+        write.object = binding
+        assert gate.chain.admit(write) is None
+        return binding
+
     def test_a_bound_pod_gets_its_nodes_zone_and_region(self) -> None:
-        made = self.gate().update(pod(nodeName="n"), pod(), subresource="binding")
+        made = self.bind("n")
         assert made.metadata.labels == {"topology.kubernetes.io/zone": "z1", "topology.kubernetes.io/region": "r1"}
 
     def test_others_keep_their_labels(self) -> None:
         assert self.gate().create(pod()).metadata.labels == {}
         assert self.gate().update(pod(nodeName="n"), pod(nodeName="n")).metadata.labels == {}
-        assert self.gate().update(pod(nodeName="gone"), pod(), subresource="binding").metadata.labels == {}
+        assert self.bind("gone").metadata.labels == {}
