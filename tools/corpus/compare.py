@@ -49,7 +49,7 @@ def differences(theirs: Verdict, ours: Verdict) -> list[str]:
         found.append("fields")
     elif theirs.faults != ours.faults:
         found.append("messages")
-    if theirs.stored != ours.stored:
+    if not agreement.is_alike(theirs.stored, ours.stored):
         found.append("stored" if theirs.code < 300 else "messages")
     return found
 
@@ -111,7 +111,8 @@ def _unlike(theirs: Any, ours: Any, path: str) -> list[str]:
     if isinstance(theirs, dict) and isinstance(ours, dict):
         found = []
         for key in sorted({*theirs, *ours}):
-            found += _unlike(theirs.get(key, _NOTHING), ours.get(key, _NOTHING), f"{path}.{key}")
+            if not agreement.is_alike(theirs.get(key), ours.get(key)):
+                found += _unlike(theirs.get(key, _NOTHING), ours.get(key, _NOTHING), f"{path}.{key}")
         return found
     if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
         return [

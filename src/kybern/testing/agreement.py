@@ -72,7 +72,24 @@ def verdict(code: int, body: Any, sent: Mapping[str, Any]) -> Verdict:
         }
         return Verdict(code, tuple(sorted(faults)), body.get("reason") if isinstance(body, dict) else None)
     known = set(_scalars(sent))
+    if str(body.get("kind", "")).endswith("Review"):
+        body = {**body, "status": None}  # what it says depends on who may do what, not on rules for objects
     return Verdict(code, (), _masked(body, known, ()))
+
+
+def is_alike(theirs: Any, ours: Any) -> bool:
+    """Whether two masked objects are the same object.
+
+    Null is absent, and so is a zero (false, "", [], {}) that only Kybern shows: upstream leaves some out that a client
+    has written. The other way round a default is missing.
+    """
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        if not all(key in theirs or not value for key, value in ours.items()):
+            return False
+        return all(is_alike(value, ours.get(key)) for key, value in theirs.items())
+    if isinstance(theirs, list) and isinstance(ours, list):
+        return len(theirs) == len(ours) and all(map(is_alike, theirs, ours))
+    return bool(theirs is None and not ours) or (theirs == ours and type(theirs) is type(ours))
 
 
 def _plain(message: str) -> str:
@@ -100,7 +117,7 @@ def _masked(value: Any, known: set[Any], path: tuple[str, ...]) -> Any:
             if not (path == ("metadata",) and key in _OF_THE_SERVER)
         }
     if isinstance(value, list):
-        return [_masked(inner, known, path) for inner in value]
+        return [_masked(inner, known, path) for inner in value if not _is_foreign(inner)]
     if value in known:
         return value
     if path and path[-1] in _GIVEN:
@@ -114,6 +131,12 @@ def _masked(value: Any, known: set[Any], path: tuple[str, ...]) -> Any:
             return "<generated>"
         return _UID.sub("<uid>", value)
     return value
+
+
+def _is_foreign(item: Any) -> bool:
+    """What a distribution of the reference server mixes into the volumes of tokens."""
+    source = item.get("configMap") if isinstance(item, dict) else None
+    return isinstance(source, dict) and source.get("name") == "openshift-service-ca.crt"
 
 
 def replay(

@@ -143,7 +143,8 @@ def _check_common(
     if requirements.limits or requirements.requests or requirements.claims:
         resources.check_requirements(requirements, around.claims, f"{path}.resources", errors)
     if container.resizePolicy and isinstance(container, Container):
-        _check_resize(container, around.spec.restartPolicy, f"{path}.resizePolicy", errors)
+        is_init = any(container is c for c in around.spec.initContainers)
+        _check_resize(container, around.spec.restartPolicy, f"{path}.resizePolicy", errors, is_init=is_init)
     if container.securityContext is not None:
         security.check_container(container.securityContext, around.spec.hostUsers, f"{path}.securityContext", errors)
 
@@ -209,7 +210,9 @@ def _check_restart(container: Container, path: str, errors: Errors, *, is_init: 
             errors.append(too_many(f"{where}.exitCodes.values", len(rule.exitCodes.values), _EXIT_CODES))
 
 
-def _check_resize(container: Container, restart_policy: str | None, path: str, errors: Errors) -> None:
+def _check_resize(
+    container: Container, restart_policy: str | None, path: str, errors: Errors, *, is_init: bool
+) -> None:
     seen: set[str] = set()
     for i, policy in enumerate(container.resizePolicy):
         if policy.resourceName in seen:
@@ -223,6 +226,9 @@ def _check_resize(container: Container, restart_policy: str | None, path: str, e
             errors.append(required(path))
         elif policy.restartPolicy not in ("NotRequired", "RestartContainer"):
             errors.append(not_supported(path, policy.restartPolicy, ("NotRequired", "RestartContainer")))
+        if is_init and container.restartPolicy != "Always" and policy.restartPolicy == "RestartContainer":
+            message = "must not be set to 'RestartContainer' for non-sidecar initContainers"
+            errors.append(invalid(f"{path}[{i}].restartPolicy", policy.restartPolicy, message))
         if restart_policy == "Never" and policy.restartPolicy != "NotRequired":
             message = "must be 'NotRequired' when pod `restartPolicy` is 'Never'"
             errors.append(invalid(path, policy.restartPolicy, message))

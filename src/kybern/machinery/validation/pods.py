@@ -18,9 +18,9 @@ from kybern.api.core_v1 import (
     ResourceRequirements,
     Toleration,
 )
-from kybern.machinery import names, qos
+from kybern.machinery import qos, scheme
 from kybern.machinery.status import FieldError, forbidden_field, invalid, required
-from kybern.machinery.validation import containers, metadata, pod_spec, rules, volumes
+from kybern.machinery.validation import containers, metadata, pod_spec, pod_status, rules, volumes
 from kybern.machinery.validation.rules import Errors, Rules
 
 _INT32_MAX = 2**31 - 1
@@ -50,8 +50,6 @@ def check_update(pod: Pod, old: Pod, errors: Errors) -> None:
     if pod.spec == old.spec:
         return
     _check_pod(pod, errors)
-    if errors:
-        return
     spec, before = pod.spec, old.spec
     if len(spec.containers) != len(before.containers):
         errors.append(forbidden_field("spec.containers", "pod updates may not add or remove containers"))
@@ -59,8 +57,9 @@ def check_update(pod: Pod, old: Pod, errors: Errors) -> None:
     if len(spec.initContainers) != len(before.initContainers):
         errors.append(forbidden_field("spec.initContainers", "pod updates may not add or remove containers"))
         return
+    told = len(errors)
     _check_deadline(spec, before, errors)
-    if errors:
+    if len(errors) > told:
         return
     if not _extends(spec.tolerations, before.tolerations):
         message = "existing toleration can not be modified except its tolerationSeconds"
@@ -68,9 +67,8 @@ def check_update(pod: Pod, old: Pod, errors: Errors) -> None:
     _check_gates(spec, before, errors)
     if before.schedulingGates:
         _check_gated(spec, before, errors)
-    if errors:
-        return
-    if _mutable_parts_as_before(pod, old) != before:
+    as_before = _mutable_parts_as_before(pod, old)
+    if as_before != before and not _is_same(codec.to_json(as_before), codec.to_json(before)):
         errors.append(forbidden_field("spec", f"{_ONLY}\n{_diff(pod, old)}"))
 
 
@@ -145,6 +143,22 @@ def _mutable_parts_as_before(pod: Pod, old: Pod) -> PodSpec:
     return spec
 
 
+# Their false is no different from nothing; elsewhere it may be.
+_FLAGS = frozenset({"hostNetwork", "hostPID", "hostIPC", "stdin", "stdinOnce", "tty", "readOnly"})
+
+
+def _is_same(new: Any, old: Any) -> bool:
+    """Equal but for what is empty in one and absent in the other: clients write either."""
+    if isinstance(new, dict) and isinstance(old, dict):
+        return all(
+            _is_same(new.get(key), old.get(key)) or (key in _FLAGS and not new.get(key) and not old.get(key))
+            for key in {*new, *old}
+        )
+    if isinstance(new, list) and isinstance(old, list):
+        return len(new) == len(old) and all(map(_is_same, new, old))
+    return bool(new == old or ((new is None or new in ("", [], {})) and (old is None or old in ("", [], {}))))
+
+
 def _restore_node_affinity(spec: PodSpec, before: PodSpec) -> None:
     old_affinity = before.affinity
     if old_affinity is None:
@@ -188,9 +202,12 @@ _RESIZABLE = ("cpu", "memory")
 
 def check_resize(pod: Pod, old: Pod, errors: Errors) -> None:
     """The resize subresource: cpu and memory of containers, without a change of QoS class."""
-    _check_pod(pod, errors)
     if pod.metadata.annotations.get("kubernetes.io/config.mirror"):
         errors.append(forbidden_field("", "static pods cannot be resized"))
+    if pod.spec.os is not None and pod.spec.os.name == "windows":
+        errors.append(forbidden_field("[]", "windows pods cannot be resized"))
+        return
+    _check_pod(pod, errors)
     if old.status.qosClass and qos.class_of(pod) != qos.class_of(old):
         message = "Pod QOS Class may not change as a result of resizing"
         errors.append(invalid("spec", qos.class_of(old), message))
@@ -198,7 +215,24 @@ def check_resize(pod: Pod, old: Pod, errors: Errors) -> None:
         pairs = zip(getattr(pod.spec, field), getattr(old.spec, field), strict=False)
         for i, (container, previous) in enumerate(pairs):
             _check_resized(container.resources, previous.resources, f"spec.{field}[{i}].resources", errors)
-    if _without_resizable(pod.spec) != _without_resizable(old.spec):
+    _check_only_resizable(pod.spec, old.spec, errors)
+
+
+def _check_only_resizable(spec: PodSpec, before: PodSpec, errors: Errors) -> None:
+    """What is not cpu or memory stays as it was."""
+    now, then = _without_resizable(spec), _without_resizable(before)
+    for i, (container, previous) in enumerate(zip(now.initContainers, then.initContainers, strict=False)):
+        is_sidecar = previous.restartPolicy == "Always"
+        changed = container.resources != previous.resources
+        if changed or (not is_sidecar and spec.initContainers[i].resources != before.initContainers[i].resources):
+            message = "only cpu and memory resources for init or sidecar containers are mutable"
+            errors.append(forbidden_field(f"spec.initContainers[{i}]", message))
+            container.resources = previous.resources
+    if now.resources != then.resources:
+        errors.append(forbidden_field("spec", "only cpu and memory resources are mutable at pod-level"))
+        now.resources = then.resources
+    # Upstream loses sight of the claims of containers here: a pod with some cannot be resized.
+    if now != then or any(c.resources.claims for c in spec.containers):
         errors.append(forbidden_field("spec", "only cpu and memory resources are mutable"))
 
 
@@ -220,64 +254,6 @@ def _without_resizable(spec: PodSpec) -> PodSpec:
     return copy
 
 
-def check_status(pod: Pod, old: Pod, errors: Errors) -> None:
-    status = pod.status
-    rules.check_optional(status.nominatedNodeName, "status.nominatedNodeName", names.check_subdomain, errors)
-    nominated = status.nominatedNodeName != old.status.nominatedNodeName and bool(status.nominatedNodeName)
-    if nominated and pod.spec.nodeName:
-        message = "may not be set on pods that are already bound to a node"
-        errors.append(forbidden_field("status.nominatedNodeName", message))
-    for i, condition in enumerate(status.conditions):
-        if "/" in condition.type or " " in condition.type:
-            where = f"status.conditions[{i}].Type"
-            rules.check_rule(condition.type, where, names.check_qualified, errors)
-    _check_ips([p.ip for p in status.podIPs], "status.podIPs", errors)
-    _check_ips([h.ip for h in status.hostIPs], "status.hostIPs", errors)
-    for field, specs in (
-        ("containerStatuses", pod.spec.containers),
-        ("initContainerStatuses", pod.spec.initContainers),
-    ):
-        if old.spec.restartPolicy != "Always":
-            _check_no_revival(pod, old, field, {c.name: c for c in specs}, errors)
-    if old.status.qosClass and status.qosClass != old.status.qosClass:
-        errors.append(invalid("status.qosClass", status.qosClass, rules.IMMUTABLE))
-    claims = {c.name for c in pod.spec.resourceClaims}
-    for i, claim in enumerate(status.resourceClaimStatuses):
-        if claim.name not in claims:
-            where = f"status.resourceClaimStatuses[{i}].name"
-            errors.append(invalid(where, claim.name, "must match the name of an entry in `spec.resourceClaims`"))
-
-
-def _check_ips(addresses: list[str], path: str, errors: Errors) -> None:
-    families: list[int] = []
-    for i, address in enumerate(addresses):
-        parsed = rules.parse_ip(address)
-        if parsed is None:
-            errors.append(invalid(f"{path}[{i}]", address, rules.NOT_AN_IP))
-        else:
-            families.append(parsed.version)
-    if len(families) > len(set(families)):
-        shown = [{"ip": a} for a in addresses]
-        errors.append(invalid(path, shown, "may specify no more than one IP for each IP family"))
-
-
-def _check_no_revival(pod: Pod, old: Pod, field: str, specs: dict[str, Container], errors: Errors) -> None:
-    """What has ended for good stays ended."""
-    new = {s.name: (i, s) for i, s in enumerate(getattr(pod.status, field))}
-    for previous in getattr(old.status, field):
-        ended = previous.state.terminated
-        current = new.get(previous.name)
-        spec = specs.get(previous.name)
-        if ended is None or current is None or current[1].state.terminated is not None:
-            continue
-        if old.spec.restartPolicy == "OnFailure" and ended.exitCode != 0:
-            continue
-        if spec is not None and (spec.restartPolicy == "Always" or spec.restartPolicyRules):
-            continue
-        where = f"status.{field}[{current[0]}].state"
-        errors.append(forbidden_field(where, "may not be transitioned to non-terminated state"))
-
-
 def _check_pod_template(template: PodTemplate, errors: Errors) -> None:
     if template.template is None:
         errors.append(required("template.spec.containers"))
@@ -292,13 +268,13 @@ def validate_subresource(pod: Pod, old: Pod, subresource: str) -> list[FieldErro
         "resize": check_resize,
     }
     errors: Errors = []
-    metadata.check_shared(pod.metadata, errors)
+    metadata.check_update(pod.metadata, old.metadata, scheme.resource_of(Pod), errors)
     checks[subresource](pod, old, errors)
     return list(dict.fromkeys(errors))
 
 
 RULES: dict[type[Any], Rules] = {
-    Pod: Rules(create=check_create, update=check_update, status=check_status),
+    Pod: Rules(create=check_create, update=check_update, status=pod_status.check),
     PodTemplate: Rules(create=_check_pod_template),
 }
 

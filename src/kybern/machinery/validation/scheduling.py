@@ -47,7 +47,7 @@ def check_affinity(affinity: Affinity, path: str, errors: Errors) -> None:
         where = f"{path}.nodeAffinity"
         if node.requiredDuringSchedulingIgnoredDuringExecution is not None:
             selector = node.requiredDuringSchedulingIgnoredDuringExecution
-            selectors.check_node_selector(selector, f"{where}.{_REQUIRED}", errors)
+            selectors.check_node_selector(selector, f"{where}.{_REQUIRED}", errors, values_are_labels=True)
         for i, preferred in enumerate(node.preferredDuringSchedulingIgnoredDuringExecution):
             item = f"{where}.{_PREFERRED}[{i}]"
             _check_weight(preferred.weight, f"{item}.weight", errors)

@@ -211,7 +211,7 @@ def _check_sysctls(context: PodSecurityContext, spec: PodSpec, path: str, errors
 
 _WINDOWS_POD = (
     "seLinuxOptions", "seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls", "runAsUser", "runAsGroup",
-    "supplementalGroups", "supplementalGroupsPolicy", "appArmorProfile",
+    "supplementalGroups", "supplementalGroupsPolicy", "appArmorProfile", "seLinuxChangePolicy",
 )  # fmt: skip
 _WINDOWS_CONTAINER = (
     "seLinuxOptions", "seccompProfile", "capabilities", "readOnlyRootFilesystem", "privileged",
@@ -260,6 +260,8 @@ def _check_on_windows(spec: PodSpec, path: str, errors: Errors) -> None:
         value = getattr(spec, field)
         if value or (field == "hostUsers" and value is not None):
             errors.append(forbidden_field(f"{path}.{field}", _NOT_ON_WINDOWS))
+    if spec.resources is not None:
+        errors.append(forbidden_field(f"{path}.resources", "may not be set for a windows pod"))
     if spec.securityContext is not None:
         for field in _WINDOWS_POD:
             if _is_set(getattr(spec.securityContext, field)):

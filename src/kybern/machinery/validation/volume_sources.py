@@ -329,6 +329,8 @@ def _require_reference(source: Any, path: str, errors: Errors) -> None:
     """The secret of a PersistentVolume's source is in some namespace; a pod's is in that of the pod."""
     if isinstance(source.secretRef, SecretReference | ObjectReference):
         _require(source.secretRef, f"{path}.secretRef", errors, "name", "namespace")
+    elif source.secretRef is not None:
+        _require(source.secretRef, f"{path}.secretRef", errors, "name")
 
 
 def _check_cinder(source: Any, path: str, errors: Errors) -> None:

@@ -83,7 +83,8 @@ def _check_ephemeral(source: EphemeralVolumeSource, path: str, errors: Errors) -
         rules.check_labels(meta.labels, f"{path}.metadata.labels", errors)
         for field in meta.__struct_fields__:
             if field not in ("annotations", "labels") and getattr(meta, field):
-                errors.append(forbidden_field(f"{path}.metadata.{field}", "cannot be set"))
+                shown = "uID" if field == "uid" else field
+                errors.append(forbidden_field(f"{path}.metadata.{shown}", "cannot be set"))
     claims.check_spec(template.spec, f"{path}.spec", errors)
 
 

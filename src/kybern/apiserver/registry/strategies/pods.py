@@ -6,20 +6,22 @@ from collections.abc import Callable
 from typing import Any
 
 from kybern.api import scalars
-from kybern.api.core_v1 import Pod, PodAffinityTerm, PodCondition, PodStatus
+from kybern.api.core_v1 import Pod, PodAffinityTerm, PodCondition, PodIP, PodStatus
 from kybern.api.meta_v1 import LabelSelector, LabelSelectorRequirement
 from kybern.apiserver.registry.strategy import Strategy
 from kybern.apiserver.request import User
-from kybern.machinery import qos
+from kybern.machinery import gated, qos
 from kybern.machinery.status import FieldError
 from kybern.machinery.validation import pods as validation
 
 
 class Pods(Strategy):
     def prepare_create(self, obj: Any, user: User) -> None:
-        super().prepare_create(obj, user)
         pod: Pod = obj
-        pod.status = PodStatus(phase="Pending")
+        said = pod.status.qosClass  # upstream believes it
+        super().prepare_create(obj, user)
+        pod.status = PodStatus(phase="Pending", qosClass=said or None)
+        gated.drop_from_pod_spec(pod.spec, None)
         if pod.spec.schedulingGates:
             pod.status.conditions = [
                 PodCondition(
@@ -35,13 +37,24 @@ class Pods(Strategy):
     async def allocate(self, obj: Any, old: Any | None) -> Callable[[], None] | None:
         # Only now: admission may still have set requests and limits.
         if old is None:
-            obj.status.qosClass = qos.class_of(obj)
+            obj.status.qosClass = obj.status.qosClass or qos.class_of(obj)
         return None
+
+    def prepare_update(self, obj: Any, old: Any) -> None:
+        gated.drop_from_pod_spec(obj.spec, old.spec)
+        super().prepare_update(obj, old)
 
     def prepare_status_update(self, obj: Any, old: Any) -> None:
         super().prepare_status_update(obj, old)
         obj.metadata.ownerReferences = old.metadata.ownerReferences
-        obj.status.qosClass = obj.status.qosClass or old.status.qosClass
+        status: PodStatus = obj.status
+        status.qosClass = status.qosClass or old.status.qosClass
+        gated.drop_from_pod_status(status, old.status)
+        # The one address is what older kubelets write; it goes before the list.
+        if status.podIP and (not status.podIPs or status.podIPs[0].ip != status.podIP):
+            status.podIPs = [PodIP(ip=status.podIP)]
+        elif status.podIPs and not status.podIP:
+            status.podIP = status.podIPs[0].ip or None
 
     def prepare_ephemeralcontainers_update(self, obj: Any, old: Any) -> None:
         """Only the ephemeral containers of the body count."""
@@ -99,6 +112,8 @@ def _keep(obj: Pod, old: Pod) -> None:
     obj.spec = codec.clone(old.spec)
     obj.status = old.status
     obj.metadata.generation = old.metadata.generation
+    for field in ("labels", "annotations", "finalizers", "ownerReferences"):
+        setattr(obj.metadata, field, getattr(old.metadata, field))
 
 
 def _merge_label_keys(pod: Pod) -> None:
