@@ -1,7 +1,8 @@
 """What a kube-apiserver v1.36 answered to some 700 expressions, as rules of a custom resource.
 
 answers.json holds the schema, the object, and for each text what was said: `refused` (when the definition was created),
-`fails` (when the object was), or the `value` as `'%s'.format([...])` shows it; none of these: fine, and not shown. `dear`: refused for its estimated cost.
+`fails` (when the object was), or the `value` as `'%s'.format([...])` shows it; none of these: fine, and not shown.
+`dear`: refused for its estimated cost.
 """
 
 from __future__ import annotations
