@@ -62,7 +62,7 @@ def _bad_option(kind: str, error: FieldError) -> ApiError:
 
 def decode(request: Request, struct: type[T], api_version: str, kind: str) -> T:
     """The body as `struct`, which must be of this kind where it names one. Raises ApiError."""
-    obj: T = decode_object(request, StructCodec(struct, api_version.rpartition("/")[2]), api_version, kind)
+    obj: T = decode_object(request, StructCodec(struct, api_version), api_version, kind)
     return obj
 
 

@@ -8,11 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+import structlog
+
 from kybern.api import codec
 from kybern.api.resource import Resource
+from kybern.machinery import conversion, defaults
 
 if TYPE_CHECKING:
     from kybern.apiserver.watch_cache.entry import Entry
+
+
+log = structlog.get_logger(__name__)
+
+# An upstream API server ends what it stores with a line end; this one does not.
+_FOREIGN_END = b"\n"
 
 
 class ObjectCodec(Protocol):
@@ -66,12 +76,13 @@ class ObjectCodec(Protocol):
 class StructCodec:
     """The codec of a built-in kind."""
 
-    __slots__ = ("kind", "struct", "version")
+    __slots__ = ("api_version", "kind", "struct", "version")
 
-    def __init__(self, struct: type[Any], version: str = "") -> None:
+    def __init__(self, struct: type[Any], api_version: str = "") -> None:
         self.struct: type[Any] | None = struct
         self.kind = struct.__name__
-        self.version = version
+        self.api_version = api_version
+        self.version = api_version.rpartition("/")[2]
 
     def decode(self, data: bytes) -> Any:
         assert self.struct is not None
@@ -87,7 +98,20 @@ class StructCodec:
         return codec.decode_pruned(self.struct, data)[0]
 
     def shown(self, value: bytes) -> bytes:
-        return value
+        """Upstream stores some kinds in older versions, and defaults on every read what it did not when it wrote."""
+        if not value.endswith(_FOREIGN_END):
+            return value
+        try:
+            document = msgspec.json.decode(value)
+            told = str(document.get("apiVersion", ""))
+            if told != self.api_version:
+                document = conversion.convert(document, self.kind, told, self.api_version)
+            obj, _ = self.from_json(document)
+        except (ValueError, AttributeError, TypeError, RecursionError) as error:
+            log.warning("an object in the store is not of its type", kind=self.kind, error=str(error))
+            return value
+        defaults.apply(obj)
+        return self.encode(obj)
 
     def view(self, entry: Entry) -> Any:
         return entry.object
@@ -101,4 +125,4 @@ class StructCodec:
 
 
 def struct_codec(resource: Resource, struct: type[Any]) -> StructCodec:
-    return StructCodec(struct, resource.version)
+    return StructCodec(struct, resource.api_version)

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kybern.machinery.conversion import autoscaling, events
+from kybern.machinery.conversion import autoscaling, definitions, events
 
 _RULES: dict[tuple[str, str], Callable[[dict[str, Any]], dict[str, Any]]] = {
     ("v1/Event", "events.k8s.io/v1/Event"): events.to_events_v1,
     ("events.k8s.io/v1/Event", "v1/Event"): events.to_core_v1,
+    (
+        "apiextensions.k8s.io/v1beta1/CustomResourceDefinition",
+        "apiextensions.k8s.io/v1/CustomResourceDefinition",
+    ): definitions.to_v1,
     ("autoscaling/v1/HorizontalPodAutoscaler", "autoscaling/v2/HorizontalPodAutoscaler"): autoscaling.to_v2,
     ("autoscaling/v2/HorizontalPodAutoscaler", "autoscaling/v1/HorizontalPodAutoscaler"): autoscaling.to_v1,
 }
