@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kybern.apiserver.audit.build import AuditOptions
+from kybern.apiserver.authenticate import jwt_tokens
+from kybern.apiserver.authenticate.configuration import Configuration
+from kybern.apiserver.authenticate.webhook_tokens import WebhookTokenOptions
+from kybern.apiserver.authorize import configuration as authorize_configuration
+from kybern.apiserver.authorize.configuration import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,10 @@ class ServerOptions:
     node_port_range: tuple[int, int] = (30000, 32767)
     runtime_config: str = ""
     event_ttl: float = 3600.0
+    authentication: Configuration = field(default_factory=Configuration)
+    jwt_algorithms: tuple[str, ...] = jwt_tokens.ALGORITHMS
+    token_webhook: WebhookTokenOptions | None = None
+    authorization: tuple[Entry, ...] = authorize_configuration.DEFAULT
     audit: AuditOptions = field(default_factory=AuditOptions)
     # Priority and fairness: the sum of both is what is shared out. Without it each is a limit of its own, 0: none.
     enable_priority_and_fairness: bool = True

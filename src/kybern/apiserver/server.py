@@ -7,6 +7,7 @@ store, makes what every cluster has, and keeps the server's own tasks running in
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import random
 from collections.abc import Awaitable
@@ -24,7 +25,7 @@ from kybern.apiserver.audit import build as build_audit
 from kybern.apiserver.authenticate import impersonate
 from kybern.apiserver.authenticate.chain import AuthenticationOptions, Authenticators
 from kybern.apiserver.authorize import attributes as authorize_attributes
-from kybern.apiserver.authorize import bootstrap_roles
+from kybern.apiserver.authorize import bootstrap_roles, selectors
 from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.custom_resources.lifecycle import Lifecycle
 from kybern.apiserver.custom_resources.serving import CustomResources
@@ -101,9 +102,10 @@ class ApiServer:
         objects = self.registry.objects
         self.webhooks = WebhookClient(objects, webhooks)
         self.authorizers = Authorizers(objects)
+        self.authorizers.configure(options.authorization, self.webhooks, clock)
         configured = webhook_plugin.plugins(self.registry, self.webhooks, self.authorizers, rng)
         self.gate.chain = Chain(built_in.plugins(objects, objects, self.authorizers, clock, rng, configured))
-        self.authenticators = Authenticators(_authentication(options), objects, clock)
+        self.authenticators = Authenticators(_authentication(options), objects, clock, self.webhooks)
         self.handlers = Handlers(
             self.registry, self.feed, clock, rng, self.gate.admit, Forms(clock), self._authorize_as
         )
@@ -187,7 +189,7 @@ class ApiServer:
 
     def _authorize(self, request: Request) -> None:
         info = request.info
-        if "fieldSelector" in request.query and info.verb in ("list", "watch", "deletecollection"):
+        if "fieldSelector" in request.query and info.verb in selectors.VERBS:
             try:
                 selected = fields.parse_selector(request.flag("fieldSelector")).requirements
             except ValueError:
@@ -197,6 +199,10 @@ class ApiServer:
             attributes = info.findings.attributes
             if attributes is None:
                 attributes = info.findings.attributes = authorize_attributes.of_request(info)
+        if self.authorizers.reads_labels and "labelSelector" in request.query and info.verb in selectors.VERBS:
+            with contextlib.suppress(ValueError):  # as above
+                of_labels = selectors.labels_of(request.flag("labelSelector"))
+                attributes = dataclasses.replace(attributes, labels=of_labels)
         if request.audit is None:
             self.authorizers.require(request.user, attributes)
         else:
@@ -284,4 +290,7 @@ def _authentication(options: ServerOptions) -> AuthenticationOptions:
         service_account_keys=tuple(filter(None, (options.service_account_public_key,))),
         issuers=(options.service_account_issuer,),
         audiences=(options.service_account_issuer,),
+        configuration=options.authentication,
+        jwt_algorithms=options.jwt_algorithms,
+        token_webhook=options.token_webhook,
     )

@@ -12,18 +12,14 @@ from pathlib import Path
 
 import structlog
 
-from kybern.apiserver.audit.batch import BatchOptions
-from kybern.apiserver.audit.build import AuditOptions
-from kybern.apiserver.audit.log_file import LogOptions
-from kybern.apiserver.encryption import configuration as encryption_configuration
-from kybern.apiserver.encryption.reload import Reload
-from kybern.apiserver.encryption.store import EncryptedStore
 from kybern.apiserver.options import ServerOptions
+from kybern.apiserver.reload import Reload
 from kybern.apiserver.request import Request
 from kybern.apiserver.server import ApiServer
-from kybern.client import kubeconfig
 from kybern.client.clock import RealClock
 from kybern.machinery.clock import Clock
+from kybern.process import apiserver_security as security
+from kybern.process.apiserver_security import SecurityFlags
 from kybern.storage.etcd import Endpoints, EtcdStore
 from kybern.storage.interface import Store
 from kybern.storage.memory import MemoryStore
@@ -37,7 +33,7 @@ SCRUB_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Options(SecurityFlags):
     """Flags of kube-apiserver that have a meaning here; files are PEM."""
 
     bind_address: str = "0.0.0.0"
@@ -59,35 +55,10 @@ class Options:
     token_auth_file: str = ""
     service_account_key_file: str = ""
     service_account_signing_key_file: str = ""
-    service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
     service_cluster_ip_range: str = "10.96.0.0/12"
     service_node_port_range: str = "30000-32767"
     runtime_config: str = ""  # api/alpha=true, resource.k8s.io/v1alpha3=true, ...
     event_ttl: float = 3600.0  # seconds
-    audit_policy_file: str = ""
-    audit_log_path: str = ""  # "-": standard output
-    audit_log_maxage: int = 0  # days
-    audit_log_maxbackup: int = 0  # files
-    audit_log_maxsize: int = 100  # megabytes
-    audit_log_mode: str = "blocking"  # or blocking-strict, batch
-    audit_log_batch_buffer_size: int = 10_000  # events
-    audit_log_batch_max_size: int = 1
-    audit_log_batch_max_wait: float = 0.0  # seconds
-    audit_log_truncate_enabled: bool = False
-    audit_log_truncate_max_event_size: int = 102_400  # bytes
-    audit_webhook_config_file: str = ""  # kubeconfig
-    audit_webhook_mode: str = "batch"
-    audit_webhook_initial_backoff: float = 10.0  # seconds
-    audit_webhook_batch_buffer_size: int = 10_000
-    audit_webhook_batch_max_size: int = 400
-    audit_webhook_batch_max_wait: float = 30.0
-    audit_webhook_batch_throttle_qps: float = 10.0
-    audit_webhook_batch_throttle_burst: int = 15
-    audit_webhook_truncate_enabled: bool = False
-    audit_webhook_truncate_max_event_size: int = 102_400
-    audit_webhook_truncate_max_batch_size: int = 10_485_760
-    encryption_provider_config: str = ""  # file of an EncryptionConfiguration
-    encryption_provider_config_automatic_reload: bool = False
     seed: int | None = None  # of the dice, for tests
 
 
@@ -115,44 +86,7 @@ def server_options(options: Options) -> ServerOptions:
         node_port_range=(int(first), int(last)),
         runtime_config=options.runtime_config,
         event_ttl=options.event_ttl,
-        audit=audit_options(options),
-    )
-
-
-def audit_options(options: Options) -> AuditOptions:
-    """What audit needs of the flags. Raises OSError, ValueError."""
-    if options.audit_log_mode not in ("blocking", "blocking-strict", "batch"):
-        raise ValueError(f"--audit-log-mode: expected blocking, blocking-strict or batch, not {options.audit_log_mode}")
-    if options.audit_webhook_mode != "batch":
-        raise ValueError(f"--audit-webhook-mode: only batch is supported, not {options.audit_webhook_mode}")
-    log_batch = BatchOptions(
-        options.audit_log_batch_buffer_size,
-        options.audit_log_batch_max_size,
-        wait=options.audit_log_batch_max_wait,
-        rate=0.0,
-    )
-    return AuditOptions(
-        policy=_read(options.audit_policy_file),
-        log=LogOptions(
-            options.audit_log_path,
-            options.audit_log_maxage,
-            options.audit_log_maxbackup,
-            options.audit_log_maxsize,
-            strict=options.audit_log_mode == "blocking-strict",
-        ),
-        log_batch=log_batch if options.audit_log_mode == "batch" else None,
-        log_truncate=options.audit_log_truncate_max_event_size if options.audit_log_truncate_enabled else 0,
-        webhook=kubeconfig.load(options.audit_webhook_config_file) if options.audit_webhook_config_file else None,
-        webhook_batch=BatchOptions(
-            options.audit_webhook_batch_buffer_size,
-            options.audit_webhook_batch_max_size,
-            options.audit_webhook_truncate_max_batch_size,
-            options.audit_webhook_batch_max_wait,
-            options.audit_webhook_batch_throttle_qps,
-            options.audit_webhook_batch_throttle_burst,
-        ),
-        webhook_backoff=options.audit_webhook_initial_backoff,
-        webhook_truncate=options.audit_webhook_truncate_max_event_size if options.audit_webhook_truncate_enabled else 0,
+        **security.server_options(options),
     )
 
 
@@ -164,17 +98,6 @@ async def open_store(options: Options) -> Store:
     if options.store == "memory":
         return MemoryStore()
     return await SqliteStore.open(Path(options.store))
-
-
-def encrypted(store: Store, options: Options, clock: Clock) -> tuple[Store, Reload | None]:
-    """The store as the flags want it encrypted, and what follows the file of keys. Raises OSError, ValueError."""
-    if not options.encryption_provider_config:
-        return store, None
-    path = Path(options.encryption_provider_config)
-    text = path.read_bytes()
-    wrapped = EncryptedStore(store, encryption_configuration.parse(text))
-    is_followed = options.encryption_provider_config_automatic_reload
-    return wrapped, Reload(path, text, wrapped, clock) if is_followed else None
 
 
 async def scrub(store: SqliteStore, clock: Clock) -> None:
@@ -193,12 +116,13 @@ async def run(options: Options) -> None:
     # Names and uids need no secrets, only no repeats: a generator seeded by the system is ten times quicker.
     rng = random.Random(options.seed if options.seed is not None else random.SystemRandom().getrandbits(256))
     try:
-        encrypting, reload = encrypted(store, options, clock)
-        server = ApiServer(server_options(options), encrypting, clock, rng)
+        reloads: list[Reload] = []
+        server = ApiServer(server_options(options), security.encrypted(store, options, clock, reloads), clock, rng)
+        security.follow(server, options, clock, reloads)
         async with asyncio.TaskGroup() as tasks:
             await server.start(tasks)
-            if reload is not None:
-                tasks.create_task(reload.run(), name="encryption configuration")
+            for number, reload in enumerate(reloads):
+                tasks.create_task(reload.run(), name=f"configuration file {number}")
             if isinstance(store, SqliteStore):
                 tasks.create_task(scrub(store, clock), name="store scrub")
             pair = tls.KeyPair(Path(options.tls_cert_file), Path(options.tls_private_key_file))

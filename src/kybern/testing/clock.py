@@ -123,6 +123,22 @@ class VirtualClock:
         await asyncio.sleep(max(0.0, seconds))
 
 
+class LoopClock:
+    """`VirtualClock` on whatever loop is running: for servers that are made before their loop is known."""
+
+    def __init__(self, start: datetime.datetime = START) -> None:
+        self._start = start
+
+    def now(self) -> datetime.datetime:
+        return self._start + datetime.timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, seconds))
+
+
 def run(main: Callable[[Clock], Coroutine[Any, Any, T]], start: datetime.datetime = START) -> T:
     """Run `main(clock)` to its end on a virtual loop."""
     loop = VirtualLoop()

@@ -27,6 +27,8 @@ class Attributes:
     version: str = ""
     # Terms of the request's field selector: (field, "=" or "!=", value). Lets a node list its own pods only.
     fields: tuple[tuple[str, str, str], ...] = ()
+    # Terms of its label selector: (key, "In" or another operator's name, values). Only for webhooks.
+    labels: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
     @property
     def is_resource(self) -> bool:
@@ -51,6 +53,7 @@ class Decision:
     authorizer: str = ""  # "masters", "node", "rbac"; "" when nobody allowed it
     binding: str = ""  # "ClusterRoleBinding/x", "RoleBinding/ns/x"
     role: str = ""  # "ClusterRole/x", "Role/ns/x"
+    denied: bool = False  # nobody else is asked
 
 
 def of_request(info: RequestInfo, fields: tuple[tuple[str, str, str], ...] = ()) -> Attributes:

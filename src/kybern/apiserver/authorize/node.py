@@ -108,6 +108,8 @@ class NodeAuthorizer:
         return self._require_relation(node, a)
 
     def _judge_pods(self, node: str, a: Attributes) -> str | None:
+        if a.verb == "get" and not a.name:
+            return "No Object name found"
         if a.verb == "get" or (a.namespace and a.name):
             pod = self._reader.get("pods", a.namespace, a.name)
             # A pod that is gone has no secrets: the kubelet must learn that it is gone.

@@ -20,6 +20,7 @@ from kybern.api.authorization_v1 import (
     SubjectRulesReviewStatus,
 )
 from kybern.api.rbac_v1 import PolicyRule
+from kybern.apiserver.authorize import selectors
 from kybern.apiserver.authorize.attributes import MASTERS, Attributes
 from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.authorize.node import node_of
@@ -85,7 +86,9 @@ def review_self_rules(review: SelfSubjectRulesReview, user: User, authorizers: A
             PolicyRule(verbs=["*"], nonResourceURLs=["*"]),
         ]
         held = everything + [r for r in held if r not in everything]
-    is_node = node_of(user) is not None
+    incomplete = [f"{w.name}: a webhook does not support user rule resolution" for w in authorizers.webhooks]
+    if node_of(user) is not None:
+        incomplete.insert(0, "node authorizer does not support user rule resolution")
     review.status = SubjectRulesReviewStatus(
         resourceRules=[
             ResourceRule(verbs=r.verbs, apiGroups=r.apiGroups, resources=r.resources, resourceNames=r.resourceNames)
@@ -95,8 +98,8 @@ def review_self_rules(review: SelfSubjectRulesReview, user: User, authorizers: A
         nonResourceRules=[
             NonResourceRule(verbs=r.verbs, nonResourceURLs=r.nonResourceURLs) for r in held if r.nonResourceURLs
         ],
-        incomplete=is_node,
-        evaluationError="node authorizer does not support user rule resolution" if is_node else None,
+        incomplete=bool(incomplete),
+        evaluationError="; ".join(incomplete) or None,
     )
     return review
 
@@ -113,7 +116,9 @@ def _decide(
     resource: ResourceAttributes | None,
     path: NonResourceAttributes | None,
 ) -> SubjectAccessReviewStatus:
+    ignored = ""
     if resource is not None:
+        of_fields, of_labels, ignored = selectors.of_review(resource)
         asked = Attributes(
             verb=resource.verb or "",
             group=resource.group or "",
@@ -122,22 +127,17 @@ def _decide(
             namespace=resource.namespace or "",
             name=resource.name or "",
             version=resource.version or "",
-            fields=_fields(resource),
+            fields=of_fields,
+            labels=of_labels,
         )
     else:
         asked = Attributes(verb=(path.verb or "") if path else "", path=(path.path or "") if path else "")
     decision = authorizers.authorize(user, asked)
-    return SubjectAccessReviewStatus(allowed=decision.allowed, reason=decision.reason or None)
-
-
-def _fields(resource: ResourceAttributes) -> tuple[tuple[str, str, str], ...]:
-    """`In` with one value is `=`; what cannot be said so is dropped, which only makes the question wider."""
-    if resource.fieldSelector is None:
-        return ()
-    return tuple(
-        (r.key, "=" if r.operator == "In" else "!=", r.values[0])
-        for r in resource.fieldSelector.requirements
-        if r.operator in ("In", "NotIn") and len(r.values) == 1
+    return SubjectAccessReviewStatus(
+        allowed=decision.allowed,
+        denied=decision.denied or None,
+        reason=decision.reason or None,
+        evaluationError=ignored or None,
     )
 
 
@@ -163,4 +163,4 @@ def _check_attributes(resource: ResourceAttributes | None, path: NonResourceAttr
                 "exactly one of nonResourceAttributes or resourceAttributes must be specified",
             )
         ]
-    return []
+    return selectors.find_faults(resource) if resource is not None else []

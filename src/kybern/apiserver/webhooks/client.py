@@ -72,6 +72,15 @@ class WebhookClient:
             raise CallFailed(f'Post "{url}": {why}') from None
         return await self._post(to, _with_query(to.path, query), url, headers, body, timeout, limit)
 
+    async def get(self, url: str, access: Access, timeout: float, *, limit: int = ANSWER_LIMIT) -> bytes:
+        """The body of what is at a URL; `access` says whom to trust. Raises CallFailed."""
+        try:
+            to = destination.of_url(url, access)
+        except (destination.Unresolved, OSError, ValueError) as why:
+            raise CallFailed(f'Get "{url}": {why}') from None
+        headers = (("User-Agent", "kube-apiserver"),)
+        return await self._send("Get", to, to.path, url, headers, b"", timeout, limit)
+
     def close(self) -> None:
         """Close the connections that are kept."""
         self._transport.close()
@@ -86,12 +95,24 @@ class WebhookClient:
         timeout: float,
         limit: int,
     ) -> bytes:
+        about = (("Content-Type", "application/json"), ("Content-Length", str(len(body))))
+        return await self._send("Post", to, target, url, (*about, *headers), body, timeout, limit)
+
+    async def _send(
+        self,
+        verb: str,
+        to: Destination,
+        target: str,
+        url: str,
+        headers: tuple[tuple[str, str], ...],
+        body: bytes,
+        timeout: float,
+        limit: int,
+    ) -> bytes:
         lines = [
-            f"POST {target} HTTP/1.1",
+            f"{verb.upper()} {target} HTTP/1.1",
             f"Host: {to.authority}",
             "Accept: application/json, */*",
-            "Content-Type: application/json",
-            f"Content-Length: {len(body)}",
             *(f"{name}: {value}" for name, value in headers),
         ]
         data = "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body
@@ -99,11 +120,11 @@ class WebhookClient:
             async with asyncio.timeout(timeout):
                 head, answer = await self._transport.exchange(to, data, limit)
         except TimeoutError:
-            raise CallFailed(f'Post "{url}": context deadline exceeded', is_timeout=True) from None
+            raise CallFailed(f'{verb} "{url}": context deadline exceeded', is_timeout=True) from None
         except BadTrust as why:
             raise CallFailed(str(why), is_misconfigured=True) from None
         except Disconnected as why:
-            raise CallFailed(f'Post "{url}": {why}') from None
+            raise CallFailed(f'{verb} "{url}": {why}') from None
         if not 200 <= head.status < 300:  # a redirect is a failure as well
             raise CallFailed(failure.says_status(head.status, answer), status=head.status)
         return answer

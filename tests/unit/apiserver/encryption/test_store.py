@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from kybern.apiserver.encryption import configuration
-from kybern.apiserver.encryption.reload import Reload
 from kybern.apiserver.encryption.store import EncryptedStore, Undecryptable
+from kybern.apiserver.reload import Reload
 from kybern.storage.memory import MemoryStore
 from kybern.testing import api_server
 from kybern.testing.api_server import Api
@@ -219,7 +219,11 @@ def test_a_changed_file_takes_effect_and_a_wrong_one_changes_nothing(tmp_path: P
     first = rules_text(("aesgcm", "key1", 1))
     path.write_bytes(first)
     store = EncryptedStore(inner, configuration.parse(first))
-    reload = Reload(path, first, store, FakeClock())
+
+    def take(text: bytes) -> None:
+        store.rules = configuration.parse(text)
+
+    reload = Reload(path, first, take, FakeClock())
     assert not reload.look()
     for wrong in (b"", b"x", b"{", rules_text(("aesgcm", "", 2))):
         path.write_bytes(wrong)
