@@ -1,50 +1,69 @@
-"""/healthz, /livez and /readyz with their named checks, as text. Asked by load balancers and by `kybern status`."""
+"""/healthz, /livez and /readyz with their named checks. Asked by load balancers and by `kybern status`.
+
+Built by server, looked up by paths. Names are upstream's where they mean something here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from kybern.apiserver.request import Request, Response
-from kybern.machinery.status import ApiError
+from kybern.machinery import health, metrics
+from kybern.machinery.health import Check, Health, Milestones
 
-# name -> "" when fine, else what is wrong
-Check = Callable[[], str]
+_NOSNIFF = (("X-Content-Type-Options", "nosniff"),)
 
-
-class Health:
-    """The checks of one endpoint family."""
-
-    def __init__(self, endpoint: str, checks: Mapping[str, Check]) -> None:
-        self._endpoint = endpoint
-        self._checks = checks
-
-    def __call__(self, request: Request) -> Response:
-        """200 `ok`, or 500 with the list of checks; `?verbose` lists them always, `?exclude=x` leaves one out."""
-        tail = request.path.removeprefix(f"/{self._endpoint}").strip("/")
-        if tail:
-            check = self._checks.get(tail)
-            if check is None:
-                raise ApiError.no_such_path()
-            fault = check()
-            return _text(500, f"internal server error: {fault}\n") if fault else _text(200, "ok")
-        excluded = set(request.query.get("exclude", ()))
-        lines, failed = [], []
-        for name, check in self._checks.items():
-            if name in excluded:
-                lines.append(f"[+]{name} excluded: ok")
-                continue
-            fault = check()
-            if fault:
-                failed.append(name)
-            # Why a check fails is not for everybody; it is in the log.
-            lines.append(f"[-]{name} failed: reason withheld" if fault else f"[+]{name} ok")
-        if failed:
-            return _text(500, "\n".join([*lines, f"{self._endpoint} check failed\n"]))
-        if "verbose" in request.query:
-            return _text(200, "\n".join([*lines, f"{self._endpoint} check passed\n"]))
-        return _text(200, "ok")
+HOOKS = (
+    "poststarthook/start-apiserver-admission-initializer",
+    "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/priority-and-fairness-filter",
+    "poststarthook/start-apiextensions-controllers",
+    "poststarthook/crd-informer-synced",
+    "poststarthook/start-system-namespaces-controller",
+    "poststarthook/start-cluster-authentication-info-controller",
+    "poststarthook/storage-readiness",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+    "poststarthook/priority-and-fairness-config-producer",
+    "poststarthook/bootstrap-controller",
+    "poststarthook/start-kubernetes-service-cidr-controller",
+)
 
 
-def _text(status: int, text: str) -> Response:
-    headers = (("X-Content-Type-Options", "nosniff"),)
-    return Response(status=status, body=text.encode(), content_type="text/plain; charset=utf-8", headers=headers)
+class ServerHealth:
+    """All three endpoints of one server."""
+
+    def __init__(self, is_synced: Callable[[], bool], slis: metrics.Registry) -> None:
+        self.hooks = Milestones(*HOOKS)
+        self.is_shutting_down = False
+        counts = health.Counts(slis)
+        basic: dict[str, Check] = {"ping": _fine, "log": _fine}
+        etcd: dict[str, Check] = {"etcd": lambda: "" if is_synced() else "the store is not loaded"}
+        synced: dict[str, Check] = {"informer-sync": lambda: "" if is_synced() else "the caches are not filled"}
+        ending: dict[str, Check] = {"shutdown": lambda: "process is shutting down" if self.is_shutting_down else ""}
+        hooks = self.hooks.checks()
+        self._endpoints = (
+            Health("healthz", {**basic, **etcd, **hooks}, counts),
+            Health("livez", {**basic, **etcd, **hooks}, counts),
+            Health("readyz", {**basic, **synced, **hooks, **ending}, counts),
+        )
+
+    def handlers(self) -> dict[str, Callable[[Request], Response]]:
+        """By path, and by the prefix of single checks."""
+        found: dict[str, Callable[[Request], Response]] = {}
+        for endpoint in self._endpoints:
+            found[f"/{endpoint.endpoint}"] = _handler(endpoint)
+            found[f"/{endpoint.endpoint}/"] = _handler(endpoint)
+        return found
+
+
+def _handler(endpoint: Health) -> Callable[[Request], Response]:
+    def handle(request: Request) -> Response:
+        status, text = endpoint.answer(request.path, request.query)
+        return Response(status, text.encode(), health.CONTENT_TYPE, _NOSNIFF)
+
+    return handle
+
+
+def _fine() -> str:
+    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kybern.apiserver.audit.build import AuditOptions
@@ -42,3 +43,5 @@ class ServerOptions:
     max_requests_inflight: int = 400
     max_mutating_requests_inflight: int = 200
     request_timeout: float = 60.0
+    shutdown_send_retry_after: bool = False
+    flags: Mapping[str, object] = field(default_factory=dict)  # as given, for /flagz

@@ -5,7 +5,7 @@ Built by server, looked up by pipeline after authorization.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 import orjson
 
@@ -13,7 +13,7 @@ from kybern.apiserver import version
 from kybern.apiserver.authenticate import openid
 from kybern.apiserver.authenticate.keys import KeyRing
 from kybern.apiserver.discovery import serve as discovery
-from kybern.apiserver.health import Check, Health
+from kybern.apiserver.health import ServerHealth
 from kybern.apiserver.metrics import CONTENT_TYPE, Metrics
 from kybern.apiserver.openapi import serve as openapi
 from kybern.apiserver.options import ServerOptions
@@ -21,6 +21,8 @@ from kybern.apiserver.pipeline import PathHandler, Paths
 from kybern.apiserver.registry.registry import Registry
 from kybern.apiserver.request import Answer, Request, Response
 from kybern.apiserver.watch_cache.feed import Feed
+from kybern.machinery import zpages
+from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError
 
 
@@ -37,29 +39,36 @@ def read_only(handler: PathHandler) -> PathHandler:
     return handle
 
 
+_STATUS_PATHS = ("/flagz", "/healthz", "/livez", "/metrics", "/readyz", "/statusz", "/version")
+
+
+def _text(text: str) -> Response:
+    return Response(body=text.encode(), content_type=zpages.CONTENT_TYPE)
+
+
 def build(
     options: ServerOptions,
     registry: Registry,
     feed: Feed,
     keys: KeyRing,
     metrics: Metrics,
-    is_ready: Callable[[], bool],
+    health: ServerHealth,
+    clock: Clock,
 ) -> Paths:
     """All non-resource paths of a server."""
-    checks: dict[str, Check] = {
-        "ping": lambda: "",
-        "log": lambda: "",
-        "etcd": lambda: "" if feed.synced else "the store is not loaded",
-        "informer-sync": lambda: "" if feed.synced else "the caches are not filled",
-        "poststarthook/rbac/bootstrap-roles": lambda: "" if is_ready() else "not finished",
-    }
-    ready: dict[str, Check] = {**checks, "shutdown": lambda: "" if is_ready() else "not serving"}
-    live = {name: checks[name] for name in ("ping", "log", "etcd")}
-    healths = {"healthz": Health("healthz", checks), "livez": Health("livez", live), "readyz": Health("readyz", ready)}
+    healths = health.handlers()
+    started = clock.now()
     version_document = version.render()
     exact: dict[str, PathHandler] = {
         "/version": read_only(lambda _: Response(body=version_document)),
         "/metrics": lambda _: Response(body=metrics.render(), content_type=CONTENT_TYPE),
+        "/metrics/slis": lambda _: Response(body=metrics.slis.render(), content_type=CONTENT_TYPE),
+        "/flagz": lambda _: _text(zpages.render_flags("apiserver", options.flags)),
+        "/statusz": lambda _: _text(
+            zpages.render_status(
+                "apiserver", version.GIT_VERSION[1:].split("+")[0], started, clock.now(), _STATUS_PATHS
+            )
+        ),
         openid.CONFIGURATION_PATH: lambda _: Response(
             body=openid.render_configuration(
                 options.service_account_issuer,
@@ -68,11 +77,11 @@ def build(
             )
         ),
         openid.KEYS_PATH: lambda _: Response(body=openid.render_keys(keys.keys), content_type=openid.KEYS_TYPE),
-        **{f"/{name}": health for name, health in healths.items()},
+        **{path: handler for path, handler in healths.items() if not path.endswith("/")},
     }
     exact.update(discovery.paths(registry))
     exact.update(openapi.paths(registry))
-    prefixes: list[tuple[str, PathHandler]] = [(f"/{name}/", health) for name, health in healths.items()]
+    prefixes: list[tuple[str, PathHandler]] = [item for item in healths.items() if item[0].endswith("/")]
     prefixes += discovery.prefixes(registry)
     prefixes += openapi.prefixes(registry)
     index = orjson.dumps({"paths": sorted(exact)})

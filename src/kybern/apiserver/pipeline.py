@@ -83,12 +83,19 @@ class Pipeline:
         # Random once, then counted: as unique, and a tenth of the time.
         self._audit_prefix = str(uuid.UUID(int=rng.getrandbits(128), version=4))[:24]
         self._served = 0
+        self._is_refusing = False
+
+    def refuse_new(self) -> None:
+        """The server ends: requests that come now are told so."""
+        self._is_refusing = True
 
     def __call__(self, request: Request) -> Answer | Awaitable[Answer]:
         request.began = time.perf_counter()
         request.audit_id = self._audit_id(request)
         try:
             info = request.info = request_info.parse(request)
+            if self._is_refusing:
+                return self._dress(request, _too_late())
             if "timeout" in request.query and not is_long(info):
                 request.time_limit = self._limits.time_of(request)
             answer = self._go(request, 0)
@@ -250,6 +257,12 @@ class Pipeline:
                 self._metrics.finish(request, status, -1)
 
         return follow
+
+
+def _too_late() -> Response:
+    """As kube-apiserver says it; that the connection ends is said by the listener."""
+    told = b"The apiserver is shutting down, please try again later.\n"
+    return Response(429, told, "text/plain; charset=utf-8", (("Retry-After", "5"),))
 
 
 def _audited(record: Audited, request: Request, answer: Answer) -> Answer:

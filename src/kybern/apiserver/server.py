@@ -37,6 +37,7 @@ from kybern.apiserver.freshness import Freshness
 from kybern.apiserver.handlers import subresources
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.forms import Forms
+from kybern.apiserver.health import HOOKS, ServerHealth
 from kybern.apiserver.limits import InFlight, Limits, Seating
 from kybern.apiserver.metrics import Metrics
 from kybern.apiserver.options import ServerOptions
@@ -110,7 +111,7 @@ class ApiServer:
             self.registry, self.feed, clock, rng, self.gate.admit, Forms(clock), self._authorize_as
         )
         subresources.install(self.handlers, options, self.authenticators, self.authorizers)
-        self.is_ready = False
+        self.health = ServerHealth(lambda: self.feed.synced, self.metrics.slis)
         # Who asks is known before it is audited; for whom they act is part of what is audited.
         self.audit = build_audit.build(options.audit, self.webhooks, clock, rng)
         self.auditor = self.audit.auditor if self.audit is not None else None
@@ -122,7 +123,7 @@ class ApiServer:
             options.max_requests_inflight, options.max_mutating_requests_inflight
         )
         served = paths.build(
-            options, self.registry, self.feed, self.authenticators.keys, self.metrics, lambda: self.is_ready
+            options, self.registry, self.feed, self.authenticators.keys, self.metrics, self.health, clock
         )
         self.metrics.paths = frozenset(served.exact)
         if self.flow_control is not None:
@@ -165,11 +166,16 @@ class ApiServer:
             await keeper.tell()
             tasks.create_task(keeper.run(), name="upkeep: priority and fairness")
         tasks.create_task(Compactor(self.feed.store, self.clock).run(), name="upkeep: compaction")
-        self.is_ready = True
+        self.health.hooks.done(*HOOKS)
 
-    def drain(self) -> None:
-        """Say not ready; the listener then lets requests finish."""
-        self.is_ready = False
+    def begin_shutdown(self) -> None:
+        """Say not ready, so that nobody sends more; what comes is served as before."""
+        self.health.is_shutting_down = True
+
+    def refuse_new(self) -> None:
+        """With --shutdown-send-retry-after: from now on requests are told to try again, elsewhere."""
+        if self.options.shutdown_send_retry_after:
+            self.application.refuse_new()
 
     # -- steps of the pipeline -----------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ Started by `kybern apiserver`. See apiserver/server for what is built.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from kybern.storage.interface import Store
 from kybern.storage.memory import MemoryStore
 from kybern.storage.sqlite import SqliteStore
 from kybern.wire import tls
-from kybern.wire.http1.server import serve
+from kybern.wire.http1.server import Server, serve
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,12 @@ class Options(SecurityFlags):
     service_node_port_range: str = "30000-32767"
     runtime_config: str = ""  # api/alpha=true, resource.k8s.io/v1alpha3=true, ...
     event_ttl: float = 3600.0  # seconds
+    enable_priority_and_fairness: bool = True
+    max_requests_inflight: int = 400
+    max_mutating_requests_inflight: int = 200
+    request_timeout: float = 60.0  # seconds
+    shutdown_delay_duration: float = 0.0  # seconds in which all is served and only /readyz fails
+    shutdown_send_retry_after: bool = False  # late requests get a 429, while those under way are finished
     seed: int | None = None  # of the dice, for tests
 
 
@@ -87,6 +94,12 @@ def server_options(options: Options) -> ServerOptions:
         runtime_config=options.runtime_config,
         event_ttl=options.event_ttl,
         **security.server_options(options),
+        enable_priority_and_fairness=options.enable_priority_and_fairness,
+        max_requests_inflight=options.max_requests_inflight,
+        max_mutating_requests_inflight=options.max_mutating_requests_inflight,
+        request_timeout=options.request_timeout,
+        shutdown_send_retry_after=options.shutdown_send_retry_after,
+        flags=dataclasses.asdict(options),
     )
 
 
@@ -107,6 +120,14 @@ async def scrub(store: SqliteStore, clock: Clock) -> None:
         found = await store.scrub()
         for fault in found.faults:
             log.error("a row of the store is damaged: restore a backup", fault=str(fault))
+
+
+async def shut_down(server: ApiServer, listener: Server[Request], options: Options, clock: Clock) -> None:
+    """End in the documented order: not ready, nothing new, what is under way, streams. The store is closed last."""
+    server.begin_shutdown()
+    await clock.sleep(options.shutdown_delay_duration)
+    server.refuse_new()
+    await listener.close(options.request_timeout, listen=options.shutdown_send_retry_after)
 
 
 async def run(options: Options) -> None:
@@ -142,7 +163,6 @@ async def run(options: Options) -> None:
             try:
                 await asyncio.Event().wait()
             finally:
-                server.drain()
-                await listener.close()
+                await shut_down(server, listener, options, clock)
     finally:
         await store.close()

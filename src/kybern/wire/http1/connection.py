@@ -460,12 +460,21 @@ class Connection(asyncio.Protocol):
         else:
             self._refuse(ApiError.make(408, "Timeout", "the request was not received in time"))
 
+    @property
+    def is_answering(self) -> bool:
+        """A request is under way, and its answer is no stream."""
+        is_stream = self._sink is not None or self._raw is not None
+        return not is_stream and not self._closing and (self._busy or self._line is not None)
+
     def shut_down(self) -> None:
-        """The server stops: streams end now, an idle connection closes, a request under way is finished."""
+        """The server stops: an idle connection closes, a request under way is finished, a stream goes on for now."""
+        if not self._busy and self._line is None and not self._pending:
+            self._end()
+
+    def end_stream(self) -> None:
+        """A stream ends now."""
         if (self._sink is not None or self._raw is not None) and self._task is not None:
             self._task.cancel()
-        elif not self._busy and self._line is None and not self._pending:
-            self._end()
 
     def abort(self) -> None:
         if self._task is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic
 
@@ -18,6 +19,7 @@ from kybern.wire.http1.connection import Connection
 from kybern.wire.message import Application, R
 
 _SWEEP = 1.0  # seconds between looks at the deadlines
+_STREAM_SECONDS = 2.0  # that a stream has to end by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +87,36 @@ class Server(Generic[R]):
         for connection in [c for c in self.connections if c.deadline < now]:
             connection.expire()
 
-    async def close(self, grace: float = 10.0) -> None:
-        """Stop accepting, let requests finish for `grace` seconds (streams end at once), then cut."""
+    async def close(self, grace: float = 10.0, *, listen: bool = False) -> None:
+        """Let requests under way finish for `grace` seconds, then end streams, then cut what is left.
+
+        With `listen` new connections are served meanwhile (by an application that refuses them).
+        """
         self.is_closing = True
-        if self._listener is not None:
+        if self._listener is not None and not listen:
             self._listener.close()
         for connection in list(self.connections):
             connection.shut_down()
         try:
-            waited = 0.0
-            while self.connections and waited < grace:
-                await self._clock.sleep(0.05)
-                waited += 0.05
+            await self._wait(grace, lambda: any(c.is_answering for c in self.connections))
+            if self._listener is not None:
+                self._listener.close()
+            for connection in list(self.connections):
+                connection.end_stream()
+            await self._wait(min(grace, _STREAM_SECONDS), lambda: bool(self.connections))
         finally:
+            if self._listener is not None:
+                self._listener.close()
             for connection in list(self.connections):
                 connection.abort()
             if self._sweeper is not None:
                 self._sweeper.cancel()
+
+    async def _wait(self, seconds: float, holds: Callable[[], bool]) -> None:
+        waited = 0.0
+        while holds() and waited < seconds:
+            await self._clock.sleep(0.05)
+            waited += 0.05
 
 
 async def serve(

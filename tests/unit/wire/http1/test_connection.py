@@ -549,6 +549,11 @@ def test_a_closing_server_finishes_requests_and_ends_streams_well() -> None:
             await client.settle()
         assert idle.transport.closed
         assert not busy.transport.closed
+        assert busy.connection.is_answering
+        assert not stream.transport.closed
+        assert not stream.connection.is_answering
+        stream.connection.end_stream()
+        await stream.settle()
         assert stream.transport.closed
         assert stream.transport.sent.endswith(b"5\r\nevent\r\n0\r\n\r\n")
         release.set()

@@ -154,3 +154,42 @@ def test_a_large_answer_reaches_a_client_that_reads_slowly() -> None:
         await server.close(0)
 
     run(scenario)
+
+
+def test_a_server_that_ends_may_go_on_listening_until_what_is_under_way_is_done() -> None:
+    async def scenario(tasks: asyncio.TaskGroup) -> None:
+        started, release = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> Response:
+            started.set()
+            await release.wait()
+            return Response(200, b"done")
+
+        calls = iter([True, False])
+        clock = FakeClock()
+        server = await serve(
+            lambda _: slow() if next(calls) else Response(429, b"late"),
+            request_type=Request,
+            tasks=tasks,
+            clock=clock,
+            host="127.0.0.1",
+        )
+        port = server.port
+        first = await tcp.dial("127.0.0.1", port)
+        answer = tasks.create_task(ask(first))
+        await started.wait()
+        closing = tasks.create_task(server.close(60, listen=True))
+        await asyncio.sleep(0)
+        late = await tcp.dial("127.0.0.1", port)
+        await late.write(GET)
+        exchange = Exchange(late)
+        head = await exchange.read_head()
+        assert (head.status, head.get("connection")) == (429, "close")
+        release.set()
+        assert await answer == b"done"
+        await clock.advance(1)
+        await closing
+        with pytest.raises(OSError):
+            await tcp.dial("127.0.0.1", port)
+
+    run(scenario)
