@@ -49,7 +49,8 @@ _LONGEST_KEPT = 512
 def choose(accept: str, streams: bool = False, has_protobuf: bool = True) -> Accepted:
     """The first of the client's wishes that can be had, by weight and then by order.
 
-    `streams`: for a watch. `has_protobuf`: whether the object has such a form; custom ones have not, but their metadata.
+    `streams`: for a watch. `has_protobuf`: whether the object has such a form; custom ones have not (their metadata
+    has).
     """
     if len(accept) <= _LONGEST_KEPT:
         return _kept_choice(accept, streams, has_protobuf)

@@ -67,9 +67,13 @@ def play(scenario: Any) -> None:
             for s in (1, 2)
         ]
         async with asyncio.TaskGroup() as tasks:
-            upkeeps = [tasks.create_task(_serve(server), name="server") for server in servers]
-            while not all(server.is_ready for server in servers):
-                await asyncio.sleep(0.01)
+            started = [asyncio.Event() for _ in servers]
+            upkeeps = [
+                tasks.create_task(_serve(server, event), name="server")
+                for server, event in zip(servers, started, strict=True)
+            ]
+            for event in started:
+                await event.wait()
             await scenario(store, *(Api(server, clock, ADMIN, tasks) for server in servers))
             for upkeep in upkeeps:
                 upkeep.cancel()
@@ -78,9 +82,10 @@ def play(scenario: Any) -> None:
         runner.run(main())
 
 
-async def _serve(server: ApiServer) -> None:
+async def _serve(server: ApiServer, started: asyncio.Event) -> None:
     async with asyncio.TaskGroup() as tasks:
         await server.start(tasks)
+        started.set()
 
 
 def test_what_one_server_acknowledged_the_other_shows() -> None:
