@@ -27,6 +27,7 @@ from kybern.apiserver.authenticate.chain import AuthenticationOptions, Authentic
 from kybern.apiserver.authorize import attributes as authorize_attributes
 from kybern.apiserver.authorize import bootstrap_roles, selectors
 from kybern.apiserver.authorize.chain import Authorizers
+from kybern.apiserver.custom_resources import definition
 from kybern.apiserver.custom_resources.lifecycle import Lifecycle
 from kybern.apiserver.custom_resources.serving import CustomResources
 from kybern.apiserver.flow_control import debug as flow_debug
@@ -146,7 +147,7 @@ class ApiServer:
         if self.audit is not None:
             tasks.create_task(self.audit.run(), name="audit")
         self.custom_resources.start(tasks)
-        lifecycle = Lifecycle(self.registry, self.clock, lambda definition: ())
+        lifecycle = Lifecycle(self.registry, self.clock, definition.schema_faults)
         tasks.create_task(lifecycle.run(), name="custom resource definitions")
         await self._bootstrap()
         own = upkeep.OwnService(

@@ -103,6 +103,6 @@ def _metadata(value: Any, unknown: list[str]) -> ObjectMeta:
         return ObjectMeta()
     if not isinstance(value, dict):
         raise ValueError(f"json: cannot unmarshal {prune.type_of(value)} into Go value of type v1.ObjectMeta")
-    metadata, dropped = codec.from_json(ObjectMeta, value)
+    metadata, dropped = prune.metadata_of(value)
     unknown.extend(f"metadata.{name}" for name in sorted(dropped))
     return metadata

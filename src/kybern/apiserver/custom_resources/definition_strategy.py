@@ -6,19 +6,24 @@ from typing import Any
 
 from kybern.api import scalars
 from kybern.api.apiextensions_v1 import CustomResourceDefinition, CustomResourceDefinitionNames
-from kybern.apiserver.custom_resources import conditions
+from kybern.apiserver.custom_resources import conditions, definition
+from kybern.apiserver.custom_resources.definition import shape
 from kybern.apiserver.registry.strategy import Strategy
 from kybern.apiserver.request import User
+from kybern.machinery.status import FieldError
+from kybern.machinery.validation import metadata
 
 
 class CustomResourceDefinitions(Strategy):
     def prepare_create(self, obj: Any, user: User) -> None:
         super().prepare_create(obj, user)
-        definition: CustomResourceDefinition = obj
-        definition.status.acceptedNames = CustomResourceDefinitionNames()
-        definition.status.storedVersions = [v.name for v in definition.spec.versions if v.storage]
+        made: CustomResourceDefinition = obj
+        shape.settle(made)
+        made.status.acceptedNames = CustomResourceDefinitionNames()
+        made.status.storedVersions = [v.name for v in made.spec.versions if v.storage][:1]
 
     def prepare_update(self, obj: Any, old: Any) -> None:
+        shape.settle(obj)
         super().prepare_update(obj, old)
         # A version that was ever stored stays listed until somebody has migrated its objects.
         stored = list(old.status.storedVersions)
@@ -31,20 +36,30 @@ class CustomResourceDefinitions(Strategy):
                 storedVersions=[*stored, *added],
             )
 
+    def validate_create(self, obj: Any) -> list[FieldError]:
+        errors: list[FieldError] = []
+        metadata.check(obj.metadata, self.resource, errors)
+        return errors + definition.check_create(obj)
+
+    def validate_update(self, obj: Any, old: Any) -> list[FieldError]:
+        errors: list[FieldError] = []
+        metadata.check_update(obj.metadata, old.metadata, self.resource, errors)
+        return errors + definition.check_update(obj, old)
+
     def before_delete(self, obj: Any) -> None:
         """Its objects go first: lifecycle sees to that."""
-        definition: CustomResourceDefinition = obj
-        if definition.metadata.deletionTimestamp is not None:
+        leaving: CustomResourceDefinition = obj
+        if leaving.metadata.deletionTimestamp is not None:
             return
-        if conditions.FINALIZER not in definition.metadata.finalizers:
-            definition.metadata.finalizers.append(conditions.FINALIZER)
+        if conditions.FINALIZER not in leaving.metadata.finalizers:
+            leaving.metadata.finalizers.append(conditions.FINALIZER)
         message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
         now = scalars.render_time(self.context.clock.now())
-        conditions.put(definition.status.conditions, "Terminating", "True", "InstanceDeletionPending", message, now)
+        conditions.put(leaving.status.conditions, "Terminating", "True", "InstanceDeletionPending", message, now)
 
     def begin_deletion(self, obj: Any) -> None:
         """Upstream does not count it as a change, and gives it no time."""
-        definition: CustomResourceDefinition = obj
-        definition.metadata.deletionGracePeriodSeconds = None
-        if definition.metadata.generation:
-            definition.metadata.generation -= 1
+        leaving: CustomResourceDefinition = obj
+        leaving.metadata.deletionGracePeriodSeconds = None
+        if leaving.metadata.generation:
+            leaving.metadata.generation -= 1

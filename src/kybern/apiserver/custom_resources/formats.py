@@ -27,9 +27,10 @@ def _pattern(text: str) -> Callable[[str], bool]:
 
 
 _UUID = r"[0-9a-f]{8}-?[0-9a-f]{4}-?%s[0-9a-f]{3}-?%s[0-9a-f]{3}-?[0-9a-f]{12}"
+_LETTER = r"a-zA-Z\p{S}\p{L}"
 _HOSTNAME = (
-    r"([a-zA-Z0-9\x{a1}-\x{ffff}]([a-zA-Z0-9\x{a1}-\x{ffff}_-]{0,62}[a-zA-Z0-9\x{a1}-\x{ffff}])?\.)*"
-    r"[a-zA-Z0-9\x{a1}-\x{ffff}]([a-zA-Z0-9\x{a1}-\x{ffff}-]{0,62}[a-zA-Z0-9\x{a1}-\x{ffff}])?"
+    rf"[0-9{_LETTER}](-?[0-9{_LETTER}]{{0,62}})?|"
+    rf"([0-9{_LETTER}]([0-9{_LETTER}-]{{0,61}}[0-9{_LETTER}])?\.)+[a-zA-Z\p{{L}}]{{2,63}}"
 )
 _RGB = r"rgb\(\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*(,\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*){2}\)"
 _CARD = (
@@ -61,6 +62,8 @@ def _date_time(value: str) -> bool:
 
 
 def _base64(value: str) -> bool:
+    if not value:
+        return False
     try:
         base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
@@ -84,10 +87,14 @@ def _uri(value: str) -> bool:
 
 
 def _email(value: str) -> bool:
+    """An address as in a message's head, with a name before it or not. RFC 5322."""
+    name, bracket, rest = value.partition("<")
+    if bracket:
+        if not rest.endswith(">") or any(c in name for c in ">@"):
+            return False
+        value = rest[:-1]
     local, at, domain = value.rpartition("@")
-    if not (at and local and domain) or any(c.isspace() for c in value):
-        return False
-    return _is_local_part(local) and _is_hostname(domain)
+    return bool(at) and _is_local_part(local) and _is_domain(domain)
 
 
 def _ip(version: int) -> Callable[[str], bool]:
@@ -132,7 +139,13 @@ def _credit_card(value: str) -> bool:
     return total % 10 == 0
 
 
-_is_local_part = _pattern(r"[^@<>()\[\]\\,;:\"]+")
+_is_mac = _pattern(
+    r"[0-9a-fA-F]{2}((:[0-9a-fA-F]{2}){5}|(-[0-9a-fA-F]{2}){5}|(:[0-9a-fA-F]{2}){7}|(-[0-9a-fA-F]{2}){7}|"
+    r"(:[0-9a-fA-F]{2}){19}|(-[0-9a-fA-F]{2}){19})"
+)
+_is_short_mac = _pattern(r"[0-9a-fA-F]{12}|[0-9a-fA-F]{4}(\.[0-9a-fA-F]{4}){2}([0-9a-fA-F.]{5})?")
+_is_local_part = _pattern(r"[^@<>()\[\]\\,;:\"\s]+")
+_is_domain = _pattern(r"[^@<>()\[\]\\,;:\"\s.]+(\.[^@<>()\[\]\\,;:\"\s.]+)*")
 _is_hostname = _pattern(_HOSTNAME)
 _CHECKS: dict[str, Callable[[str], bool]] = {
     "bsonobjectid": _pattern(r"[0-9a-fA-F]{24}"),
@@ -142,9 +155,7 @@ _CHECKS: dict[str, Callable[[str], bool]] = {
     "ipv4": _ip(4),
     "ipv6": _ip(6),
     "cidr": _cidr,
-    "mac": _pattern(
-        r"[0-9a-fA-F]{2}((:[0-9a-fA-F]{2}){5}|(-[0-9a-fA-F]{2}){5}|(:[0-9a-fA-F]{2}){7}|(-[0-9a-fA-F]{2}){7})"
-    ),
+    "mac": lambda value: _is_mac(value) or _is_short_mac(value),
     "uuid": _pattern("(?i)" + _UUID % ("[0-9a-f]", "[0-9a-f]")),
     "uuid3": _pattern("(?i)" + _UUID % ("3", "[0-9a-f]")),
     "uuid4": _pattern("(?i)" + _UUID % ("4", "[89ab]")),
@@ -153,7 +164,7 @@ _CHECKS: dict[str, Callable[[str], bool]] = {
     "isbn10": _isbn10,
     "isbn13": _isbn13,
     "creditcard": _credit_card,
-    "ssn": _pattern(r"\d{3}[- ]?\d{2}[- ]?\d{4}"),
+    "ssn": _pattern(r"\d{3}[- ]\d{2}[- ]\d{4}"),
     "hexcolor": _pattern(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})"),
     "rgbcolor": _pattern(_RGB),
     "byte": _base64,

@@ -274,3 +274,14 @@ def _compare(left: Any, operator: str, right: Any) -> bool:
             return bool(left <= right)
         case _:
             return bool(left >= right)
+
+
+def field_names(path: str) -> list[str]:
+    """The names of a path of fields alone: `.a['b.c'].d`. Raises PathError."""
+    parser = _Parser(path)
+    names: list[str] = []
+    for step in parser.steps():
+        if not isinstance(step, functools.partial) or step.func is not _fields or len(step.args[0]) != 1:
+            raise PathError(f"{path} is not a path of fields")
+        names.append(step.args[0][0])
+    return names

@@ -9,7 +9,7 @@ import msgspec
 from kybern.apiserver.custom_resources import prune
 from kybern.apiserver.custom_resources.prune import Path
 from kybern.apiserver.custom_resources.structural import Node
-from kybern.machinery.status import FieldError, duplicate
+from kybern.machinery.status import FieldError, duplicate, invalid
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -44,7 +44,9 @@ def _check_unique(value: list[Any], node: Node, path: Path, errors: list[FieldEr
         key = item
         if node.list_type == "map":
             if type(item) is not dict:
-                continue  # validate says so
+                told = "must be an object for an array of list-type map"
+                errors.append(invalid(prune.render_path((path, i)), item, told))
+                continue
             key = {name: item[name] for name in node.map_keys if name in item}
         encoded = _encode(key)
         if encoded in seen:

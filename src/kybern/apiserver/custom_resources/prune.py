@@ -6,6 +6,7 @@ upstream keeps them (a float without a fraction is an integer), so that equal va
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -18,6 +19,8 @@ from kybern.apiserver.custom_resources.structural import Node
 Path = tuple[Any, str | int] | None
 _IMPLIED = frozenset({"apiVersion", "kind"})
 _LARGEST = 2**63
+_MISTYPED = re.compile(r"Expected `(\w+)(?: \| null)?`, got `(\w+)` - at `\$\.(\w+)")
+_GO_TYPES = {"str": "string", "int": "int64", "float": "number", "object": "object", "array": "array", "bool": "bool"}
 
 
 def render_path(path: Path) -> str:
@@ -40,6 +43,9 @@ def prune(value: Any, node: Node, path: Path, unknown: list[str]) -> Any:
             child = node.properties.get(name) or node.additional
             if node.embedded and name == "metadata":
                 result[name] = _embedded_metadata(inner, (path, name), unknown)
+            elif node.embedded and name in _IMPLIED and not isinstance(inner, str) and inner is not None:
+                shown = msgspec.json.encode(inner).decode()
+                raise ValueError(f"{render_path((path, name))}: Invalid value: {shown}: must be a string")
             elif child is not None:
                 result[name] = prune(inner, child, (path, name), unknown) if inner is not None else None
             elif node.preserve or (node.embedded and name in _IMPLIED):
@@ -61,13 +67,28 @@ def _embedded_metadata(value: Any, path: Path, unknown: list[str]) -> Any:
     try:
         if not isinstance(value, dict):
             raise ValueError(f"json: cannot unmarshal {type_of(value)} into Go value of type v1.ObjectMeta")
-        metadata, dropped = codec.from_json(ObjectMeta, value)
+        metadata, dropped = metadata_of(value)
     except ValueError as error:
         shown = msgspec.json.encode(value).decode()
         raise ValueError(f"{render_path(path)}: Invalid value: {shown}: {error}") from None
     where = render_path(path)
     unknown.extend(f"{where}.{name}" for name in dropped)
     return codec.to_json(metadata)
+
+
+def metadata_of(value: dict[str, Any]) -> tuple[ObjectMeta, list[str]]:
+    """Typed metadata, and what it does not know. Raises ValueError in the words of Go's JSON decoder."""
+    try:
+        return codec.from_json(ObjectMeta, value)
+    except msgspec.ValidationError as error:
+        found = _MISTYPED.match(str(error))
+        if found is None:
+            raise
+        wanted, given, field = (_GO_TYPES.get(found[1], found[1]), _GO_TYPES.get(found[2], found[2]), found[3])
+        given = "number" if given == "int64" else given
+        raise ValueError(
+            f"json: cannot unmarshal {given} into Go struct field ObjectMeta.{field} of type {wanted}"
+        ) from None
 
 
 def plain(value: Any) -> Any:

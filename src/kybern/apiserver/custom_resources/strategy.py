@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kybern.api import codec
 from kybern.api.autoscaling_v1 import Scale
 from kybern.api.custom import CustomObject
-from kybern.apiserver.custom_resources import lists, scale
+from kybern.apiserver.custom_resources import lists, rules, scale
 from kybern.apiserver.custom_resources.columns import document_of
 from kybern.apiserver.custom_resources.validate import NOTHING
 from kybern.apiserver.custom_resources.version import Version
@@ -132,6 +132,8 @@ class CustomStrategy(Strategy):
             scale.check(obj.content, version.scale, errors)
         if version.has_unique_lists and (old is None or obj.content != old.content):
             lists.check(obj.content, version.tree, None, errors)
+        if version.rules is not None:
+            rules.check(document, version.rules, errors, before)
 
 
 def _text(value: Any) -> str:

@@ -113,7 +113,7 @@ class Validator:
                 self._range.check(value, prune.render_path(path), whole, self._format, errors)
             elif kind is list:
                 self._check_list(value, path, errors, old)
-        if self._enum and _encode(value) not in self._enum_known and not (value is None and self._nullable):
+        if self._enum and _encode(value) not in self._enum_known:
             choices = [formats.shown(choice) for choice in self._enum]
             errors.append(not_supported(prune.render_path(path), value, choices))
         if kind is dict:
@@ -131,14 +131,19 @@ class Validator:
             errors.append(_type_error(where, value, f'{where} in body must be of type {self._format}: "{value}"'))
             return
         where = prune.render_path(path)
+        if kind is float and self._format and self._types == ("integer",):
+            errors.append(_type_error(where, "float64", f'{where} in body must be of type {self._format}: "float64"'))
+            return
         types = ",".join(self._types)
         errors.append(_type_error(where, name, f'{where} in body must be of type {types}: "{name}"'))
 
     def _check_text(self, value: str, path: Path, errors: Errors) -> None:
         if self._max_length is not None and len(value) > self._max_length:
             errors.append(too_long(prune.render_path(path), self._max_length))
+            return
         if self._min_length is not None and len(value) < self._min_length:
             errors.append(_value_error(path, value, f"should be at least {self._min_length} chars long"))
+            return
         if self._pattern is not None and self._pattern.search(value) is None:
             errors.append(_value_error(path, value, f"should match '{self._pattern_text}'"))
 

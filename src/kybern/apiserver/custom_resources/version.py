@@ -15,6 +15,7 @@ from kybern.api import codec
 from kybern.api.apiextensions_v1 import CustomResourceDefinition, CustomResourceDefinitionVersion
 from kybern.api.resource import Resource, Subresource
 from kybern.apiserver.custom_resources import columns, jsonpath, lists, structural
+from kybern.apiserver.custom_resources.rules import Place, compile_rules
 from kybern.apiserver.custom_resources.structural import Node
 from kybern.apiserver.custom_resources.validate import Validator
 from kybern.apiserver.table.column import Printer
@@ -54,6 +55,10 @@ class Version:
     @functools.cached_property
     def validator(self) -> Validator:
         return Validator(self.schema)
+
+    @functools.cached_property
+    def rules(self) -> Place | None:
+        return compile_rules(self.schema)
 
     @functools.cached_property
     def has_unique_lists(self) -> bool:

@@ -1,4 +1,4 @@
-"""What configures the API server itself: aggregation, flow control, certificates, custom resource definitions."""
+"""What configures the API server itself: aggregation, flow control, certificates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from kybern.api import codec
-from kybern.api.apiextensions_v1 import CustomResourceDefinition
 from kybern.api.apiregistration_v1 import APIService
 from kybern.api.certificates_v1 import CertificateSigningRequest
 from kybern.api.flowcontrol_v1 import (
@@ -407,87 +406,11 @@ def _conditions_of_request(request: CertificateSigningRequest, old: CertificateS
         errors.append(forbidden_field("status.certificate", "updates may not set certificate content"))
 
 
-# -- custom resource definitions ---------------------------------------------------------------------------------
-
-
-def _check_definition(definition: CustomResourceDefinition, errors: Errors) -> None:
-    """Names and versions; schemas are the business of apiserver/custom_resources."""
-    spec = definition.spec
-    plural = spec.names.plural
-    if definition.metadata.name != f"{plural}.{spec.group}":
-        errors.append(invalid("metadata.name", definition.metadata.name, 'must be spec.names.plural+"."+spec.group'))
-    if not spec.group:
-        errors.append(required("spec.group"))
-    else:
-        rules.check_rule(spec.group, "spec.group", names.check_subdomain, errors)
-        if "." not in spec.group:
-            errors.append(invalid("spec.group", spec.group, "should be a domain with at least one dot"))
-    if not spec.scope:
-        errors.append(required("spec.scope"))
-    elif spec.scope not in ("Cluster", "Namespaced"):
-        errors.append(not_supported("spec.scope", spec.scope, ("Cluster", "Namespaced")))
-    _check_versions(definition, errors)
-    _check_names(definition, errors)
-    if not definition.status.storedVersions:
-        shown = list(definition.status.storedVersions)
-        errors.append(invalid("status.storedVersions", shown or None, "must have at least one stored version"))
-
-
-def _check_versions(definition: CustomResourceDefinition, errors: Errors) -> None:
-    versions = definition.spec.versions
-    seen: set[str] = set()
-    for i, version in enumerate(versions):
-        path = f"spec.versions[{i}]"
-        if version.name in seen:
-            errors.append(duplicate(f"{path}.name", version.name))
-        seen.add(version.name)
-        rules.check_rule(version.name, f"{path}.name", names.check_label_1035, errors)
-        if version.schema is None or version.schema.openAPIV3Schema is None:
-            errors.append(required(f"{path}.schema.openAPIV3Schema", "schemas are required"))
-    if sum(v.storage for v in versions) != 1:
-        message = "must have exactly one version marked as storage version"
-        errors.append(invalid("spec.versions", [v.name for v in versions] or None, message))
-
-
-def _check_names(definition: CustomResourceDefinition, errors: Errors) -> None:
-    found, path = definition.spec.names, "spec.names"
-    for field in ("plural", "singular", "kind", "listKind"):
-        value = getattr(found, field) or ""
-        if not value:
-            errors.append(required(f"{path}.{field}"))
-            continue
-        lowered = value.lower() if field in ("kind", "listKind") else value
-        for message in names.check_label_1035(lowered):
-            detail = message if lowered == value else f"may have mixed case, but should otherwise match: {message}"
-            errors.append(invalid(f"{path}.{field}", value, detail))
-    if found.kind and found.kind == found.listKind:
-        errors.append(invalid(f"{path}.listKind", found.listKind, "kind and listKind may not be the same"))
-    for field in ("shortNames", "categories"):
-        for i, name in enumerate(getattr(found, field)):
-            rules.check_rule(name, f"{path}.{field}[{i}]", names.check_label_1035, errors)
-
-
-def _update_definition(definition: CustomResourceDefinition, old: CustomResourceDefinition, errors: Errors) -> None:
-    _check_definition(definition, errors)
-    spec, before = definition.spec, old.spec
-    if any(c.type == "Established" and c.status == "True" for c in old.status.conditions):
-        rules.check_immutable(spec.scope, before.scope, "spec.scope", errors)
-        rules.check_immutable(spec.names.kind, before.names.kind, "spec.names.kind", errors)
-    rules.check_immutable(spec.group, before.group, "spec.group", errors)
-    rules.check_immutable(spec.names.plural, before.names.plural, "spec.names.plural", errors)
-    known = {v.name for v in spec.versions}
-    for i, stored in enumerate(definition.status.storedVersions):
-        if stored not in known:
-            message = f"missing from spec.versions; {stored} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {stored} and removes {stored} from status.storedVersions"  # noqa: E501
-            errors.append(invalid(f"status.storedVersions[{i}]", stored, message))
-
-
 RULES: dict[type[Any], Rules] = {
     APIService: Rules(_check_api_service),
     FlowSchema: Rules(_check_flow_schema),
     PriorityLevelConfiguration: Rules(_check_priority_level),
     CertificateSigningRequest: Rules(_check_signing_request, lambda obj, old, errors: None, _conditions_of_request),
-    CustomResourceDefinition: Rules(_check_definition, _update_definition),
 }
 
 __all__ = ["RULES", "USAGES", "admission"]

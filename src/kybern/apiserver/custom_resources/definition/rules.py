@@ -1,0 +1,142 @@
+"""Are the validation rules of a schema right: they compile, say what they must, and cannot cost too much. Pure.
+
+Called by spec after schema.check has found nothing. Source: the answers of a v1.36 API server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from kybern.apiserver.custom_resources import jsonpath
+from kybern.apiserver.custom_resources import rules as running
+from kybern.apiserver.custom_resources.structural import Schema
+from kybern.machinery import cel
+from kybern.machinery.cel import schema_types
+from kybern.machinery.status import FieldError, invalid, not_supported, required
+
+Errors = list[FieldError]
+_REASONS = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
+_NO_TYPES = (
+    "Internal error: internal error: failed to construct type information for x-kubernetes-validations rules: "
+    "unable to convert structural schema to CEL declarations"
+)
+
+
+def check(schema: Schema, path: str, errors: Errors) -> None:
+    """All that is wrong with the rules of a version's schema."""
+    _check(schema, path, "", errors, is_root=True)
+
+
+def _check(schema: Schema, path: str, uncorrelatable: str, errors: Errors, *, is_root: bool = False) -> None:
+    """`uncorrelatable`: the list above whose items have no old values, "" if there is none."""
+    rules = schema.get(running.RULES) or ()
+    if rules:
+        declared = schema_types.declare(schema, is_root=is_root)
+        for i, rule in enumerate(rules):
+            where = f"{path}.{running.RULES}[{i}]"
+            _check_texts(rule, where, schema, errors)
+            if not (rule.get("rule") or "").strip():
+                errors.append(required(f"{where}.rule", "rule is not specified"))
+            elif declared is not None:
+                _check_programs(rule, where, declared, uncorrelatable, errors)
+        if declared is None:
+            errors.append(FieldError("InternalError", f"{path}.{running.RULES}", _NO_TYPES))
+    for name, inner in (schema.get("properties") or {}).items():
+        _check(inner, f"{path}.properties[{name}]", uncorrelatable, errors)
+    others = schema.get("additionalProperties")
+    if isinstance(others, Mapping):
+        _check(others, f"{path}.additionalProperties", uncorrelatable, errors)
+    items = schema.get("items")
+    if isinstance(items, Mapping):
+        is_map = schema.get("x-kubernetes-list-type") == "map"
+        _check(items, f"{path}.items", uncorrelatable if is_map else uncorrelatable or path, errors)
+
+
+def _check_texts(rule: Mapping[str, Any], where: str, schema: Schema, errors: Errors) -> None:
+    message = rule.get("message")
+    if message is not None and message and not message.strip():
+        errors.append(invalid(f"{where}.message", message, "must be non-empty if specified"))
+    elif message and "\n" in message.strip():
+        errors.append(invalid(f"{where}.message", message, "must not contain line breaks"))
+    elif not message and "\n" in (rule.get("rule") or "").strip() and not rule.get("messageExpression"):
+        errors.append(required(f"{where}.message", "message must be specified if rule contains line breaks"))
+    expression = rule.get("messageExpression")
+    if expression and not expression.strip():
+        errors.append(required(f"{where}.messageExpression", "must be non-empty if specified"))
+    reason = rule.get("reason")
+    if reason is not None and reason not in _REASONS:
+        errors.append(not_supported(f"{where}.reason", reason, _REASONS))
+    field_path = rule.get("fieldPath")
+    if field_path and not _is_field(schema, field_path):
+        errors.append(invalid(f"{where}.fieldPath", field_path, "must be a valid path"))
+
+
+def _is_field(schema: Schema, path: str) -> bool:
+    """Whether a path names a field that the schema knows; lists cannot be gone into."""
+    if not path.startswith((".", "[")):
+        return False
+    try:
+        names = jsonpath.field_names(path)
+    except jsonpath.PathError:
+        return False
+    node: Any = schema
+    for name in names:
+        inner = (node.get("properties") or {}).get(name)
+        if inner is None:
+            inner = node.get("additionalProperties")
+        if not isinstance(inner, Mapping):
+            return False
+        node = inner
+    return bool(names)
+
+
+def _check_programs(
+    rule: Mapping[str, Any], where: str, declared: schema_types.Declared, uncorrelatable: str, errors: Errors
+) -> None:
+    environment = running.environment_of(declared, optional_old=rule.get("optionalOldSelf") is True)
+    try:
+        program = cel.compile(rule["rule"].strip(), environment)
+    except cel.CelError as error:
+        errors.append(_invalid_rule(f"{where}.rule", rule, f"compilation failed: {error}"))
+    else:
+        if program.type != cel.BOOL:
+            errors.append(_invalid_rule(f"{where}.rule", rule, "cel expression must evaluate to a bool"))
+        uses_old = running.names_old(program)
+        if uses_old and uncorrelatable:
+            told = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {uncorrelatable}"
+            errors.append(invalid(f"{where}.rule", rule["rule"], told))
+        if rule.get("optionalOldSelf") is not None and not uses_old:
+            told = "may not be set if oldSelf is not used in rule"
+            errors.append(invalid(f"{where}.optionalOldSelf", rule["optionalOldSelf"], told))
+    expression = rule.get("messageExpression")
+    if expression and expression.strip():
+        try:
+            made = cel.compile(expression, environment)
+        except cel.CelError as error:
+            told = f"messageExpression compilation failed: {error}"
+            errors.append(_invalid_rule(f"{where}.messageExpression", rule, told))
+        else:
+            if made.type != cel.STRING:
+                told = "messageExpression must evaluate to a string"
+                errors.append(_invalid_rule(f"{where}.messageExpression", rule, told))
+
+
+def _invalid_rule(where: str, rule: Mapping[str, Any], told: str) -> FieldError:
+    """With the rule as upstream shows it: under Go's names."""
+    shown = json.dumps(
+        {
+            "Rule": rule.get("rule") or "",
+            "Message": rule.get("message") or "",
+            "MessageExpression": rule.get("messageExpression") or "",
+            "Reason": rule.get("reason"),
+            "FieldPath": rule.get("fieldPath") or "",
+            "OptionalOldSelf": rule.get("optionalOldSelf"),
+        },
+        separators=(",", ":"),
+        ensure_ascii=False,
+    )
+    for char in "<>&":
+        shown = shown.replace(char, f"\\u{ord(char):04x}")
+    return FieldError("FieldValueInvalid", where, f"Invalid value: {shown}: {told}")
