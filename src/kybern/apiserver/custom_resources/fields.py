@@ -30,7 +30,7 @@ class CustomFields:
         return found
 
     def empty(self, api_version: str) -> dict[str, Any]:
-        return {"apiVersion": api_version, "kind": self._versions[api_version].resource.kind}
+        return {"apiVersion": api_version, "kind": self._versions[api_version].resource.kind, "metadata": {}}
 
     def convert(self, value: dict[str, Any], source: str, target: str) -> dict[str, Any]:
         return {**value, "apiVersion": target}

@@ -19,7 +19,7 @@ from kybern.api.resource import Resource
 from kybern.apiserver.registry import resets
 from kybern.machinery import conversion, scheme
 from kybern.machinery.clock import Clock
-from kybern.machinery.merge.structured import compare, fields, last_applied, managers, rules, schema
+from kybern.machinery.merge.structured import compare, fields, first, last_applied, managers, rules, schema
 from kybern.machinery.merge.structured.managers import Key, Manager
 from kybern.machinery.merge.structured.rules import Writing
 from kybern.machinery.merge.structured.schema import Node
@@ -80,7 +80,9 @@ class BuiltIn:
         if found is None:
             struct = scheme.struct_of(api_version, self._versions[api_version].kind)
             assert struct is not None, api_version
-            found = self._empty[api_version] = codec.to_json(struct())
+            node = self.node(api_version)
+            assert node is not None, api_version
+            found = self._empty[api_version] = _with_structs(node, codec.to_json(struct()))
         return found
 
     def convert(self, value: dict[str, Any], source: str, target: str) -> dict[str, Any]:
@@ -91,6 +93,16 @@ class BuiltIn:
         return _without_managers(codec.to_json(codec.from_json(struct, converted)[0]))
 
 
+def _with_structs(node: Node, value: dict[str, Any]) -> dict[str, Any]:
+    """An empty object with exactly the structs that upstream's has, and theirs."""
+    known = {**node.required, **{name: inner for name, inner in value.items() if not isinstance(inner, dict)}}
+    for name in node.structs:
+        own = node.fields.get(name)
+        if own is not None:
+            known[name] = _with_structs(own, value.get(name) or {})
+    return known
+
+
 class Ownership:
     """The rules for one resource."""
 
@@ -99,6 +111,7 @@ class Ownership:
         self._source = source
         self._clock = clock
         self._resets = resets.of_resource(resource, is_custom=is_custom)
+        self._hidden = first.hidden_of(fields.union(managers.SERVERS_OWN, self._resets.get("", fields.LEAF)))
 
     def created(self, obj: Any, owner: Owner) -> list[ManagedFieldsEntry]:
         """The entries of a new object that has its defaults."""
@@ -107,18 +120,25 @@ class Ownership:
             value = self._value(obj, owner.api_version)
             node = self._node(owner)
             empty = self._source.empty(owner.api_version)
-            ignored = self._resets.get(owner.subresource, fields.LEAF)
             if obj.metadata.managedFields:
                 given = self._decode(obj.metadata.managedFields) or {}
+                ignored = self._resets.get(owner.subresource, fields.LEAF)
                 writing = Writing(owner.name, owner.api_version, owner.subresource, time, ignored)
                 return managers.encode(rules.update(self._source, empty, value, given, writing))
-            owned = managers.strip(fields.without(compare.added_fields(node, empty, value), ignored))
+            text = first.text_of(node, empty, value, self._hidden)
         except ValueError:
             return []
-        if not owned:
+        if not text:
             return []
-        first = Manager(owner.name, managers.UPDATE, owner.api_version, owner.subresource, time, owned)
-        return [managers.entry_of(first)]
+        entry = ManagedFieldsEntry(
+            apiVersion=owner.api_version,
+            fieldsType=managers.FIELDS_TYPE,
+            fieldsV1=scalars.FieldsV1.of(text.encode()),
+            manager=owner.name or None,
+            operation=managers.UPDATE,
+            time=time,
+        )
+        return [entry]
 
     def updated(self, old: Any, obj: Any, owner: Owner) -> list[ManagedFieldsEntry]:
         """The entries of `obj`, which takes the place of `old`; those that it brings count, if it is a whole object."""

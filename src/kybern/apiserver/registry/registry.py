@@ -138,7 +138,8 @@ class Objects:
     async def update(self, resource: str, obj: Any) -> Any:
         store = self.stores[resource]
         # Status and spec at once: the server's own writes are whole.
-        write = Write(SERVER, subresource="whole", admit=False)
+        owner = Owner(ownership.SERVER, store.resource.api_version, _written(store, obj))
+        write = Write(SERVER, subresource="whole", admit=False, owner=owner)
         data, _ = await store.update(obj.metadata.namespace, obj.metadata.name, lambda _: obj, write)
         return store.codec.decode(data)
 
@@ -146,6 +147,14 @@ class Objects:
         await self.stores[resource].delete(
             namespace, name, DeleteOptions(gracePeriodSeconds=0), Write(SERVER, admit=False)
         )
+
+
+def _written(store: ResourceStore, obj: Any) -> str:
+    """The subresource by which upstream writes what has changed: "status" where the spec is as it was."""
+    current = store.cache.get(obj.metadata.namespace, obj.metadata.name)
+    if current is None or all(subresource.name != "status" for subresource in store.resource.subresources):
+        return ""
+    return "status" if getattr(current.object, "spec", None) == getattr(obj, "spec", None) else ""
 
 
 class Registry:

@@ -12,7 +12,7 @@ from kybern.machinery.merge.structured.fields import Fields
 _STATUS = fields.of_paths(("f:status",))
 _SPEC = fields.of_paths(("f:spec",))
 _SPEC_AND_METADATA = fields.of_paths(("f:spec",), ("f:metadata",))
-_EVERYTHING = fields.of_paths(("f:spec",), ("f:status",), ("f:metadata",))
+_SPEC_AND_STATUS = fields.of_paths(("f:spec",), ("f:status",))
 
 # Whose status endpoint takes no metadata at all; custom resources are the same.
 _STATUS_ALONE = frozenset(
@@ -29,9 +29,9 @@ _SPECIAL: dict[tuple[str, str], Fields] = {
         ("f:spec",), ("f:metadata", "f:deletionTimestamp"), ("f:metadata", "f:ownerReferences")
     ),
     ("deployments.apps", "status"): fields.of_paths(("f:spec",), ("f:metadata", "f:labels")),
-    ("certificatesigningrequests.certificates.k8s.io", ""): _EVERYTHING,
-    ("certificatesigningrequests.certificates.k8s.io", "status"): _EVERYTHING,
-    ("certificatesigningrequests.certificates.k8s.io", "approval"): _EVERYTHING,
+    ("certificatesigningrequests.certificates.k8s.io", ""): _SPEC_AND_STATUS,
+    ("certificatesigningrequests.certificates.k8s.io", "status"): _SPEC_AND_STATUS,
+    ("certificatesigningrequests.certificates.k8s.io", "approval"): _SPEC_AND_STATUS,
 }
 
 

@@ -17,6 +17,11 @@ class ReplicationControllers(Strategy):
 
 
 class DaemonSets(Strategy):
+    def apply_defaults(self, obj: Any) -> None:
+        super().apply_defaults(obj)
+        # Written by whoever writes the object, as upstream: the number itself is ours.
+        obj.metadata.annotations.setdefault(_TEMPLATE_GENERATION, "0")
+
     def prepare_create(self, obj: Any, user: User) -> None:
         super().prepare_create(obj, user)
         obj.metadata.annotations[_TEMPLATE_GENERATION] = "1"

@@ -4,6 +4,7 @@
     fields.py        sets of fields, as fieldsV1 tells them
     typed.py         does a value fit its type, and which fields does it set
     compare.py       two values -> what was added, modified, removed
+    first.py         what a new object sets, for the hot path
     combine.py       merge what is applied into what is live; take out what nobody owns
     managers.py      metadata.managedFields <-> managers
     rules.py         update and apply

@@ -14,6 +14,8 @@ from kybern.machinery.merge.structured.typed import element_of
 
 def merge(node: Node, live: Any, applied: Any) -> Any:
     """`live` with every field that `applied` sets."""
+    if applied is None and isinstance(live, (dict, list)) and not resolve(node, live).atomic:
+        return live  # null says nothing about what is in it
     node = resolve(node, applied)
     if node.atomic:
         return applied
@@ -21,8 +23,6 @@ def merge(node: Node, live: Any, applied: Any) -> Any:
         return _merge_maps(node, live, applied)
     if node.kind is Kind.LIST and isinstance(applied, list):
         return _merge_lists(node, live, applied)
-    if node.kind in (Kind.MAP, Kind.LIST) and applied is None and live is not None:
-        return live  # null says nothing about what is in it
     return applied
 
 

@@ -6,7 +6,6 @@ new object which are structs) is not: only what came into it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,30 +44,6 @@ def compare(node: Node, old: Any, new: Any) -> Difference:
     return Difference(added or LEAF, modified or LEAF, removed or LEAF)
 
 
-def added_fields(node: Node, old: Mapping[str, Any], new: Mapping[str, Any]) -> Fields:
-    """What `new` has beyond `old`, for an `old` of empty containers only: `compare`, three times as fast."""
-    found: Fields = {}
-    known, others = node.fields, node.element
-    for name, value in new.items():
-        before = old.get(name)
-        if before == value and name in old:
-            continue
-        own = known.get(name, others)
-        if own is None:
-            continue
-        if before is None:
-            found[f"f:{name}"] = whole(own, value)
-        elif type(before) is dict and own.kind is Kind.MAP and not own.atomic:
-            inner = added_fields(own, before, value)
-            if inner:
-                found[f"f:{name}"] = inner
-        elif own.kind is Kind.LIST and not own.atomic:
-            found[f"f:{name}"] = _items(own, value)
-        else:
-            found[f"f:{name}"] = LEAF
-    return found
-
-
 def whole(node: Node, value: Any) -> Fields:
     """A value that is new (or gone): the member and everything below."""
     if not value or node.atomic:
@@ -80,16 +55,22 @@ def whole(node: Node, value: Any) -> Fields:
         node = resolve(node, value)
         kind = node.kind
     if kind is Kind.MAP and type(value) is dict:
-        known, others = node.fields, node.element
-        found: Fields = {SELF: LEAF}
-        for name, inner in value.items():
-            own = known.get(name, others)
-            if own is not None:
-                found[f"f:{name}"] = LEAF if own.kind is Kind.SCALAR else whole(own, inner)
-        return found
+        return _whole_map(node, value)
     if kind is Kind.LIST and type(value) is list:
         return LEAF if node.atomic else {SELF: LEAF, **_items(node, value)}
     return LEAF
+
+
+def _whole_map(node: Node, value: dict[str, Any]) -> Fields:
+    known, others = node.fields, node.element
+    found: Fields = {SELF: LEAF}
+    for name, inner in value.items():
+        own = known.get(name, others)
+        if own is not None and (inner or name not in node.zeros):
+            found[f"f:{name}"] = whole(own, inner)
+    for name in node.nulls:
+        found.setdefault(f"f:{name}", LEAF)
+    return found
 
 
 def _items(node: Node, value: list[Any]) -> Fields:
@@ -129,6 +110,8 @@ def _compare_maps(node: Node, old: Any, new: Any) -> _Three:
     old, new = old or {}, new or {}
     if not old and not new:
         return _MODIFIED  # null and {}
+    if node.nulls or node.zeros:
+        old, new = _told(node, old), _told(node, new)
     added: Fields = {}
     modified: Fields = {}
     removed: Fields = {}
@@ -157,6 +140,13 @@ def _compare_maps(node: Node, old: Any, new: Any) -> _Three:
             if own is not None:
                 removed[f"f:{name}"] = whole(own, value)
     return added or None, modified or None, removed or None
+
+
+def _told(node: Node, value: dict[str, Any]) -> dict[str, Any]:
+    """A struct as upstream tells it: unset times are null, zeroes are left out."""
+    told: dict[str, Any] = dict.fromkeys(node.nulls)
+    told.update((name, inner) for name, inner in value.items() if inner or name not in node.zeros)
+    return told
 
 
 def _compare_lists(node: Node, old: Any, new: Any) -> _Three:

@@ -13,10 +13,15 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from kybern.api import protobuf
+from kybern.api.protobuf_fields import FIELDS
 from kybern.machinery import schema
 
 _REF = "#/$defs/"
 _OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+
+
+_NONE: frozenset[str] = frozenset()
 
 
 class Kind(enum.Enum):
@@ -29,7 +34,10 @@ class Kind(enum.Enum):
 class Node:
     """One type. Types may hold themselves, so a node is filled after it is made; then it is read-only."""
 
-    __slots__ = ("atomic", "element", "fields", "is_set", "key_defaults", "keys", "kind", "scalar")
+    __slots__ = (
+        "_texts", "atomic", "element", "fields", "is_set", "key_defaults", "keys", "kind", "nulls", "required",
+        "scalar", "shapes", "structs", "zeros",
+    )  # fmt: skip
 
     def __init__(self, kind: Kind, *, scalar: str = "", element: Node | None = None, atomic: bool = False) -> None:
         self.kind = kind
@@ -40,10 +48,26 @@ class Node:
         self.is_set = False
         self.keys: tuple[str, ...] = ()  # of a list: what identifies its items
         self.key_defaults: dict[str, Any] = {}  # what a key counts as that an item leaves out
+        # Of the structs of built-in kinds, which upstream holds as Go structs:
+        self.nulls: frozenset[str] = _NONE  # times that are told as null where they are not set
+        self.zeros: frozenset[str] = _NONE  # scalars that are not told where they are zero
+        self.structs: frozenset[str] = _NONE  # structs that are always there, if empty
+        self._texts: dict[str, tuple[str, Node]] = {}
+        # What `first` found out about values with these keys ("": that it depends on what is below them).
+        self.shapes: dict[tuple[str, ...], str] = {}
+        self.required: dict[str, Any] = {}  # other fields that are always there, and what they are if nobody sets them
+
+    @property
+    def texts(self) -> dict[str, tuple[str, Node]]:
+        """`fields`, with the text of their path element in front: `"f:name":`."""
+        if not self._texts:
+            self._texts = {name: (f'"f:{name}":', node) for name, node in self.fields.items()}
+        return self._texts
 
     def become(self, other: Node) -> None:
         for name in self.__slots__:
             setattr(self, name, getattr(other, name))
+        self._texts, self.shapes = {}, {}
 
     def as_atomic(self) -> Node:
         """The same type, taken whole."""
@@ -61,6 +85,12 @@ ANY_LIST = Node(Kind.LIST, element=ANY, atomic=True)
 _TYPED_SCALARS = {name: Node(Kind.SCALAR, scalar=name) for name in ("string", "numeric", "boolean")}
 _SCALAR_NAMES = {"string": "string", "integer": "numeric", "number": "numeric", "boolean": "boolean"}
 _ZEROES: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
+
+# Of protobuf's kinds and labels.
+_ZERO_OF: dict[str, Any] = {"s": "", "b": False, "i": 0, "d": 0, "*": [], "%": {}}
+
+# Times that are left out where they are not set, though they are no pointers.
+_OMITTED_TIMES = frozenset({"creationTimestamp"})
 
 # Defaults of list keys, which the schema package leaves out: (definition, field). Required fields have their zero.
 _KEY_DEFAULTS = {
@@ -88,13 +118,31 @@ def of_definition(name: str) -> Node:
     node = Node(Kind.ANY)
     _UNDER_WAY[name] = node
     try:
-        node.become(_of_schema(schema.definition(name), name))
+        spec = schema.definition(name)
+        node.become(_of_schema(spec, name))
+        _learn_presence(node, name, spec)
     finally:
         del _UNDER_WAY[name]
     return node
 
 
 _UNDER_WAY: dict[str, Node] = {}
+
+
+def _learn_presence(node: Node, definition: str, spec: Mapping[str, Any]) -> None:
+    """What is there though nobody set it, and what is not: the protobuf tables know which fields are pointers."""
+    parts = definition.split(".")
+    message = f"{parts[-3]}_{parts[-2]}.{parts[-1]}"
+    if message not in FIELDS or "properties" not in spec:
+        return
+    required = set(spec.get("required", ()))
+    told = [f for f in protobuf.layout(message).values() if not f.has_presence and not f.is_inline]
+    plain = [f for f in told if not f.label]
+    node.nulls = frozenset(f.name for f in plain if f.kind in ("T", "U") and f.name not in _OMITTED_TIMES)
+    node.zeros = frozenset(f.name for f in plain if f.kind in ("s", "i", "b", "d") and f.name not in required)
+    node.structs = frozenset(f.name for f in plain if len(f.kind) > 1)
+    zeroes = {f.name: _ZERO_OF.get(f.label or f.kind) for f in told if f.name in required}
+    node.required = {name: zero for name, zero in zeroes.items() if zero is not None}
 
 
 def _of_schema(spec: Mapping[str, Any], definition: str) -> Node:

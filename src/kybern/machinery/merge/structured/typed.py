@@ -5,6 +5,7 @@ Used by rules for what a client applies. `check` says what upstream would; `fiel
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from kybern.api import codec
@@ -24,13 +25,16 @@ def element_of(node: Node, item: Any) -> str:
         return fields.element_of_value(item)
     if not isinstance(item, dict):
         raise KeyMissing("associative list with keys may not have non-map elements")
-    keys = {}
-    for key in node.keys:
-        value = item.get(key)
-        if value is None:
-            value = node.key_defaults.get(key)
-        if value is not None:
-            keys[key] = value
+    values = [item.get(key) for key in node.keys]
+    if None in values:
+        values = [node.key_defaults.get(k) if v is None else v for k, v in zip(node.keys, values, strict=True)]
+    for value in values:
+        if isinstance(value, (dict, list)):
+            break
+    else:
+        if any(value is not None for value in values):
+            return _element_of_key(node.keys, *values)
+    keys = {key: value for key, value in zip(node.keys, values, strict=True) if value is not None}
     if not keys:
         names = codec.encode(node.keys).decode().replace(",", " ")
         raise KeyMissing(
@@ -40,8 +44,9 @@ def element_of(node: Node, item: Any) -> str:
     return fields.element_of_key(keys)
 
 
-def is_granular_list(node: Node) -> bool:
-    return node.kind is Kind.LIST and not node.atomic
+@functools.lru_cache(maxsize=8192, typed=True)
+def _element_of_key(names: tuple[str, ...], *values: Any) -> str:
+    return fields.element_of_key({name: v for name, v in zip(names, values, strict=True) if v is not None})
 
 
 # -- what is set
