@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from kybern.apiserver.custom_resources import jsonpath
 from kybern.apiserver.custom_resources import rules as running
 from kybern.apiserver.custom_resources.structural import Schema
 from kybern.machinery import cel
-from kybern.machinery.cel import schema_types
-from kybern.machinery.status import FieldError, invalid, not_supported, required
+from kybern.machinery.cel import estimate, schema_types
+from kybern.machinery.status import FieldError, forbidden_field, invalid, not_supported, required
 
 Errors = list[FieldError]
 _REASONS = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
+_MOST_EXPENSIVE = 4
+_CONTRIBUTED = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
 _NO_TYPES = (
     "Internal error: internal error: failed to construct type information for x-kubernetes-validations rules: "
     "unable to convert structural schema to CEL declarations"
@@ -26,11 +29,45 @@ _NO_TYPES = (
 
 def check(schema: Schema, path: str, errors: Errors) -> None:
     """All that is wrong with the rules of a version's schema."""
-    _check(schema, path, "", errors, is_root=True)
+    costs: list[_Cost] = []
+    _check(schema, path, _Above("", 1), errors, costs, is_root=True)
+    total = sum(cost.amount for cost in costs)
+    if total > estimate.DEFINITION_LIMIT:
+        for cost in sorted(costs, key=lambda c: -c.amount)[:_MOST_EXPENSIVE]:
+            errors.append(forbidden_field(cost.where, _CONTRIBUTED))
+        told = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema"
+        errors.append(forbidden_field(path, _too_dear(told, total, estimate.DEFINITION_LIMIT)))
 
 
-def _check(schema: Schema, path: str, uncorrelatable: str, errors: Errors, *, is_root: bool = False) -> None:
-    """`uncorrelatable`: the list above whose items have no old values, "" if there is none."""
+@dataclass(frozen=True, slots=True)
+class _Above:
+    """What is above a place: the list whose items have no old values ("" if there is none), and how many such places
+    an object may have."""
+
+    uncorrelatable: str
+    places: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What a program may cost in all places of an object."""
+
+    where: str
+    amount: int
+
+
+def _too_dear(what: str, amount: int, limit: int) -> str:
+    factor = amount / limit
+    shown = "more than 100" if factor > 100 else f"{factor:f}" if factor < 1.5 else f"{factor:.1f}"
+    return (
+        f"{what} exceeds budget by factor of {shown}x (try simplifying the rule, or adding maxItems, maxProperties, "
+        "and maxLength where arrays, maps, and strings are declared)"
+    )
+
+
+def _check(
+    schema: Schema, path: str, above: _Above, errors: Errors, costs: list[_Cost], *, is_root: bool = False
+) -> None:
     rules = schema.get(running.RULES) or ()
     if rules:
         declared = schema_types.declare(schema, is_root=is_root)
@@ -40,18 +77,25 @@ def _check(schema: Schema, path: str, uncorrelatable: str, errors: Errors, *, is
             if not (rule.get("rule") or "").strip():
                 errors.append(required(f"{where}.rule", "rule is not specified"))
             elif declared is not None:
-                _check_programs(rule, where, declared, uncorrelatable, errors)
+                _check_programs(rule, where, declared, above, errors, costs)
         if declared is None:
             errors.append(FieldError("InternalError", f"{path}.{running.RULES}", _NO_TYPES))
     for name, inner in (schema.get("properties") or {}).items():
-        _check(inner, f"{path}.properties[{name}]", uncorrelatable, errors)
+        _check(inner, f"{path}.properties[{name}]", above, errors, costs)
     others = schema.get("additionalProperties")
     if isinstance(others, Mapping):
-        _check(others, f"{path}.additionalProperties", uncorrelatable, errors)
+        inside = _Above(above.uncorrelatable, _times(above.places, schema.get("maxProperties")))
+        _check(others, f"{path}.additionalProperties", inside, errors, costs)
     items = schema.get("items")
     if isinstance(items, Mapping):
         is_map = schema.get("x-kubernetes-list-type") == "map"
-        _check(items, f"{path}.items", uncorrelatable if is_map else uncorrelatable or path, errors)
+        broken = above.uncorrelatable if is_map else above.uncorrelatable or path
+        inside = _Above(broken, _times(above.places, schema.get("maxItems")))
+        _check(items, f"{path}.items", inside, errors, costs)
+
+
+def _times(places: int, most: int | None) -> int:
+    return min(places * most, estimate.UNBOUNDED) if most is not None else estimate.UNBOUNDED
 
 
 def _check_texts(rule: Mapping[str, Any], where: str, schema: Schema, errors: Errors) -> None:
@@ -93,7 +137,12 @@ def _is_field(schema: Schema, path: str) -> bool:
 
 
 def _check_programs(
-    rule: Mapping[str, Any], where: str, declared: schema_types.Declared, uncorrelatable: str, errors: Errors
+    rule: Mapping[str, Any],
+    where: str,
+    declared: schema_types.Declared,
+    above: _Above,
+    errors: Errors,
+    costs: list[_Cost],
 ) -> None:
     environment = running.environment_of(declared, optional_old=rule.get("optionalOldSelf") is True)
     try:
@@ -103,9 +152,10 @@ def _check_programs(
     else:
         if program.type != cel.BOOL:
             errors.append(_invalid_rule(f"{where}.rule", rule, "cel expression must evaluate to a bool"))
+        _add_cost("estimated rule cost", f"{where}.rule", program, declared, above, errors, costs)
         uses_old = running.names_old(program)
-        if uses_old and uncorrelatable:
-            told = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {uncorrelatable}"
+        if uses_old and above.uncorrelatable:
+            told = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {above.uncorrelatable}"
             errors.append(invalid(f"{where}.rule", rule["rule"], told))
         if rule.get("optionalOldSelf") is not None and not uses_old:
             told = "may not be set if oldSelf is not used in rule"
@@ -121,6 +171,23 @@ def _check_programs(
             if made.type != cel.STRING:
                 told = "messageExpression must evaluate to a string"
                 errors.append(_invalid_rule(f"{where}.messageExpression", rule, told))
+            told = "estimated messageExpression cost"
+            _add_cost(told, f"{where}.messageExpression", made, declared, above, errors, costs)
+
+
+def _add_cost(
+    what: str,
+    where: str,
+    program: cel.Program,
+    declared: schema_types.Declared,
+    above: _Above,
+    errors: Errors,
+    costs: list[_Cost],
+) -> None:
+    amount = min(estimate.cost_of(program.node, declared.schema) * above.places, estimate.UNBOUNDED)
+    costs.append(_Cost(where, amount))
+    if amount > estimate.RULE_LIMIT:
+        errors.append(forbidden_field(where, _too_dear(what, amount, estimate.RULE_LIMIT)))
 
 
 def _invalid_rule(where: str, rule: Mapping[str, Any], told: str) -> FieldError:
