@@ -25,6 +25,9 @@ class ServerOptions:
     kubelet_client_certificate: str = ""
     kubelet_client_key: str = ""
     kubelet_ca: str = ""
+    proxy_client_certificate: str = ""  # shown to the servers behind APIServices
+    proxy_client_key: str = ""
+    aggregator_routing: bool = False  # to their endpoints, not to cluster IPs
     static_tokens: str = ""
     service_account_public_key: bytes = b""
     service_account_signing_key: bytes = b""

@@ -10,6 +10,7 @@ from collections.abc import Awaitable
 import orjson
 
 from kybern.apiserver import version
+from kybern.apiserver.aggregator.discovery import Offered
 from kybern.apiserver.authenticate import openid
 from kybern.apiserver.authenticate.keys import KeyRing
 from kybern.apiserver.discovery import serve as discovery
@@ -54,6 +55,7 @@ def build(
     metrics: Metrics,
     health: ServerHealth,
     clock: Clock,
+    offered: Callable[[], Offered] = Offered,
 ) -> Paths:
     """All non-resource paths of a server."""
     healths = health.handlers()
@@ -79,10 +81,10 @@ def build(
         openid.KEYS_PATH: lambda _: Response(body=openid.render_keys(keys.keys), content_type=openid.KEYS_TYPE),
         **{path: handler for path, handler in healths.items() if not path.endswith("/")},
     }
-    exact.update(discovery.paths(registry))
+    exact.update(discovery.paths(registry, offered))
     exact.update(openapi.paths(registry))
     prefixes: list[tuple[str, PathHandler]] = [item for item in healths.items() if item[0].endswith("/")]
-    prefixes += discovery.prefixes(registry)
+    prefixes += discovery.prefixes(registry, offered)
     prefixes += openapi.prefixes(registry)
     index = orjson.dumps({"paths": sorted(exact)})
 

@@ -21,6 +21,8 @@ import structlog
 from kybern.api import codec
 from kybern.apiserver import audit, negotiate, pending
 from kybern.apiserver import info as request_info
+from kybern.apiserver.aggregator import routes
+from kybern.apiserver.aggregator.reconcile import Aggregator
 from kybern.apiserver.handlers import dispatch, forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.limits import Limits, is_long
@@ -74,12 +76,14 @@ class Pipeline:
         metrics: Metrics,
         rng: random.Random,
         limits: Limits,
+        aggregator: Aggregator | None = None,
     ) -> None:
         self._steps = tuple(steps)
         self._handlers = handlers
         self._paths = paths
         self._metrics = metrics
         self._limits = limits
+        self._aggregator = aggregator
         # Random once, then counted: as unique, and a tenth of the time.
         self._audit_prefix = str(uuid.UUID(int=rng.getrandbits(128), version=4))[:24]
         self._served = 0
@@ -159,6 +163,11 @@ class Pipeline:
         return f"{self._audit_prefix}{self._served:012x}"
 
     def _route(self, request: Request) -> Answer | Awaitable[Answer]:
+        aggregator = self._aggregator
+        if aggregator is not None and aggregator.remotes:
+            remote = routes.find(aggregator.current(), request)
+            if remote is not None:
+                return routes.pass_on(request, remote, aggregator.backends)
         if request.info.is_resource:
             return dispatch.handle(self._handlers, request)
         path_handler = self._paths.find(request.path)

@@ -21,6 +21,9 @@ from kybern.apiserver import paths, upkeep
 from kybern.apiserver.admission import Attributes, bootstrap_objects, built_in
 from kybern.apiserver.admission.chain import Chain
 from kybern.apiserver.admission.webhooks import plugin as webhook_plugin
+from kybern.apiserver.aggregator.backend import Options as AggregatorOptions
+from kybern.apiserver.aggregator.backend import Wire
+from kybern.apiserver.aggregator.reconcile import ROUND_SECONDS, Aggregator
 from kybern.apiserver.audit import build as build_audit
 from kybern.apiserver.authenticate import impersonate
 from kybern.apiserver.authenticate.chain import AuthenticationOptions, Authenticators
@@ -30,6 +33,7 @@ from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.custom_resources import definition
 from kybern.apiserver.custom_resources.lifecycle import Lifecycle
 from kybern.apiserver.custom_resources.serving import CustomResources
+from kybern.apiserver.discovery.serve import rows_of
 from kybern.apiserver.flow_control import debug as flow_debug
 from kybern.apiserver.flow_control import numbers as flow_numbers
 from kybern.apiserver.flow_control import upkeep as flow_upkeep
@@ -85,6 +89,7 @@ class ApiServer:
         clock: Clock,
         rng: random.Random,
         webhooks: Exchanger | None = None,  # how webhooks are reached, if not by TLS
+        backends: Wire | None = None,  # how the servers behind APIServices are
     ) -> None:
         self.options = options
         self.clock = clock
@@ -113,6 +118,14 @@ class ApiServer:
         )
         subresources.install(self.handlers, options, self.authenticators, self.authorizers)
         self.health = ServerHealth(lambda: self.feed.synced, self.metrics.slis)
+        self.aggregator = Aggregator(
+            objects,
+            clock,
+            random.Random(rng.getrandbits(64)),
+            AggregatorOptions(options.proxy_client_certificate, options.proxy_client_key, options.aggregator_routing),
+            lambda: sorted({(r.group, r.version) for r in rows_of(self.registry) if r.module}),
+            backends,
+        )
         # Who asks is known before it is audited; for whom they act is part of what is audited.
         self.audit = build_audit.build(options.audit, self.webhooks, clock, rng)
         self.auditor = self.audit.auditor if self.audit is not None else None
@@ -124,7 +137,14 @@ class ApiServer:
             options.max_requests_inflight, options.max_mutating_requests_inflight
         )
         served = paths.build(
-            options, self.registry, self.feed, self.authenticators.keys, self.metrics, self.health, clock
+            options,
+            self.registry,
+            self.feed,
+            self.authenticators.keys,
+            self.metrics,
+            self.health,
+            clock,
+            lambda: self.aggregator.offered,
         )
         self.metrics.paths = frozenset(served.exact)
         if self.flow_control is not None:
@@ -137,6 +157,7 @@ class ApiServer:
             self.metrics,
             random.Random(rng.getrandbits(64)),  # audit ids need no entropy of the system's
             Limits(seating, options.request_timeout),
+            self.aggregator,
         )
         self._add_gauges()
 
@@ -154,11 +175,13 @@ class ApiServer:
             self.registry.objects, self.options.service_cidr, self.options.advertise_address, self.options.secure_port
         )
         await upkeep.attempt("kubernetes service", own)
+        await self.aggregator.start()
         sweeper = upkeep.EventSweeper(self.registry.objects, self.clock, self.options.event_ttl)
         for name, seconds, work in (
             ("bookmarks", upkeep.BOOKMARK_SECONDS, self._bookmark),
             ("event ttl", upkeep.EVENT_SWEEP_SECONDS, sweeper),
             ("kubernetes service", upkeep.SERVICE_SECONDS, own),
+            ("aggregation", ROUND_SECONDS, self.aggregator),
         ):
             tasks.create_task(upkeep.forever(name, seconds, self.clock, work), name=f"upkeep: {name}")
         if self.flow_control is not None:

@@ -66,6 +66,8 @@ def _apiserver(settings: Settings, pki: Pki) -> dict[str, object]:
         "tls_private_key_file": pki.key("apiserver"),
         "client_ca_file": pki.ca,
         "requestheader_client_ca_file": pki.certificate("front-proxy-ca"),
+        "proxy_client_cert_file": pki.certificate("front-proxy-client"),
+        "proxy_client_key_file": pki.key("front-proxy-client"),
         "kubelet_client_certificate": pki.certificate("apiserver-kubelet-client"),
         "kubelet_client_key": pki.key("apiserver-kubelet-client"),
         "kubelet_certificate_authority": pki.ca,

@@ -53,6 +53,9 @@ class Options(SecurityFlags):
     kubelet_client_certificate: str = ""
     kubelet_client_key: str = ""
     kubelet_certificate_authority: str = ""
+    proxy_client_cert_file: str = ""
+    proxy_client_key_file: str = ""
+    enable_aggregator_routing: bool = False
     token_auth_file: str = ""
     service_account_key_file: str = ""
     service_account_signing_key_file: str = ""
@@ -85,6 +88,9 @@ def server_options(options: Options) -> ServerOptions:
         kubelet_client_certificate=options.kubelet_client_certificate,
         kubelet_client_key=options.kubelet_client_key,
         kubelet_ca=options.kubelet_certificate_authority,
+        proxy_client_certificate=options.proxy_client_cert_file,
+        proxy_client_key=options.proxy_client_key_file,
+        aggregator_routing=options.enable_aggregator_routing,
         static_tokens=_read(options.token_auth_file).decode(),
         service_account_public_key=_read(options.service_account_key_file),
         service_account_signing_key=_read(options.service_account_signing_key_file),

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from kybern.apiserver.aggregator.backend import Wire
 from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.request import Request, Response, StreamResponse, User
 from kybern.apiserver.server import ApiServer
@@ -129,10 +130,12 @@ class Api:
     async def request(
         self, method: str, target: str, body: Any = b"", headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """Any request; a body that is not bytes is sent as JSON."""
+        """Any request; a body that is not bytes is sent as JSON. A streamed answer must come to its end."""
         began = time.process_time()
         answer = await self._ask(method, target, body, headers)
-        assert isinstance(answer, Response), f"{method} {target} is a stream"
+        if isinstance(answer, StreamResponse):
+            answer = await _whole(answer)
+        assert isinstance(answer, Response), f"{method} {target} is no plain answer"
         return Answer(answer.status, _headers_of(answer), answer.body, time.process_time() - began)
 
     async def get(self, target: str, **headers: str) -> Answer:
@@ -177,6 +180,14 @@ class Api:
         return answered
 
 
+async def _whole(answer: StreamResponse) -> Response:
+    sink = MemorySink()
+    async with asyncio.timeout(PATIENCE):
+        await answer.run(sink)
+    body = b"".join(sink.received.get_nowait() for _ in range(sink.received.qsize()))
+    return Response(answer.status, body, answer.content_type, answer.headers, answer.fields)
+
+
 async def _end(running: Any) -> None:
     await running
 
@@ -204,17 +215,19 @@ def run(
     options: Mapping[str, Any] | None = None,
     seed: int = 1,
     webhooks: Exchanger | None = None,
+    backends: Wire | None = None,
 ) -> T:
     """What `scenario(api)` returns; `api` is the admin's. `options` are fields of ServerOptions.
 
     `webhooks`: what answers the server's calls (testing.webhooks.FakeWebhooks); without it none can be reached.
+    `backends`: the servers behind APIServices (testing.backends.FakeServers).
     """
 
     async def main() -> T:
         tokens = "".join(f'{u.name},{u.name},{u.uid or "0"},"{",".join(u.groups)}"\n' for u in (ADMIN, *users))
         time_of_test = clock or FakeClock()
         chosen = ServerOptions(**{"static_tokens": tokens, "advertise_address": ADDRESS, **(options or {})})
-        server = ApiServer(chosen, store or MemoryStore(), time_of_test, random.Random(seed), webhooks)
+        server = ApiServer(chosen, store or MemoryStore(), time_of_test, random.Random(seed), webhooks, backends)
         async with asyncio.TaskGroup() as tasks:
             started = asyncio.Event()
             upkeep = tasks.create_task(_serve(server, started), name="api server")

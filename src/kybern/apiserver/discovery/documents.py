@@ -6,7 +6,7 @@ Source: "Discovery API" in the Kubernetes documentation; group and version order
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kybern.api.resource import Resource, Subresource
@@ -15,9 +15,18 @@ Document = dict[str, Any]
 AGGREGATED_VERSION = "apidiscovery.k8s.io/v2"
 
 
-def group_versions(resources: Iterable[Resource], order: Sequence[tuple[str, Sequence[str]]]) -> dict[str, list[str]]:
-    """Group -> its versions that have resources. `order` goes first (scheme.GROUPS); what it lacks follows."""
+def group_versions(
+    resources: Iterable[Resource],
+    order: Sequence[tuple[str, Sequence[str]]],
+    remotes: Iterable[tuple[str, str]] = (),
+) -> dict[str, list[str]]:
+    """Group -> its versions that have resources, here or at other servers (`remotes`: group, version).
+
+    `order` goes first (that of the APIServices, or scheme.GROUPS); what it lacks follows.
+    """
     present: dict[str, list[str]] = {}
+    for group, version in remotes:
+        present.setdefault(group, []).append(version)
     for resource in resources:
         versions = present.setdefault(resource.group, [])
         if resource.version not in versions:
@@ -114,14 +123,25 @@ def _subresource(resource: Resource, subresource: Subresource) -> Document:
     return row | {"kind": subresource.kind, "verbs": list(subresource.verbs)}
 
 
-def aggregated(groups: dict[str, list[str]], resources: Sequence[Resource], *, legacy: bool) -> Document:
-    """Everything in one document: /api (`legacy`: the core group) or /apis, for clients that ask for it."""
+def aggregated(
+    groups: dict[str, list[str]],
+    resources: Sequence[Resource],
+    offered: Mapping[tuple[str, str], Document],
+    *,
+    legacy: bool,
+) -> Document:
+    """Everything in one document: /api (`legacy`: the core group) or /apis, for clients that ask for it.
+
+    `offered` are the versions that other servers have, by group and version.
+    """
     items: list[Document] = []
     for group, versions in groups.items():
         if bool(group) == legacy:
             continue
         described = [
-            _aggregated_version(v, [r for r in resources if (r.group, r.version) == (group, v)]) for v in versions
+            offered.get((group, v))
+            or _aggregated_version(v, [r for r in resources if (r.group, r.version) == (group, v)])
+            for v in versions
         ]
         items.append({"metadata": {"name": group} if group else {}, "versions": described})
     return {"kind": "APIGroupDiscoveryList", "apiVersion": AGGREGATED_VERSION, "metadata": {}, "items": items}

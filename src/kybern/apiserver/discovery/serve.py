@@ -14,6 +14,7 @@ import orjson
 
 from kybern.api.resource import Resource
 from kybern.apiserver import negotiate
+from kybern.apiserver.aggregator.discovery import Offered
 from kybern.apiserver.discovery import documents
 from kybern.apiserver.pipeline import PathHandler
 from kybern.apiserver.registry.registry import VIRTUAL, Registry
@@ -29,15 +30,17 @@ class _Rendered:
     """All documents of one set of resources."""
 
     key: tuple[Resource, ...]
+    offered: Offered
     plain: dict[str, bytes] = field(default_factory=dict)  # path -> document
     aggregated: dict[str, tuple[bytes, str]] = field(default_factory=dict)  # /api and /apis -> document, ETag
 
 
 class Discovery:
-    """What a client may learn about the resources `rows` names."""
+    """What a client may learn about the resources `rows` names, and about what other servers have `offered`."""
 
-    def __init__(self, rows: Callable[[], Iterable[Resource]]) -> None:
+    def __init__(self, rows: Callable[[], Iterable[Resource]], offered: Callable[[], Offered] = Offered) -> None:
         self._rows = rows
+        self._offered = offered
         self._rendered: _Rendered | None = None
 
     def __call__(self, request: Request) -> Response:
@@ -63,25 +66,27 @@ class Discovery:
         return sorted({"/api", *self._current().plain})
 
     def _current(self) -> _Rendered:
-        key = tuple(self._rows())
-        if self._rendered is None or self._rendered.key != key:
-            self._rendered = _render(key)
+        key, offered = tuple(self._rows()), self._offered()
+        if self._rendered is None or self._rendered.key != key or self._rendered.offered is not offered:
+            self._rendered = _render(key, offered)
         return self._rendered
 
 
-def _render(resources: tuple[Resource, ...]) -> _Rendered:
-    rendered = _Rendered(resources)
-    groups = documents.group_versions(resources, scheme.GROUPS)
+def _render(resources: tuple[Resource, ...], offered: Offered) -> _Rendered:
+    rendered = _Rendered(resources, offered)
+    groups = documents.group_versions(resources, offered.order or scheme.GROUPS, offered.remotes)
     rendered.plain["/apis"] = orjson.dumps(documents.group_list(groups))
     for group, versions in groups.items():
         if group:
             rendered.plain[f"/apis/{group}"] = orjson.dumps(documents.group_document(group, versions))
         for version in versions:
             path = f"/apis/{group}/{version}" if group else f"/api/{version}"
+            if (group, version) in offered.remotes:
+                continue  # that server tells itself
             own = [r for r in resources if (r.group, r.version) == (group, version)]
             rendered.plain[path] = orjson.dumps(documents.resource_list(group, version, own))
     for path in ("/api", "/apis"):
-        body = orjson.dumps(documents.aggregated(groups, resources, legacy=path == "/api"))
+        body = orjson.dumps(documents.aggregated(groups, resources, offered.versions, legacy=path == "/api"))
         rendered.aggregated[path] = (body, f'"{hashlib.sha512(body).hexdigest().upper()}"')
     return rendered
 
@@ -135,17 +140,13 @@ def served_resources(registry: Registry) -> dict[tuple[str, str], list[Resource]
     }
 
 
-def discovery_of(registry: Registry) -> Discovery:
-    return Discovery(lambda: rows_of(registry))
-
-
-def paths(registry: Registry) -> dict[str, PathHandler]:
-    """The paths known at start; custom resources come and go below `prefixes`."""
-    discovery = discovery_of(registry)
+def paths(registry: Registry, offered: Callable[[], Offered]) -> dict[str, PathHandler]:
+    """The paths known at start; custom resources and other servers come and go below `prefixes`."""
+    discovery = Discovery(lambda: rows_of(registry), offered)
     return dict.fromkeys(discovery.known_paths(), discovery)
 
 
-def prefixes(registry: Registry) -> list[tuple[str, PathHandler]]:
+def prefixes(registry: Registry, offered: Callable[[], Offered]) -> list[tuple[str, PathHandler]]:
     """Where documents of groups may appear that `paths` does not know yet."""
-    discovery = discovery_of(registry)
+    discovery = Discovery(lambda: rows_of(registry), offered)
     return [("/apis/", discovery), ("/api/", discovery)]

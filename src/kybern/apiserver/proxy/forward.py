@@ -6,9 +6,9 @@ Called by routes and pods. Bodies of answers are streamed, upgrades are tied thr
 from __future__ import annotations
 
 import ssl
+from typing import Protocol
 
 from kybern.apiserver.proxy import headers, links
-from kybern.apiserver.proxy.kubelet import KubeletDialer
 from kybern.apiserver.proxy.targets import Target
 from kybern.apiserver.request import Answer, Request, Response, Sink, StreamResponse, UpgradeResponse
 from kybern.machinery.status import ApiError
@@ -19,8 +19,16 @@ from kybern.wire.splice import splice
 _WITHOUT_BODY = (204, 304)
 
 
+class Dialer(Protocol):
+    """Connects to a target: KubeletDialer, or the aggregator's."""
+
+    async def dial(self, target: Target) -> RawStream:
+        """Raises ApiError (503)."""
+        ...
+
+
 async def open_exchange(
-    dialer: KubeletDialer, target: Target, method: str, path: str, fields: list[tuple[str, str]], body: bytes
+    dialer: Dialer, target: Target, method: str, path: str, fields: list[tuple[str, str]], body: bytes
 ) -> tuple[RawStream, Exchange, AnswerHead]:
     """Send a request; the head of its answer is here. The caller closes the stream. Raises ApiError (400, 503)."""
     try:
@@ -40,7 +48,7 @@ async def open_exchange(
         raise
 
 
-async def forward(request: Request, dialer: KubeletDialer, target: Target, prefix: str, path: str) -> Answer:
+async def forward(request: Request, dialer: Dialer, target: Target, prefix: str, path: str) -> Answer:
     """The answer of `target` to the request's method, headers and body at `path` (raw, with query).
 
     `prefix` is the raw path up to and with `/proxy`, for links. Raises ApiError.

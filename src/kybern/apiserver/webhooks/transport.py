@@ -115,7 +115,7 @@ class Transport:
             self._idle.popitem(last=False)[0].close()
 
     async def _connect(self, to: Destination) -> Connection:
-        context = self._context(to.access) if to.is_tls else None
+        context = self.context(to.access) if to.is_tls else None
         name = to.access.tls_server_name or to.host
         try:
             transport, connection = await asyncio.get_running_loop().create_connection(
@@ -131,8 +131,11 @@ class Transport:
         apply_keepalive(transport)
         return connection
 
-    def _context(self, access: Access) -> ssl.SSLContext:
-        """Made once a configuration (reading the system's roots takes milliseconds), again when its files change."""
+    def context(self, access: Access) -> ssl.SSLContext:
+        """Made once a configuration (reading the system's roots takes milliseconds), again when its files change.
+
+        Raises Disconnected.
+        """
         try:
             stamp = access.stamp()
             kept = self._contexts.get(access)
