@@ -5,7 +5,7 @@ Built by server, looked up by pipeline after authorization.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 import orjson
 
