@@ -8,6 +8,7 @@ Source: kubernetes_feature_enabled of a v1.36 API server, and what it stores.
 from __future__ import annotations
 
 from kybern.api.core_v1 import Container, EphemeralContainer, PodSpec, PodStatus, VolumeMountStatus, VolumeProjection
+from kybern.api.resource_v1 import ResourceSliceSpec
 
 
 def drop_from_pod_spec(spec: PodSpec, old: PodSpec | None) -> None:
@@ -44,6 +45,22 @@ def _drop_stop_signals(spec: PodSpec) -> None:
 
 def _projections(spec: PodSpec) -> list[VolumeProjection]:
     return [p for v in spec.volumes if v.projected is not None for p in v.projected.sources]
+
+
+def drop_from_slice(spec: ResourceSliceSpec, old: ResourceSliceSpec | None) -> None:
+    """DRAListTypeAttributes, DRANodeAllocatableResources."""
+    lists = ("bools", "ints", "strings", "versions")
+    before = old.devices if old is not None else []
+    if not any(getattr(a, field) for d in before for a in d.attributes.values() for field in lists):
+        for device in spec.devices:
+            for attribute in device.attributes.values():
+                for field in lists:
+                    if getattr(attribute, field):
+                        setattr(attribute, field, [])
+    if not any(d.nodeAllocatableResourceMappings for d in before):
+        for device in spec.devices:
+            if device.nodeAllocatableResourceMappings:
+                device.nodeAllocatableResourceMappings = {}
 
 
 def drop_from_pod_status(status: PodStatus, old: PodStatus) -> None:

@@ -30,7 +30,7 @@ _TOKEN_VOLUME = re.compile(r"^kube-api-access-[a-z0-9]{5}$")
 _GIVEN = frozenset({"clusterIP", "clusterIPs", "nodePort", "healthCheckNodePort"})
 _OF_THE_SERVER = frozenset({"uid", "creationTimestamp", "resourceVersion", "managedFields", "selfLink"})
 # Where upstream prints a struct of its own (Go field names) or a diff, only what frames it is compared.
-_STRUCT = re.compile(r'^(\w+ value): (\{.*\}|\[.*(?:\]|\.\.\.)|null|"null"): ', re.DOTALL)
+_STRUCT = re.compile(r'^(\w+ value): (\{.*(?:\}|\.\.\.)|\[.*(?:\]|\.\.\.)|null|"null"): ', re.DOTALL)
 _STRUCT_ALONE = re.compile(r"^(Duplicate value): \{.*\}$", re.DOTALL)
 
 

@@ -12,11 +12,13 @@ from kybern.api.meta_v1 import ObjectMeta
 
 def _fill_request(request: Any) -> None:
     """An exact request or a sub-request."""
-    if not request.deviceClassName:
+    if not request.deviceClassName and isinstance(request, resource_v1beta1.DeviceRequest):
         return
     request.allocationMode = request.allocationMode or "ExactCount"
     if request.allocationMode == "ExactCount" and not request.count:
         request.count = 1
+    elif request.allocationMode == "All" and request.count == 0:
+        request.count = None
     for toleration in request.tolerations:
         toleration.operator = toleration.operator or "Equal"
 

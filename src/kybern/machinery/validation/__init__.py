@@ -16,6 +16,8 @@ from kybern.machinery.status import FieldError
 from kybern.machinery.validation import (
     admission,
     core,
+    device_claims,
+    device_slices,
     jobs,
     metadata,
     networking,
@@ -29,7 +31,20 @@ from kybern.machinery.validation import (
 )
 from kybern.machinery.validation.rules import Rules
 
-_FAMILIES = (pods, workloads, jobs, services, core, storage, networking, policy, admission, server)
+_FAMILIES = (
+    pods,
+    workloads,
+    jobs,
+    services,
+    core,
+    storage,
+    networking,
+    policy,
+    admission,
+    server,
+    device_claims,
+    device_slices,
+)
 RULES: dict[type[Any], Rules] = {kind: rules for family in _FAMILIES for kind, rules in family.RULES.items()}
 
 _GENERIC = Rules(create=schema.check)

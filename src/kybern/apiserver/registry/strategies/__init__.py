@@ -21,6 +21,7 @@ from kybern.apiserver.registry.strategies.cluster import (
 from kybern.apiserver.registry.strategies.jobs import Jobs
 from kybern.apiserver.registry.strategies.namespaces import Namespaces
 from kybern.apiserver.registry.strategies.pods import Pods
+from kybern.apiserver.registry.strategies.resource_claims import ResourceClaims, ResourceClaimTemplates
 from kybern.apiserver.registry.strategies.services import Services
 from kybern.apiserver.registry.strategies.storage import PersistentVolumeClaims, PersistentVolumes
 from kybern.apiserver.registry.strategies.workloads import DaemonSets, ReplicationControllers, StatefulSets
@@ -43,6 +44,8 @@ STRATEGIES: dict[str, Callable[[Context, Resource], Strategy]] = {
     "poddisruptionbudgets.policy": PodDisruptionBudgets,
     "endpointslices.discovery.k8s.io": EndpointSlices,
     "certificatesigningrequests.certificates.k8s.io": CertificateSigningRequests,
+    "resourceclaims.resource.k8s.io": ResourceClaims,
+    "resourceclaimtemplates.resource.k8s.io": ResourceClaimTemplates,
     "resourceslices.resource.k8s.io": ResourceSlices,
     "customresourcedefinitions.apiextensions.k8s.io": CustomResourceDefinitions,
 }

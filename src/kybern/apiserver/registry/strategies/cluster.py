@@ -11,6 +11,7 @@ from kybern.api.policy_v1 import PodDisruptionBudgetStatus
 from kybern.api.resource_v1 import ResourceSlice
 from kybern.apiserver.registry.strategy import Strategy
 from kybern.apiserver.request import User
+from kybern.machinery import gated
 
 
 class Nodes(Strategy):
@@ -110,10 +111,12 @@ class EndpointSlices(Strategy):
 
 class ResourceSlices(Strategy):
     def prepare_create(self, obj: Any, user: User) -> None:
+        gated.drop_from_slice(obj.spec, None)
         super().prepare_create(obj, user)
         self._stamp(obj)
 
     def prepare_update(self, obj: Any, old: Any) -> None:
+        gated.drop_from_slice(obj.spec, old.spec)
         super().prepare_update(obj, old)
         self._stamp(obj)
 
