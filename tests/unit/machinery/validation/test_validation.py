@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from kybern.api import codec
+from kybern.api.coordination_v1beta1 import LeaseCandidate, LeaseCandidateSpec
 from kybern.api.core_v1 import ConfigMap, Event, EventSeries, Secret
 from kybern.api.discovery_v1 import Endpoint, EndpointSlice
-from kybern.api.resource_v1 import DeviceClaim, DeviceRequest, ResourceClaim, ResourceClaimSpec
 from kybern.api.scalars import MicroTime
 from kybern.apiserver.registry import metadata
 from kybern.apiserver.registry.registry import Objects
@@ -156,8 +156,8 @@ def test_an_endpoint_slice_holds_a_thousand_endpoints() -> None:
 
 
 def test_kinds_without_rules_of_their_own_need_their_required_texts() -> None:
-    claim = ResourceClaim(spec=ResourceClaimSpec(devices=DeviceClaim(requests=[DeviceRequest()])))
-    assert messages(claim) == ["spec.devices.requests[0].name: Required value"]
+    candidate = LeaseCandidate(spec=LeaseCandidateSpec(leaseName="l", strategy="s"))
+    assert messages(candidate) == ["spec.binaryVersion: Required value"]
 
 
 def test_a_typical_pod_is_judged_without_waste() -> None:
