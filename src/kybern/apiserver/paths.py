@@ -82,10 +82,10 @@ def build(
         **{path: handler for path, handler in healths.items() if not path.endswith("/")},
     }
     exact.update(discovery.paths(registry, offered))
-    exact.update(openapi.paths(registry))
+    exact.update(openapi.paths(registry, offered))
     prefixes: list[tuple[str, PathHandler]] = [item for item in healths.items() if item[0].endswith("/")]
     prefixes += discovery.prefixes(registry, offered)
-    prefixes += openapi.prefixes(registry)
+    prefixes += openapi.prefixes(registry, offered)
     index = orjson.dumps({"paths": sorted(exact)})
 
     def root(_: Request) -> Response:

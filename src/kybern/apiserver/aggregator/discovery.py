@@ -27,6 +27,9 @@ class Offered:
     remotes: frozenset[GroupVersion] = frozenset()
     # The resources of a group-version as the aggregated document has them; those that lack are stale.
     versions: dict[GroupVersion, Document] = field(default_factory=dict)
+    # Where their OpenAPI v3 documents are, and what their v2 documents say of their paths (openapi/merge.part_of).
+    openapi_v3: dict[GroupVersion, str] = field(default_factory=dict)
+    openapi_v2: dict[GroupVersion, Document] = field(default_factory=dict)
 
 
 def stale(version: str) -> Document:
@@ -78,6 +81,15 @@ def read_legacy(body: bytes, group_version: GroupVersion) -> Document:
         told = {"subresource": subresource, "responseKind": _kind(row), "verbs": row.get("verbs") or []}
         owner.setdefault("subresources", []).append(told)
     return {"version": group_version[1], "resources": list(found.values()), "freshness": "Current"}
+
+
+def read_openapi_index(body: bytes, group_version: GroupVersion) -> str:
+    """Where the OpenAPI v3 document of a group-version is, with its hash; "" where there is none. Raises ValueError."""
+    document = msgspec.json.decode(body)
+    if not isinstance(document, dict):
+        raise ValueError("not an index of OpenAPI documents")
+    found = document.get("paths", {}).get("apis/{}/{}".format(*group_version), {}).get("serverRelativeURL", "")
+    return found if isinstance(found, str) and found.startswith("/openapi/v3/") else ""
 
 
 def _kind(row: Document) -> Document:

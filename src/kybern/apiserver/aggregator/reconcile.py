@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import structlog
 
 from kybern.api import scalars
@@ -24,6 +25,7 @@ from kybern.apiserver.aggregator.availability import Unreachable, Verdict
 from kybern.apiserver.aggregator.backend import SLICES, Backends, Options, Wire
 from kybern.apiserver.aggregator.discovery import Offered
 from kybern.apiserver.aggregator.remote import RESOURCE, GroupVersion, Remote
+from kybern.apiserver.openapi import merge
 from kybern.apiserver.registry.registry import Objects
 from kybern.client.http import Disconnected
 from kybern.machinery.clock import Clock
@@ -52,6 +54,9 @@ class _Known:
     ask_at: float = 0.0
     discover_at: float = 0.0
     verdict: Verdict | None = None
+    openapi_v3: str = ""
+    openapi_v2: discovery.Document | None = None
+    openapi_tag: str = ""  # of the v2 document
 
 
 class Aggregator:
@@ -226,11 +231,14 @@ class Aggregator:
                 known.discover_at = now + _DISCOVERY_SECONDS
                 async with self._limit:
                     versions[key] = await self._offer_of(remote)
+                    await self._read_openapi(known)
         present = frozenset(self.remotes)
         offered = Offered(
             remotes.order(self._objects.list(RESOURCE)),
             present,
             {key: value for key, value in versions.items() if key in present},
+            {k.remote.group_version: k.openapi_v3 for k in self._known.values() if k.openapi_v3},
+            {k.remote.group_version: k.openapi_v2 for k in self._known.values() if k.openapi_v2 is not None},
         )
         if offered != self.offered:
             self.offered = offered
@@ -248,6 +256,22 @@ class Aggregator:
         except (TimeoutError, Unreachable, Disconnected, ValueError, KeyError, AttributeError, TypeError) as error:
             log.warning("discovery of an API server failed", api_service=remote.name, error=str(error))
         return discovery.stale(remote.version)
+
+    async def _read_openapi(self, known: _Known) -> None:
+        """Its documents, kept as they were where they cannot be had: schemas of a server that is away still hold."""
+        remote = known.remote
+        try:
+            async with asyncio.timeout(_ASK_SECONDS):
+                _, answer = await self._backends.fetch(remote, "/openapi/v3", "application/json")
+                known.openapi_v3 = ""
+                if answer.status == 200:
+                    known.openapi_v3 = discovery.read_openapi_index(answer.body, remote.group_version)
+                _, answer = await self._backends.fetch(remote, "/openapi/v2", "application/json", known.openapi_tag)
+            if answer.status == 200:
+                document = msgspec.json.decode(answer.body)
+                known.openapi_v2, known.openapi_tag = merge.part_of(document, remote.path), answer.tag
+        except (TimeoutError, Unreachable, Disconnected, ValueError, AttributeError, RecursionError) as error:
+            log.warning("reading the OpenAPI of an API server failed", api_service=remote.name, error=str(error))
 
 
 def _where(remote: Remote) -> Remote:

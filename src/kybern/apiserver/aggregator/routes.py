@@ -20,15 +20,19 @@ _TEXT = "text/plain; charset=utf-8"
 _NO_SNIFFING = (("X-Content-Type-Options", "nosniff"),)
 _REDIRECTED = b"the backend attempted to redirect this request, which is not permitted"
 # What this server says of every answer itself.
+_OPENAPI = "/openapi/v3/"
 _OWN = frozenset({"audit-id", "cache-control"})
 
 
 def find(remotes: Mapping[GroupVersion, Remote], request: Request) -> Remote | None:
-    """The server for a request at or below /apis/<group>/<version>."""
+    """The server for a request at or below /apis/<group>/<version>, or for its OpenAPI document."""
     info = request.info
     if info.is_resource:
         return remotes.get((info.group, info.version))
-    parts = request.path.split("/", 4)
+    path = request.path
+    if path.startswith(_OPENAPI):
+        path = path[len(_OPENAPI) - 1 :]  # its own document of the group-version
+    parts = path.split("/", 4)
     if len(parts) < 4 or parts[1] != "apis":
         return None
     return remotes.get((parts[2], parts[3]))

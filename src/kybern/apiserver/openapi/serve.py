@@ -16,8 +16,9 @@ import orjson
 
 from kybern.api.resource import Resource
 from kybern.apiserver import version
+from kybern.apiserver.aggregator.discovery import Offered
 from kybern.apiserver.discovery.serve import rows_of
-from kybern.apiserver.openapi import documents
+from kybern.apiserver.openapi import documents, merge
 from kybern.apiserver.pipeline import PathHandler
 from kybern.apiserver.registry.registry import Registry
 from kybern.apiserver.request import Answer, Request, Response
@@ -36,18 +37,25 @@ class _Edition:
 
     rows: tuple[Resource, ...]
     extra: Mapping[str, Any]
+    offered: Offered
     groups: dict[str, list[Resource]] = field(default_factory=dict)  # "apis/apps/v1" -> rows
     index: bytes = b""
     built: dict[str, tuple[bytes, str]] = field(default_factory=dict)  # path -> document, ETag
 
 
 class OpenApi:
-    """The documents of what `rows` names; `schemas`: definitions of custom resources, replaced and never changed."""
+    """The documents of what `rows` names and other servers have `offered`.
+
+    `schemas`: definitions of custom resources, replaced and never changed.
+    """
 
     def __init__(
-        self, rows: Callable[[], Iterable[Resource]], schemas: Callable[[], Mapping[str, Any]] = _nothing
+        self,
+        rows: Callable[[], Iterable[Resource]],
+        schemas: Callable[[], Mapping[str, Any]] = _nothing,
+        offered: Callable[[], Offered] = Offered,
     ) -> None:
-        self._rows, self._schemas = rows, schemas
+        self._rows, self._schemas, self._offered = rows, schemas, offered
         self._edition: _Edition | None = None
         self._one_at_a_time = asyncio.Semaphore(1)
 
@@ -68,10 +76,11 @@ class OpenApi:
         return [V2, V3, *(f"{V3}/{group}" for group in self._current().groups)]
 
     def _current(self) -> _Edition:
-        rows, extra = tuple(self._rows()), self._schemas()
-        if self._edition is None or self._edition.rows != rows or self._edition.extra is not extra:
-            self._edition = _edition_of(rows, extra)
-        return self._edition
+        rows, extra, offered = tuple(self._rows()), self._schemas(), self._offered()
+        known = self._edition
+        if known is None or known.rows != rows or known.extra is not extra or known.offered is not offered:
+            known = self._edition = _edition_of(rows, extra, offered)
+        return known
 
     async def _build(self, request: Request, edition: _Edition, path: str) -> Answer:
         async with self._one_at_a_time:
@@ -81,8 +90,8 @@ class OpenApi:
         return _answer(request, *edition.built[path])
 
 
-def _edition_of(rows: tuple[Resource, ...], extra: Mapping[str, Any]) -> _Edition:
-    edition = _Edition(rows, extra)
+def _edition_of(rows: tuple[Resource, ...], extra: Mapping[str, Any], offered: Offered) -> _Edition:
+    edition = _Edition(rows, extra, offered)
     for row in rows:
         group = f"apis/{row.group}/{row.version}" if row.group else f"api/{row.version}"
         edition.groups.setdefault(group, []).append(row)
@@ -92,13 +101,17 @@ def _edition_of(rows: tuple[Resource, ...], extra: Mapping[str, Any]) -> _Editio
         described = [(r, extra.get(r.definition)) for r in own]
         stamp = hashlib.sha512(f"{version.GIT_VERSION} {described}".encode()).hexdigest().upper()
         index[group] = {"serverRelativeURL": f"{V3}/{group}?hash={stamp}"}
+    for (group, name), url in offered.openapi_v3.items():
+        index[f"apis/{group}/{name}"] = {"serverRelativeURL": url}
     edition.index = orjson.dumps({"paths": index})
     return edition
 
 
 def _render(edition: _Edition, path: str) -> bytes:
     if path == V2:
-        return orjson.dumps(documents.swagger(edition.rows, edition.extra))
+        whole = documents.swagger(edition.rows, edition.extra)
+        merge.merge(whole, edition.offered.openapi_v2.values())
+        return orjson.dumps(whole)
     return orjson.dumps(documents.group_version(edition.groups[path.removeprefix(V3 + "/")], edition.extra))
 
 
@@ -115,16 +128,16 @@ def _answer(request: Request, body: bytes, tag: str) -> Response:
     return Response(body=body, headers=headers)
 
 
-def openapi_of(registry: Registry) -> OpenApi:
-    return OpenApi(lambda: rows_of(registry), lambda: registry.custom_schemas())  # noqa: PLW0108  # set later
+def openapi_of(registry: Registry, offered: Callable[[], Offered] = Offered) -> OpenApi:
+    return OpenApi(lambda: rows_of(registry), lambda: registry.custom_schemas(), offered)  # noqa: PLW0108  # set later
 
 
-def paths(registry: Registry) -> dict[str, PathHandler]:
+def paths(registry: Registry, offered: Callable[[], Offered] = Offered) -> dict[str, PathHandler]:
     """The paths known at start; those of custom resources come and go below `prefixes`."""
-    openapi = openapi_of(registry)
+    openapi = openapi_of(registry, offered)
     return dict.fromkeys(openapi.known_paths(), openapi)
 
 
-def prefixes(registry: Registry) -> list[tuple[str, PathHandler]]:
+def prefixes(registry: Registry, offered: Callable[[], Offered] = Offered) -> list[tuple[str, PathHandler]]:
     """Where documents may appear that `paths` does not know yet."""
-    return [(V3 + "/", openapi_of(registry))]
+    return [(V3 + "/", openapi_of(registry, offered))]

@@ -336,3 +336,34 @@ def test_nonsense_from_a_server_harms_only_its_own_group(body: bytes) -> None:
         assert len(items) > 15
 
     api_server.run(scenario, backends=FakeServers({"10.96.0.77:443": lambda _: http(200, body, JSON)}))
+
+
+def test_openapi_documents_of_other_servers_are_found_here() -> None:
+    swagger = {
+        "paths": {f"{PATH}/flunders": {"get": {"schema": {"$ref": "#/definitions/Flunder"}}}, "/other": {}},
+        "definitions": {"Flunder": {"type": "object"}, "Unused": {}},
+    }
+    url = f"/openapi/v3{PATH}?hash=ABC"
+    index = {"paths": {f"apis/{GROUP}/v1": {"serverRelativeURL": url}, "version": {"serverRelativeURL": "x"}}}
+
+    def serve(asked: Asked) -> bytes:
+        known = {"/openapi/v2": swagger, "/openapi/v3": index, f"/openapi/v3{PATH}?hash=ABC": {"openapi": "3.0.0"}}
+        if asked.path in known:
+            return http(200, msgspec.json.encode(known[asked.path]), JSON, 'ETag: "1"')
+        return sample(asked)
+
+    async def scenario(api: Api) -> None:
+        await install(api)
+        paths = (await api.get("/openapi/v3")).ok()["paths"]
+        assert paths[f"apis/{GROUP}/v1"] == {"serverRelativeURL": url}
+        assert "apis/apps/v1" in paths
+        assert "version" not in paths or paths["version"] != {"serverRelativeURL": "x"}
+        assert (await api.get(url)).ok() == {"openapi": "3.0.0"}
+        whole = (await api.get("/openapi/v2")).ok()
+        assert f"{PATH}/flunders" in whole["paths"]
+        assert "/other" not in whole["paths"]
+        assert whole["definitions"]["Flunder"] == {"type": "object"}
+        assert "Unused" not in whole["definitions"]
+        assert "/api/v1/pods" in whole["paths"]
+
+    api_server.run(scenario, backends=FakeServers({"10.96.0.77:443": serve}))
