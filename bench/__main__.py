@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHES = ("store", "apiserver", "memory")
+BENCHES = ("store", "apiserver", "memory", "peer")
 
 
 def main() -> None:

@@ -147,9 +147,22 @@ class Client:
 
     async def send(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
         self.start(method, path, body)
+        return await self.answer()
+
+    def raw(self, data: bytes) -> None:
+        self._writer.write(data)
+
+    async def answer(self) -> tuple[int, bytes]:
         head = await self.reader.readuntil(b"\r\n\r\n")
-        size = int(re.search(rb"content-length: (\d+)", head, re.I).group(1))  # type: ignore[union-attr]
-        return int(head[9:12]), await self.reader.readexactly(size)
+        found = re.search(rb"content-length: (\d+)", head, re.I)
+        if found is not None:
+            return int(head[9:12]), await self.reader.readexactly(int(found.group(1)))
+        parts = []  # chunked
+        while size := int(await self.reader.readuntil(b"\r\n"), 16):
+            parts.append(await self.reader.readexactly(size))
+            await self.reader.readexactly(2)
+        await self.reader.readuntil(b"\r\n")
+        return int(head[9:12]), b"".join(parts)
 
     def start(self, method: str, path: str, body: bytes = b"") -> None:
         head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self._token}\r\n"

@@ -1,0 +1,351 @@
+"""Kybern's API server beside kube-apiserver with etcd: the same objects, clients and certificates, in alternating runs.
+
+`KYBERN_PEER_APISERVER` names the kube-apiserver binary; etcd must be installed, wrk too. Each figure is the best of
+the rounds, and a ratio: how many times better Kybern is (rates: ours by theirs; times, memory, CPU: theirs by ours).
+`KYBERN_BENCH_ROUNDS` (2) and `KYBERN_BENCH_PODS` (3000) size it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from bench import apiserver as base
+from bench.apiserver import TOKEN, Client, Peer
+from kybern.cli import pki
+from kybern.client.clock import RealClock
+
+ROUNDS = int(os.environ.get("KYBERN_BENCH_ROUNDS", "2"))
+PODS = int(os.environ.get("KYBERN_BENCH_PODS", "3000"))
+WATCHERS = 200
+CHANGES = 150  # a second
+WATCH_SECONDS = 4
+IDLE = 1000
+PODS_PATH = "/api/v1/namespaces/bench/pods"
+
+
+@dataclass
+class Row:
+    """One figure of both, and whether more is better."""
+
+    unit: str
+    more_is_better: bool
+    goal: float
+    ours: list[float] = field(default_factory=list)
+    theirs: list[float] = field(default_factory=list)
+
+    @property
+    def best(self) -> tuple[float, float]:
+        choose = max if self.more_is_better else min
+        return choose(self.ours), choose(self.theirs)
+
+    @property
+    def ratio(self) -> float:
+        ours, theirs = self.best
+        return ours / theirs if self.more_is_better else theirs / ours
+
+
+@contextlib.contextmanager
+def upstream(folder: Path, binary: str) -> Iterator[Peer]:
+    """kube-apiserver on an etcd of its own, on the same disk, with the certificates and tokens of the other."""
+    etcd_port, etcd_peer, port = base.free_port(), base.free_port(), base.free_port()
+    made = pki.ensure(folder, names=["bench"], addresses=["127.0.0.1"], clock=RealClock())
+    (folder / "tokens.csv").write_text(f"{TOKEN},bench,1,bench-users\nboot,boot,2,system:masters\n")
+    url, here = f"http://127.0.0.1:{etcd_port}", f"http://127.0.0.1:{etcd_peer}"
+    etcd = subprocess.Popen(
+        [
+            *("etcd", "--data-dir", str(folder / "etcd"), "--listen-client-urls", url, "--advertise-client-urls", url),
+            *("--listen-peer-urls", here, "--initial-advertise-peer-urls", here, "--log-level", "error"),
+            *("--name", "bench", "--initial-cluster", f"bench={here}", "--quota-backend-bytes", str(8 << 30)),
+        ],
+        stderr=subprocess.DEVNULL,
+    )
+    server = None
+    try:
+        base.wait_for_port(etcd_port, etcd)
+        server = subprocess.Popen(
+            [
+                *(binary, "--etcd-servers", url, "--secure-port", str(port), "--bind-address", "127.0.0.1"),
+                *("--advertise-address", "192.0.2.1", "--token-auth-file", str(folder / "tokens.csv")),
+                *("--tls-cert-file", str(made.certificate("apiserver")), "--client-ca-file", str(made.ca)),
+                *("--tls-private-key-file", str(made.key("apiserver")), "--authorization-mode", "Node,RBAC"),
+                *("--service-account-issuer", "https://kubernetes.default.svc.cluster.local"),
+                *("--service-account-key-file", str(folder / "pki/sa.pub")),
+                *("--service-account-signing-key-file", str(folder / "pki/sa.key")),
+                *("--service-cluster-ip-range", "10.96.0.0/12"),
+            ],
+            stderr=subprocess.DEVNULL,
+        )
+        base.wait_for_port(port, server)
+        yield Peer(port, server)
+    finally:
+        for process in (server, etcd):
+            if process is not None:
+                process.terminate()
+                process.wait(60)
+
+
+async def ready(port: int) -> None:
+    """Until /readyz says so."""
+    for _ in range(600):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            client = await Client(port, "boot").open()
+            code, _text = await client.send("GET", "/readyz")
+            client.close()
+            if code == 200:
+                return
+        await asyncio.sleep(0.05)
+    raise TimeoutError("not ready")
+
+
+def cpu_seconds(peer: Peer) -> float:
+    fields = Path(f"/proc/{peer.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def rate(port: int, count: int, work: Callable[[Client, int], Awaitable[None]]) -> float:
+    """How often a second `work` is done over all connections."""
+    numbers = iter(range(count))
+
+    async def worker() -> None:
+        client = await Client(port).open()
+        for number in numbers:
+            await work(client, number)
+        client.close()
+
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(base.CONNECTIONS):
+            tasks.create_task(worker())
+    return count / (time.perf_counter() - started)
+
+
+async def expect(client: Client, wanted: int, method: str, path: str, body: object = None, kind: str = "") -> bytes:
+    data = orjson.dumps(body) if body is not None else b""
+    if kind:
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+        client.raw(f"{head}Content-Type: {kind}\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
+        code, text = await client.answer()
+    else:
+        code, text = await client.send(method, path, data)
+    if code != wanted:
+        raise RuntimeError(f"{method} {path}: {code} {text[:300]!r}")
+    return text
+
+
+async def create_pods(port: int, first: int, count: int) -> float:
+    async def work(client: Client, number: int) -> None:
+        code, text = await client.send("POST", PODS_PATH, base.pod(f"pod-{first + number:06d}"))
+        if code != 201:
+            raise RuntimeError(f"create: {code} {text[:300]!r}")
+
+    return await rate(port, count, work)
+
+
+async def patch_status(port: int, count: int) -> float:
+    async def work(client: Client, number: int) -> None:
+        body = {
+            "status": {
+                "phase": "Running",
+                "podIP": f"10.1.{number % 250}.{number // 250 % 250}",
+                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+                "containerStatuses": [
+                    {"name": "web", "ready": True, "restartCount": number, "image": "x", "imageID": "y"}
+                ],
+            }
+        }
+        path = f"{PODS_PATH}/pod-{number % PODS:06d}/status"
+        await expect(client, 200, "PATCH", path, body, "application/strategic-merge-patch+json")
+
+    return await rate(port, count, work)
+
+
+async def update_leases(port: int, count: int) -> float:
+    path = "/apis/coordination.k8s.io/v1/namespaces/bench/leases"
+    leases: list[bytes] = []
+    boot = await Client(port).open()
+    for number in range(base.CONNECTIONS):
+        name = f"node-{number}"
+        lease = {"metadata": {"name": name}, "spec": {"holderIdentity": name, "leaseDurationSeconds": 40}}
+        code, text = await boot.send("POST", path, orjson.dumps(lease))
+        if code == 409:
+            code, text = await boot.send("GET", f"{path}/{name}")
+        leases.append(text)
+    free = list(range(base.CONNECTIONS))
+
+    async def work(client: Client, number: int) -> None:
+        at = free.pop()
+        lease = orjson.loads(leases[at])
+        lease["spec"]["renewTime"] = f"2026-01-01T00:{number // 60 % 60:02d}:{number % 60:02d}.{number % 1000000:06d}Z"
+        leases[at] = await expect(client, 200, "PUT", f"{path}/node-{at}", lease)
+        free.append(at)
+
+    return await rate(port, count, work)
+
+
+async def list_milliseconds(port: int, query: str, least: int) -> float:
+    client = await Client(port).open()
+    times = []
+    for _ in range(4):
+        started = time.perf_counter()
+        text = await expect(client, 200, "GET", PODS_PATH + query)
+        times.append(time.perf_counter() - started)
+        if text.count(b'"metadata":{"') < least:
+            raise RuntimeError(f"list: {len(text)} bytes")
+    client.close()
+    return min(times) * 1000
+
+
+@contextlib.asynccontextmanager
+async def watching(port: int, count: int, path: str) -> AsyncIterator[list[Client]]:
+    clients = []
+    for _ in range(count):
+        client = await Client(port).open()
+        client.start("GET", path)
+        await client.reader.readuntil(b"\r\n\r\n")
+        clients.append(client)
+    try:
+        yield clients
+    finally:
+        for client in clients:
+            client.close()
+
+
+async def fan_out(peer: Peer) -> tuple[float, float]:
+    """Microseconds of the server's CPU for each event delivered, and the 99th percentile of its delay, milliseconds."""
+    total = CHANGES * WATCH_SECONDS
+    delays: list[float] = []
+    sent: dict[bytes, float] = {}
+    path = "/api/v1/namespaces/bench/configmaps"
+
+    async def follow(client: Client, *, timed: bool) -> None:
+        seen, tail = 0, b""
+        while seen < total:
+            data = await client.reader.read(1 << 18)
+            if not data:
+                raise RuntimeError(f"a watch ended after {seen} events")
+            now = time.perf_counter()
+            window = tail + data
+            seen += window.count(b'"mark":"')
+            if timed:
+                for piece in window.split(b'"mark":"')[1:]:
+                    mark = piece[:12]
+                    if mark in sent:
+                        delays.append(now - sent.pop(mark))
+            tail = window[-24:] if b'"mark":"' not in window[-24:] else b""
+
+    stamp = f"{time.time_ns() % 10**6:06d}"
+    async with watching(peer.port, WATCHERS, f"{path}?watch=true&labelSelector=run%3D{stamp}") as clients:
+        await asyncio.sleep(0.5)
+        writer = await Client(peer.port).open()
+        before = cpu_seconds(peer)
+        async with asyncio.TaskGroup() as tasks:
+            for number, client in enumerate(clients):
+                tasks.create_task(follow(client, timed=number == 0))
+            started = time.perf_counter()
+            for number in range(total):
+                mark = f"{stamp}{number:06d}"
+                body = {
+                    "metadata": {"name": f"c-{mark}", "labels": {"run": stamp}},
+                    "data": {"mark": mark, "text": "x" * 400},
+                }
+                sent[mark.encode()] = time.perf_counter()
+                await expect(writer, 201, "POST", path, body)
+                ahead = started + number / CHANGES - time.perf_counter()
+                if ahead > 0:
+                    await asyncio.sleep(ahead)
+        used = cpu_seconds(peer) - before
+        writer.close()
+    delays.sort()
+    return used / (total * WATCHERS) * 1e6, delays[int(len(delays) * 0.99)] * 1000
+
+
+async def idle_watchers(peer: Peer) -> float:
+    """KiB of the server's memory for each connection that watches and hears nothing."""
+    before = peer.rss_mib
+    async with watching(peer.port, IDLE, "/api/v1/namespaces/bench/secrets?watch=true"):
+        await asyncio.sleep(1)
+        return max(peer.rss_mib - before, 0.001) * 1024 / IDLE
+
+
+def measure(rows: dict[str, Row], peer: Peer, *, is_ours: bool, turn: int) -> None:
+    """One round on one server."""
+
+    def note(name: str, value: float) -> None:
+        (rows[name].ours if is_ours else rows[name].theirs).append(value)
+        print(f"  {'kybern  ' if is_ours else 'upstream'} {name}: {value:,.1f} {rows[name].unit}", flush=True)
+
+    note("CREATE pods, durable", asyncio.run(create_pods(peer.port, PODS * turn, PODS)))
+    if turn == 0:
+        note(f"memory with {PODS} pods", peer.rss_mib)
+    note("GET one pod", base.wrk(peer.port, f"{PODS_PATH}/pod-000001"))
+    note(f"LIST {PODS} pods", asyncio.run(list_milliseconds(peer.port, f"?limit={PODS}", PODS)))
+    note("LIST one in ten by label", asyncio.run(list_milliseconds(peer.port, "?labelSelector=shard%3D3", PODS // 11)))
+    note("PATCH status", asyncio.run(patch_status(peer.port, 3000)))
+    note("UPDATE leases", asyncio.run(update_leases(peer.port, 3000)))
+    cost, delay = asyncio.run(fan_out(peer))
+    note(f"WATCH CPU an event, {WATCHERS} watchers", cost)
+    note("WATCH delay, 99th percentile", delay)
+    if turn == 0:
+        note("an idle watcher", asyncio.run(idle_watchers(peer)))
+
+
+def table() -> dict[str, Row]:
+    return {
+        "GET one pod": Row("a second", True, 6),
+        f"LIST {PODS} pods": Row("ms", False, 3),
+        "LIST one in ten by label": Row("ms", False, 3),
+        "CREATE pods, durable": Row("a second", True, 1.5),
+        "PATCH status": Row("a second", True, 2),
+        "UPDATE leases": Row("a second", True, 2),
+        f"WATCH CPU an event, {WATCHERS} watchers": Row("us", False, 3),
+        "WATCH delay, 99th percentile": Row("ms", False, 1),
+        f"memory with {PODS} pods": Row("MiB", False, 3),
+        "an idle watcher": Row("KiB", False, 1),
+    }
+
+
+def run() -> dict[str, float | str]:
+    binary = os.environ.get("KYBERN_PEER_APISERVER", "")
+    for needed in ("etcd", "wrk"):
+        if shutil.which(needed) is None:
+            return {"peer": f"{needed} is not installed (apt-get install etcd-server wrk)"}
+    if not binary:
+        return {"peer": "KYBERN_PEER_APISERVER names no kube-apiserver: nothing to compare with"}
+    rows = table()
+    with contextlib.ExitStack() as stack:
+        servers: list[tuple[Peer, bool]] = []
+        for is_ours in (True, False):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            server = base.kybern(folder) if is_ours else upstream(folder, binary)
+            peer = stack.enter_context(server)
+            asyncio.run(ready(peer.port))
+            asyncio.run(base.prepare(peer.port))
+            servers.append((peer, is_ours))
+        for turn in range(ROUNDS):
+            for peer, is_ours in servers if turn % 2 == 0 else servers[::-1]:
+                measure(rows, peer, is_ours=is_ours, turn=turn)
+    shown: dict[str, float | str] = {}
+    for name, row in rows.items():
+        ours, theirs = row.best
+        shown[name] = f"{ours:>10,.1f} {theirs:>10,.1f} {row.unit:9} {row.ratio:5.1f} times (goal {row.goal:g})"
+    from bench import plot
+
+    plot.ratios({name: (row.ratio, row.goal) for name, row in rows.items()}, Path("build/bench-peer.png"))
+    return shown
+
+
+if __name__ == "__main__":
+    for label, value in run().items():
+        print(f"{label:40} {value}", file=sys.stdout)
