@@ -18,7 +18,7 @@ import structlog
 from kybern.api.core_v1 import Namespace
 from kybern.api.meta_v1 import ObjectMeta
 from kybern.apiserver import paths, upkeep
-from kybern.apiserver.admission import Attributes, bootstrap_objects, built_in
+from kybern.apiserver.admission import Attributes, bootstrap_objects, built_in, policies
 from kybern.apiserver.admission.chain import Chain
 from kybern.apiserver.admission.webhooks import plugin as webhook_plugin
 from kybern.apiserver.aggregator.backend import Options as AggregatorOptions
@@ -110,7 +110,10 @@ class ApiServer:
         self.webhooks = WebhookClient(objects, webhooks)
         self.authorizers = Authorizers(objects)
         self.authorizers.configure(options.authorization, self.webhooks, clock)
-        configured = webhook_plugin.plugins(self.registry, self.webhooks, self.authorizers, rng)
+        configured = [
+            *policies.plugins(self.registry, self.authorizers),
+            *webhook_plugin.plugins(self.registry, self.webhooks, self.authorizers, rng),
+        ]
         self.gate.chain = Chain(built_in.plugins(objects, objects, self.authorizers, clock, rng, configured))
         self.authenticators = Authenticators(_authentication(options), objects, clock, self.webhooks)
         self.handlers = Handlers(

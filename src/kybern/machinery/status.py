@@ -58,6 +58,10 @@ def too_long(field: str, limit: int) -> FieldError:
     return FieldError("FieldValueTooLong", field, f"Too long: may not be more than {limit} bytes")
 
 
+def internal_error(field: str, detail: str) -> FieldError:
+    return FieldError("InternalError", field, f"Internal error: {detail}")
+
+
 def too_many(field: str, count: int, limit: int) -> FieldError:
     return FieldError("FieldValueTooMany", field, f"Too many: {count}: must have at most {limit} items")
 

@@ -6,8 +6,9 @@ Source: "Validating Admission Policy: validation expression" in the Kubernetes d
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+import msgspec
 
 from kybern.api import codec
 from kybern.api.resource import Resource
@@ -15,93 +16,36 @@ from kybern.apiserver.admission import Attributes
 from kybern.apiserver.authorize.attributes import Attributes as Asked
 from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.request import Reader, User
-from kybern.machinery import cel, conversion, labels
-from kybern.machinery.cel import types
+from kybern.machinery import cel, labels
 from kybern.machinery.cel.library import authorizer as checks
-from kybern.machinery.cel.types import ObjectField, ObjectType, Type
+from kybern.machinery.policies import environments
 
 # What a match condition may cost: all of one webhook or policy together (kube-apiserver: a quarter of a policy).
 CONDITIONS_LIMIT: Final = 2_500_000
-AUTHORIZER: Final = types.opaque(checks.Authorizer.cel_type)
-RESOURCE_CHECK: Final = types.opaque(checks.ResourceCheck.cel_type)
+CONDITIONS: Final = environments.environment()
 
 
-def _object(of: str, /, **fields: Type) -> ObjectType:
-    return ObjectType(of, {key: ObjectField(kind, key) for key, kind in fields.items()})
+class Converter(Protocol):
+    """How an object under admission looks in another version (webhooks.versions)."""
 
-
-_STRINGS = types.map_of(types.STRING, types.STRING)
-_GVK = _object("kubernetes.GroupVersionKind", group=types.STRING, version=types.STRING, kind=types.STRING)
-_GVR = _object("kubernetes.GroupVersionResource", group=types.STRING, version=types.STRING, resource=types.STRING)
-_USER = _object(
-    "kubernetes.UserInfo",
-    username=types.STRING,
-    uid=types.STRING,
-    groups=types.list_of(types.STRING),
-    extra=types.map_of(types.STRING, types.list_of(types.STRING)),
-)
-REQUEST: Final = _object(
-    "kubernetes.AdmissionRequest",
-    kind=_GVK.type,
-    resource=_GVR.type,
-    subResource=types.STRING,
-    requestKind=_GVK.type,
-    requestResource=_GVR.type,
-    requestSubResource=types.STRING,
-    name=types.STRING,
-    namespace=types.STRING,
-    operation=types.STRING,
-    userInfo=_USER.type,
-    dryRun=types.BOOL,
-    options=types.DYN,
-)
-_METADATA = _object(
-    "kubernetes.NamespaceMetadata",
-    name=types.STRING,
-    generateName=types.STRING,
-    namespace=types.STRING,
-    labels=_STRINGS,
-    annotations=_STRINGS,
-    UID=types.STRING,
-    creationTimestamp=types.TIMESTAMP,
-    deletionGracePeriodSeconds=types.INT,
-    deletionTimestamp=types.TIMESTAMP,
-    generation=types.INT,
-    resourceVersion=types.STRING,
-    finalizers=types.list_of(types.STRING),
-)
-_SPEC = _object("kubernetes.NamespaceSpec", finalizers=types.list_of(types.STRING))
-_STATUS = _object("kubernetes.NamespaceStatus", phase=types.STRING)
-NAMESPACE: Final = _object("kubernetes.Namespace", metadata=_METADATA.type, spec=_SPEC.type, status=_STATUS.type)
-OBJECTS: Final = {t.name: t for t in (_GVK, _GVR, _USER, REQUEST, _METADATA, _SPEC, _STATUS, NAMESPACE)}
-
-CONDITIONS: Final = cel.Environment(
-    {
-        "object": types.DYN,
-        "oldObject": types.DYN,
-        "request": REQUEST.type,
-        "authorizer": AUTHORIZER,
-        "authorizer.requestResource": RESOURCE_CHECK,
-    },
-    OBJECTS,
-)
-
-Convert = Callable[[Any, Resource, Resource], Any]
-
-
-def as_json(obj: Any, stored: Resource, wanted: Resource) -> Any:
-    """An object as JSON in another version of its resource."""
-    value = codec.to_json(obj)
-    if isinstance(value, dict) and wanted.api_version != stored.api_version:
-        return conversion.convert(value, stored.kind, stored.api_version, wanted.api_version)
-    return value
+    def encode(self, a: Attributes, obj: Any, wanted: Resource) -> bytes | None:
+        """JSON. Raises ValueError."""
+        ...
 
 
 class Sight(dict[str, Any]):
     """The variables of one write, seen in one version: a value is made when it is first read."""
 
-    def __init__(self, a: Attributes, wanted: Resource, reader: Reader, authorizers: Authorizers) -> None:
+    def __init__(
+        self,
+        a: Attributes,
+        wanted: Resource,
+        reader: Reader,
+        authorizers: Authorizers,
+        versions: Converter | None = None,
+    ) -> None:
         self._a = a
+        self._versions = versions
         self._wanted = wanted
         self._reader = reader
         self._authorizers = authorizers
@@ -126,7 +70,15 @@ class Sight(dict[str, Any]):
         return value
 
     def _json(self, obj: Any) -> Any:
-        return None if obj is None else as_json(obj, self._a.resource, self._wanted)
+        if obj is None:
+            return None
+        if self._versions is not None and self._wanted.api_version != self._a.resource.api_version:
+            try:
+                data = self._versions.encode(self._a, obj, self._wanted)
+            except ValueError as error:
+                raise cel.EvaluationError(str(error)) from None
+            return msgspec.json.decode(data) if data is not None else None
+        return codec.to_json(obj)
 
     def _namespace(self) -> Any:
         a = self._a

@@ -6,13 +6,13 @@ Source: "Dynamic Admission Control: matching requests with match conditions" in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Protocol
 
 from kybern.apiserver.admission import expressions
 from kybern.machinery import cel
+from kybern.machinery.policies import programs
 
 
 class Condition(Protocol):
@@ -37,8 +37,17 @@ _MATCHES = Verdict(True)
 class MatchConditions:
     """The conditions of one webhook or policy."""
 
-    def __init__(self, conditions: Iterable[Condition], environment: cel.Environment = expressions.CONDITIONS) -> None:
-        self._programs = tuple((c.name, _compiled(c.expression, environment)) for c in conditions)
+    def __init__(self, conditions: Sequence[Condition], environment: cel.Environment = expressions.CONDITIONS) -> None:
+        found = programs.conditions_of(conditions, "matchConditions", environment)
+        self._programs = tuple(found.conditions)
+        self._faults = tuple(fault.message for fault in found.faults)
+
+    @classmethod
+    def of(cls, compiled: programs.Programs) -> MatchConditions:
+        """Those of a policy, whose programs are made already."""
+        made = cls(())
+        made._programs = tuple(compiled.conditions)
+        return made
 
     def __bool__(self) -> bool:
         return bool(self._programs)
@@ -48,11 +57,10 @@ class MatchConditions:
 
         The caller applies its failurePolicy to `errors`. `sight` is `expressions.Sight` of the write.
         """
-        errors: list[str] = []
+        errors = [f"compilation error: {fault}" for fault in self._faults]
         budget = cel.Budget(remaining=expressions.CONDITIONS_LIMIT)
         for name, program in self._programs:
-            if isinstance(program, str):
-                errors.append(program)
+            if program is None:  # stored by another version, which understood it
                 continue
             try:
                 answer = program.evaluate(sight, budget)
@@ -62,29 +70,3 @@ class MatchConditions:
             if answer is not True:
                 return Verdict(False, failed=name)
         return Verdict(False, errors=tuple(errors)) if errors else _MATCHES
-
-
-def _compiled(text: str, environment: cel.Environment) -> cel.Program | str:
-    """The program, or what is wrong with it: only possible for what was stored by another version."""
-    try:
-        return compiled(text.strip(), _Key(environment))
-    except cel.CelError as error:
-        return f"compilation error: compilation failed: {error}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    """An environment, known by its identity."""
-
-    environment: cel.Environment
-
-    def __hash__(self) -> int:
-        return id(self.environment)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and other.environment is self.environment
-
-
-@lru_cache(maxsize=2048)
-def compiled(text: str, key: _Key) -> cel.Program:
-    return cel.compile(text, key.environment)

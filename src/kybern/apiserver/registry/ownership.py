@@ -113,6 +113,10 @@ class Ownership:
         self._resets = resets.of_resource(resource, is_custom=is_custom)
         self._hidden = first.hidden_of(fields.union(managers.SERVERS_OWN, self._resets.get("", fields.LEAF)))
 
+    def node_of(self, api_version: str) -> Node | None:
+        """How the kind merges in one of its versions."""
+        return self._source.node(api_version)
+
     def created(self, obj: Any, owner: Owner) -> list[ManagedFieldsEntry]:
         """The entries of a new object that has its defaults."""
         time = obj.metadata.creationTimestamp

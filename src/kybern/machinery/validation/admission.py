@@ -1,10 +1,10 @@
-"""admissionregistration.k8s.io: webhooks, policies and their bindings. Expressions are compiled elsewhere."""
+"""admissionregistration.k8s.io: webhooks, policies and their bindings, and their expressions."""
 
 from __future__ import annotations
 
 import re
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kybern.api import admissionregistration_v1 as v1
@@ -12,7 +12,16 @@ from kybern.api import admissionregistration_v1alpha1 as v1alpha1
 from kybern.api import admissionregistration_v1beta1 as v1beta1
 from kybern.api import codec
 from kybern.machinery import names
-from kybern.machinery.status import duplicate, forbidden_field, invalid, not_supported, required, too_many
+from kybern.machinery.policies import environments, programs
+from kybern.machinery.status import (
+    duplicate,
+    forbidden_field,
+    internal_error,
+    invalid,
+    not_supported,
+    required,
+    too_many,
+)
 from kybern.machinery.validation import rules, selectors
 from kybern.machinery.validation.rules import Errors, Rules
 
@@ -200,12 +209,27 @@ def _check_resources(found: Sequence[str], path: str, errors: Errors) -> None:
         errors.append(invalid(path, list(found), message))
 
 
-def _check_conditions(conditions: Sequence[Any], path: str, errors: Errors) -> None:
+def _check_expression(path: str, faults: Mapping[str, programs.Fault], errors: Errors) -> None:
+    """What the compiler says of one expression."""
+    fault = faults.get(path)
+    if fault is not None and fault.is_internal:
+        errors.append(internal_error(path, fault.message))
+    elif fault is not None:
+        errors.append(invalid(path, fault.text, fault.message))
+
+
+def _check_conditions(
+    conditions: Sequence[Any], path: str, errors: Errors, compiled: programs.Programs | None = None
+) -> None:
     if len(conditions) > 64:
         errors.append(too_many(path, len(conditions), 64))
     taken: set[str] = set()
+    if compiled is None:
+        compiled = programs.conditions_of(conditions, path, environments.environment())
+    faults = {fault.path: fault for fault in compiled.faults}
     for i, condition in enumerate(conditions):
         where = f"{path}[{i}]"
+        _check_expression(f"{where}.expression", faults, errors)
         if not condition.expression.strip():
             errors.append(required(f"{where}.expression"))
         if not condition.name:
@@ -231,8 +255,9 @@ _ANNOTATIONS, _LONGEST_ANNOTATION = 20, 5120
 _NO_EXPRESSION = "expression is not specified"
 
 
-def _check_shared(spec: Any, errors: Errors) -> None:
+def _check_shared(spec: Any, compiled: programs.Programs, errors: Errors) -> None:
     """What validating and mutating policies share."""
+    faults = {fault.path: fault for fault in compiled.faults}
     if spec.failurePolicy is None:
         errors.append(required("spec.failurePolicy"))
     _check_choice(spec.failurePolicy, "spec.failurePolicy", _FAILURE, errors)
@@ -244,7 +269,7 @@ def _check_shared(spec: Any, errors: Errors) -> None:
         check_match(spec.matchConstraints, "spec.matchConstraints", errors)
         if not spec.matchConstraints.resourceRules:
             errors.append(required("spec.matchConstraints.resourceRules"))
-    _check_conditions(spec.matchConditions, "spec.matchConditions", errors)
+    _check_conditions(spec.matchConditions, "spec.matchConditions", errors, compiled)
     for i, variable in enumerate(spec.variables):
         path = f"spec.variables[{i}]"
         if not variable.name.strip():
@@ -253,6 +278,7 @@ def _check_shared(spec: Any, errors: Errors) -> None:
             errors.append(invalid(f"{path}.name", variable.name, "must be a valid CEL identifier"))
         if not variable.expression.strip():
             errors.append(required(f"{path}.expression", _NO_EXPRESSION))
+        _check_expression(f"{path}.expression", faults, errors)
 
 
 def _check_param_kind(kind: Any, path: str, errors: Errors) -> None:
@@ -296,7 +322,9 @@ def check_match(match: Any, path: str, errors: Errors) -> None:
 
 def _check_validating_policy(policy: v1.ValidatingAdmissionPolicy, errors: Errors) -> None:
     spec = policy.spec
-    _check_shared(spec, errors)
+    compiled = programs.of_policy(spec)
+    faults = {fault.path: fault for fault in compiled.faults}
+    _check_shared(spec, compiled, errors)
     if not spec.validations and not spec.auditAnnotations:
         message = "validations or auditAnnotations must contain at least one item"
         errors.append(required("spec.validations", message))
@@ -305,6 +333,8 @@ def _check_validating_policy(policy: v1.ValidatingAdmissionPolicy, errors: Error
         path = f"spec.validations[{i}]"
         if not validation.expression.strip():
             errors.append(required(f"{path}.expression", _NO_EXPRESSION))
+        _check_expression(f"{path}.expression", faults, errors)
+        _check_expression(f"{path}.messageExpression", faults, errors)
         if validation.message is not None and validation.message != "":
             if not validation.message.strip():
                 errors.append(invalid(f"{path}.message", validation.message, "must be non-empty if specified"))
@@ -321,6 +351,7 @@ def _check_validating_policy(policy: v1.ValidatingAdmissionPolicy, errors: Error
         if annotation.key in keys:
             errors.append(duplicate(f"{path}.key", annotation.key))
         keys.add(annotation.key)
+        _check_expression(f"{path}.valueExpression", faults, errors)
         if not annotation.valueExpression.strip():
             errors.append(required(f"{path}.valueExpression", "valueExpression is not specified"))
         elif len(annotation.valueExpression.encode()) > _LONGEST_ANNOTATION:
@@ -333,7 +364,15 @@ def _check_validating_policy(policy: v1.ValidatingAdmissionPolicy, errors: Error
 
 def _check_mutating_policy(policy: Any, errors: Errors) -> None:
     spec = policy.spec
-    _check_shared(spec, errors)
+    compiled = programs.of_policy(spec)
+    faults = {fault.path: fault for fault in compiled.faults}
+    _check_shared(spec, compiled, errors)
+    for rule in spec.matchConstraints.resourceRules if spec.matchConstraints is not None else ():
+        # There is nothing to change in what goes away.
+        for operation in rule.operations:
+            if operation == "DELETE":
+                where = "spec.matchConstraints.resourceRules.operations"
+                errors.append(not_supported(where, operation, ("*", "CONNECT", "CREATE", "UPDATE")))
     if not spec.mutations:
         errors.append(required("spec.mutations", "mutations must contain at least one item"))
     for i, mutation in enumerate(spec.mutations):
@@ -346,6 +385,8 @@ def _check_mutating_policy(policy: Any, errors: Errors) -> None:
             errors.append(not_supported(f"{path}.patchType", mutation.patchType, tuple(fields)))
         elif getattr(mutation, field) is None or not (getattr(mutation, field).expression or "").strip():
             errors.append(required(f"{path}.{field}.expression", _NO_EXPRESSION))
+        else:
+            _check_expression(f"{path}.{field}.expression", faults, errors)
     if not spec.reinvocationPolicy:
         errors.append(required("spec.reinvocationPolicy"))
     elif spec.reinvocationPolicy not in ("IfNeeded", "Never"):

@@ -90,7 +90,7 @@ class _Webhooks:
             return False
         if not hook.conditions:
             return True
-        verdict = hook.conditions.evaluate(Sight(a, wanted, tools.reader, tools.authorizers))
+        verdict = hook.conditions.evaluate(Sight(a, wanted, tools.reader, tools.authorizers, tools.versions))
         if verdict.errors and not hook.fails_open:
             raise _unmatched(hook, a, verdict.errors)
         return verdict.matches
