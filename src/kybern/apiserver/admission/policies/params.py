@@ -1,6 +1,7 @@
 """The objects that a binding names as parameters: of any kind that is served, custom resources too.
 
-Called by both plugins, once a binding and write. Reads the watch caches; what was converted is kept while it is current.
+Called by both plugins, once a binding and write. Reads the watch caches, and keeps what it
+converted while that is current.
 """
 
 from __future__ import annotations

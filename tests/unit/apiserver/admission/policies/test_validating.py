@@ -80,8 +80,10 @@ def answer(
         (
             [says('variables.x == "w"')],
             {"variables": [{"name": "x", "expression": "object.data.zz"}]},
-            "expression 'variables.x == \"w\"' resulted in error: "
-            'composited variable "x" fails to evaluate: no such key: zz',
+            (
+                "expression 'variables.x == \"w\"' resulted in error: "
+                'composited variable "x" fails to evaluate: no such key: zz'
+            ),
         ),
         (
             [says("variables.y > 3")],
@@ -236,8 +238,8 @@ def test_deletions_are_judged_with_the_old_object() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"validations": [says("object.data.k")]}, "spec.validations[0].expression: Invalid value: "
-         '"object.data.k": must evaluate to bool but got dyn'),
+        ({"validations": [says("object.data.k")]}, ("spec.validations[0].expression: Invalid value: "
+         '"object.data.k": must evaluate to bool but got dyn')),
         ({"validations": [says("variables.y == 1")], "variables": [{"name": "x", "expression": "1"}]},
          "undefined field 'y'"),
         ({"validations": [says("variables.x == 'w'")], "variables": [{"name": "x", "expression": "1"}]},
@@ -246,15 +248,15 @@ def test_deletions_are_judged_with_the_old_object() -> None:
         ({"validations": [says("true", messageExpression="1")]}, "must evaluate to string but got int"),
         ({"validations": [says("true", messageExpression="string(authorizer)")]}, "undeclared reference to 'authorizer'"),
         ({"auditAnnotations": [{"key": "k", "valueExpression": "1"}]},
-         "spec.auditAnnotations[0].valueExpression: Invalid value: \"1\": must evaluate to one of [string null_type] "
-         "but got int"),
+         ("spec.auditAnnotations[0].valueExpression: Invalid value: \"1\": must evaluate to one of [string null_type] "
+         "but got int")),
         ({"validations": [says("true")], "matchConditions": [{"name": "c", "expression": "1"}]},
          'spec.matchConditions[0].expression: Invalid value: "1": must evaluate to bool but got int'),
         ({"validations": [says("true")], "matchConditions": [{"name": "c", "expression": "variables.x"}]},
          "undeclared reference to 'variables'"),
         ({"validations": [says("true")], "variables": [{"name": "x", "expression": "int('a')"}]},
-         "spec.variables[0].expression: Internal error: program instantiation failed: "
-         "type conversion error from 'string' to 'int'"),
+         ("spec.variables[0].expression: Internal error: program instantiation failed: "
+         "type conversion error from 'string' to 'int'")),
         ({"validations": [says("1 +")]}, "compilation failed: ERROR: <input>:1:4: Syntax error: mismatched input"),
     ],
 )  # fmt: skip
