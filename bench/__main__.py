@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHES = ("store", "apiserver", "memory", "peer")
+BENCHES = ("store", "apiserver", "memory", "peer", "fairness")
 
 
 def main() -> None:

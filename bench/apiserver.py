@@ -64,11 +64,13 @@ class Peer:
 
 
 @contextlib.contextmanager
-def kybern(folder: Path) -> Iterator[Peer]:
+def kybern(folder: Path, *flags: str) -> Iterator[Peer]:
     """An API server on a fresh store."""
     port = free_port()
     made = pki.ensure(folder, names=["bench"], addresses=["127.0.0.1"], clock=RealClock())
-    (folder / "tokens.csv").write_text(f"{TOKEN},bench,1,bench-users\nboot,boot,2,system:masters\n")
+    (folder / "tokens.csv").write_text(
+        f"{TOKEN},bench,1,bench-users\nboot,boot,2,system:masters\nnode,system:node:n1,3,system:nodes\n"
+    )
     command = [
         *(sys.executable, "-m", "kybern.cli.main", "apiserver", "--store", str(folder / "bench.db")),
         *("--secure-port", str(port), "--bind-address", "127.0.0.1", "--token-auth-file", str(folder / "tokens.csv")),
@@ -76,6 +78,7 @@ def kybern(folder: Path) -> Iterator[Peer]:
         *("--client-ca-file", str(made.ca), "--log-level", "error"),
         *("--service-account-key-file", str(folder / "pki/sa.pub")),
         *("--service-account-signing-key-file", str(folder / "pki/sa.key")),
+        *flags,
     ]
     process = subprocess.Popen(command)
     try:
