@@ -105,9 +105,9 @@ class ApiServer:
             options.service_cidr,
             options.node_port_range,
         )
-        self.custom_resources = CustomResources(self.registry, self.feed, self.gate, clock, rng)
         objects = self.registry.objects
         self.webhooks = WebhookClient(objects, webhooks)
+        self.custom_resources = CustomResources(self.registry, self.feed, self.gate, clock, rng, self.webhooks)
         self.authorizers = Authorizers(objects)
         self.authorizers.configure(options.authorization, self.webhooks, clock)
         configured = [

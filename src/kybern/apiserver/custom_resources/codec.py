@@ -18,6 +18,7 @@ from kybern.apiserver.custom_resources import defaults, prune
 from kybern.apiserver.custom_resources.version import Version
 
 if TYPE_CHECKING:
+    from kybern.apiserver.registry.object_codec import Converter
     from kybern.apiserver.watch_cache.entry import Entry
 
 _sorted = msgspec.json.Encoder(order="deterministic").encode
@@ -27,6 +28,7 @@ class CustomCodec:
     """The codec of a version whose objects differ from those of other versions by nothing but their apiVersion."""
 
     struct: type[Any] | None = None
+    converter: Converter | None = None
 
     def __init__(self, version: Version) -> None:
         self._version = version

@@ -285,3 +285,10 @@ def field_names(path: str) -> list[str]:
             raise PathError(f"{path} is not a path of fields")
         names.append(step.args[0][0])
     return names
+
+
+def selected_text(value: Any) -> str:
+    """A selectable field's value: texts, numbers and truth."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,12 @@ class CustomServed(Served):
     version: Version
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "is_stored_version", self.resource.api_version == self.version.stored_as)
+        is_stored = self.resource.api_version == self.version.stored_as and self.codec.converter is None
+        object.__setattr__(self, "is_stored_version", is_stored)
+
+    @property
+    def warm(self) -> Callable[[Iterable[bytes]], Awaitable[None]] | None:
+        return self.codec.converter.warm if self.codec.converter is not None else None
 
     @property
     def printer(self) -> Printer | None:

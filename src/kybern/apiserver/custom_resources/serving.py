@@ -19,6 +19,13 @@ from kybern.api.apiextensions_v1 import CustomResourceDefinition
 from kybern.api.resource import Resource
 from kybern.apiserver.custom_resources import conditions, publish
 from kybern.apiserver.custom_resources.codec import CustomCodec
+from kybern.apiserver.custom_resources.convert import (
+    Conversions,
+    ConvertedCache,
+    ConvertedFields,
+    StoredCodec,
+    WebhookCodec,
+)
 from kybern.apiserver.custom_resources.fields import CustomFields
 from kybern.apiserver.custom_resources.served import CustomServed
 from kybern.apiserver.custom_resources.strategy import CustomStrategy
@@ -31,6 +38,7 @@ from kybern.apiserver.registry.strategy import Context
 from kybern.apiserver.watch_cache.cache import Event, ResourceCache
 from kybern.apiserver.watch_cache.feed import Feed
 from kybern.apiserver.watch_cache.hub import Hub
+from kybern.apiserver.webhooks.client import WebhookClient
 from kybern.machinery.clock import Clock
 from kybern.storage.interface import StoreError
 
@@ -53,6 +61,7 @@ class Family:
         self.settled = asyncio.Event()  # loaded, or replaced by another before that
         self.cache: ResourceCache | None = None
         self.hub = Hub()
+        self.conversions: Conversions | None = None  # by webhook
 
     def rows(self) -> list[Resource]:
         """What discovery tells."""
@@ -72,12 +81,21 @@ class Family:
 class CustomResources:
     """Built by server with the registry; `start` once the store is loaded."""
 
-    def __init__(self, registry: Registry, feed: Feed, gate: Gate, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        feed: Feed,
+        gate: Gate,
+        clock: Clock,
+        rng: random.Random,
+        webhooks: WebhookClient,
+    ) -> None:
         self._registry = registry
         self._feed = feed
         self._gate = gate
         self._clock = clock
         self._rng = rng
+        self._webhooks = webhooks
         objects = registry.objects
         self._context = Context(objects, objects, clock, rng)
         self._built_in = frozenset(registry.by_path)
@@ -140,6 +158,8 @@ class CustomResources:
         else:
             self._drop(name)
             family = self._families[name] = Family(definition)
+            if needs_webhook(definition):
+                family.conversions = Conversions(definition, self._webhooks, self._rng)
             for version in family.served:
                 path = (definition.spec.group, version.name, version.resource.plural)
                 if path not in self._built_in:
@@ -196,7 +216,8 @@ class CustomResources:
 
     def _new_cache(self, family: Family) -> ResourceCache:
         stored = self._stored(family)
-        codec = CustomCodec(stored)
+        conversions = family.conversions
+        codec = CustomCodec(stored) if conversions is None else StoredCodec(stored)
         strategy = CustomStrategy(self._context, stored, _selectable(family), family)
 
         def index(value: bytes) -> tuple[Mapping[str, str], Mapping[str, str]]:
@@ -205,10 +226,15 @@ class CustomResources:
             except ValueError as error:
                 log.error("an object in the store is not of its type", kind=codec.kind, error=str(error))
                 return {}, {}
-            return obj.metadata.labels, strategy.selectable_fields(obj)
+            if conversions is None:
+                return obj.metadata.labels, strategy.selectable_fields(obj)
+            plain = {"metadata.name": obj.metadata.name, "metadata.namespace": obj.metadata.namespace}
+            return obj.metadata.labels, ConvertedFields(value, plain, selecting, conversions)
 
+        selecting = {name: (v, path) for v in family.versions.values() for name, path in v.selectable.items()}
         prefix = keys.prefix_of(stored.resource, custom=True)
-        return ResourceCache(stored.resource, prefix, codec, index)
+        kind = ResourceCache if conversions is None else ConvertedCache
+        return kind(stored.resource, prefix, codec, index)
 
     def _admit(self, family: Family, cache: ResourceCache) -> None:
         memory = (cache, family.hub)
@@ -216,8 +242,10 @@ class CustomResources:
         fields = CustomFields(family.versions)
         for version in {stored.name: stored, **{v.name: v for v in family.served}}.values():
             strategy = CustomStrategy(self._context, version, _selectable(family), family)
+            conversions = family.conversions
+            codec = CustomCodec(version) if conversions is None else WebhookCodec(version, conversions)
             store = ResourceStore(
-                version.resource, strategy, cache.prefix, CustomCodec(version), self._feed, self._gate, self._clock,
+                version.resource, strategy, cache.prefix, codec, self._feed, self._gate, self._clock,
                 self._rng, Ownership(version.resource, fields, self._clock, is_custom=True), memory,
             )  # fmt: skip
             if version is stored:
@@ -227,6 +255,12 @@ class CustomResources:
 
     def _stored(self, family: Family) -> Version:
         return family.versions[stored_version(family.definition).partition("/")[2]]
+
+
+def needs_webhook(definition: CustomResourceDefinition) -> bool:
+    """Whether objects may have to be converted by a webhook: there is one, and there are versions to convert."""
+    conversion = definition.spec.conversion
+    return conversion is not None and conversion.strategy == "Webhook" and len(definition.spec.versions) > 1
 
 
 def _selectable(family: Family) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from kybern.api.autoscaling_v1 import Scale
 from kybern.api.custom import CustomObject
 from kybern.apiserver.custom_resources import lists, rules, scale
 from kybern.apiserver.custom_resources.columns import document_of
+from kybern.apiserver.custom_resources.jsonpath import selected_text
 from kybern.apiserver.custom_resources.validate import NOTHING
 from kybern.apiserver.custom_resources.version import Version
 from kybern.apiserver.registry.strategy import Context, Strategy, new_scale
@@ -107,7 +108,7 @@ class CustomStrategy(Strategy):
         fields = super().selectable_fields(obj)
         for name, path in self._paths.items():
             found = path.find(obj.content)
-            fields[name] = _text(found[0]) if found else ""
+            fields[name] = selected_text(found[0]) if found else ""
         return fields
 
     @property
@@ -134,10 +135,3 @@ class CustomStrategy(Strategy):
             lists.check(obj.content, version.tree, None, errors)
         if version.rules is not None:
             rules.check(document, version.rules, errors, before)
-
-
-def _text(value: Any) -> str:
-    """A selectable field's value: texts, numbers and truth."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else str(value)

@@ -51,7 +51,7 @@ async def apply(handlers: Handlers, request: Request, served: Served) -> Respons
     )
     missing = None if info.subresource else change.missing
     data, created = await served.store.update(info.namespace, info.name, change, write, create_missing=missing)
-    return answer(handlers, request, served, data, accepted, 201 if created else 200)
+    return await answer(handlers, request, served, data, accepted, 201 if created else 200)
 
 
 def is_forced(request: Request) -> bool:

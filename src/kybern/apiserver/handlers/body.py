@@ -133,7 +133,11 @@ def _from_json(data: bytes, objects: ObjectCodec, faults: list[str], strictness:
         obj = objects.decode_body(data)
     except msgspec.ValidationError:
         # Unknown fields or explicit nulls (both are legal), or a real fault: look closer.
-        return _from_value(read_json(data, faults), objects, faults)
+        repeated: list[str] = []
+        obj = _from_value(read_json(data, repeated), objects, faults)
+        # Upstream's decoder of typed objects meets both on its way; untyped ones are read first, then pruned.
+        faults[:] = [*faults, *repeated] if objects.struct is not None else [*repeated, *faults]
+        return obj
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise _not_json(error) from None
     if strictness != "Ignore":

@@ -29,14 +29,16 @@ async def create(handlers: Handlers, request: Request, served: Served) -> Respon
     stored = served.to_stored(obj)
     served.check(stored, None)
     data = await served.store.create(stored, info.namespace, write)
-    return answer(handlers, request, served, data, accepted, 201)
+    return await answer(handlers, request, served, data, accepted, 201)
 
 
-def answer(
+async def answer(
     handlers: Handlers, request: Request, served: Served, data: bytes, accepted: negotiate.Accepted, status: int
 ) -> Response:
     """A write's answer: the object in the form that the client accepts."""
     if accepted is negotiate.PLAIN and served.is_stored_version:
         return Response(status=status, body=data)
+    if served.warm is not None:
+        await served.warm((data,))
     form = handlers.forms.form_of(served, accepted, query.include_object(request))
     return Response(status=status, body=forms.encoded(form.whole(data), accepted), content_type=accepted.content_type)

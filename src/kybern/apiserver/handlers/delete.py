@@ -38,7 +38,7 @@ async def delete(handlers: Handlers, request: Request, served: Served) -> Respon
         return Response(
             body=forms.encoded(_success(served, info.name, done), accepted), content_type=accepted.content_type
         )
-    return answer(handlers, request, served, done.data, accepted, 200)
+    return await answer(handlers, request, served, done.data, accepted, 200)
 
 
 def _success(served: Served, name: str, done: Deleted) -> bytes:

@@ -84,6 +84,8 @@ async def _handle_later(handlers: Handlers, request: Request, coming: Awaitable[
 
 def _handler_of(handlers: Handlers, info: RequestInfo, served: Served) -> Handler:
     handler = _choose(handlers, info, served)
+    if served.warm is not None and info.verb not in ("create", "watch"):
+        handler = _warmed(handler)
     warning = served.warning
     if not warning:
         return handler
@@ -93,6 +95,20 @@ def _handler_of(handlers: Handlers, info: RequestInfo, served: Served) -> Handle
         return handler(handlers, request, served)
 
     return warned
+
+
+def _warmed(handler: Handler) -> Handler:
+    """With the objects at hand in the version they are asked for in."""
+
+    async def warmed(handlers: Handlers, request: Request, served: Served) -> Answer:
+        info, cache = request.info, served.store.cache
+        found = (cache.get(info.namespace, info.name),) if info.name else cache.entries(info.namespace or None)
+        assert served.warm is not None
+        await served.warm([entry.data for entry in found if entry is not None])
+        answer = handler(handlers, request, served)
+        return await answer if isinstance(answer, Awaitable) else answer
+
+    return warmed
 
 
 def _choose(handlers: Handlers, info: RequestInfo, served: Served) -> Handler:

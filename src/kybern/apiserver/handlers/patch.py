@@ -61,7 +61,7 @@ async def patch(handlers: Handlers, request: Request, served: Served) -> Respons
         requested=served.requested,
     )
     data, _ = await served.store.update(info.namespace, info.name, change, write)
-    return answer(handlers, request, served, data, accepted, 200)
+    return await answer(handlers, request, served, data, accepted, 200)
 
 
 def _check_shape(media: str, value: Any) -> None:

@@ -50,6 +50,8 @@ async def scale(handlers: Handlers, request: Request, served: Served) -> Respons
         face=_Face(store),
     )
     data, _ = await store.update(info.namespace, info.name, change, write)
+    if served.warm is not None:
+        await served.warm((data,))
     return _answer(store, served.from_stored(data), accepted)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kybern.api import codec
 from kybern.apiserver import negotiate, query
 from kybern.apiserver.handlers import body
 from kybern.apiserver.handlers.context import Handlers
@@ -52,13 +53,13 @@ async def update(handlers: Handlers, request: Request, served: Served) -> Respon
     data, created = await store.update(
         info.namespace, info.name, _copies(obj, served), write, create_missing=missing if may_create else None
     )
-    return answer(handlers, request, served, data, accepted, 201 if created else 200)
+    return await answer(handlers, request, served, data, accepted, 201 if created else 200)
 
 
 def _copies(obj: Any, served: Served) -> Callable[[Entry], Any]:
     """The body as a fresh object a try: a write that lost a race starts again from what the client sent."""
     kept = served.store.codec
-    sent = kept.encode(obj)
+    sent = codec.encode(obj)
     is_blind = not obj.metadata.resourceVersion and not served.store.strategy.unconditional_update
 
     def copy(current: Entry) -> Any:

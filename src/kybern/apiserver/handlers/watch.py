@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from kybern.apiserver import negotiate, query
+from kybern.apiserver.custom_resources import converted_watch
 from kybern.apiserver.handlers import forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.get import too_large
@@ -40,10 +41,15 @@ def watch(handlers: Handlers, request: Request, served: Served) -> Answer:
         if request.seat is not None:  # flow control counts a watch until it has told what there is
             request.seat.release()
 
-    following = _Following(handlers, served.store, selection, options, form, told)
+    converter = served.codec.converter
+    if converter is None:
+        following = _Following(handlers, served.store, selection, options, form, told)
+    else:  # what comes is told as it is stored; it is converted and selected on its way out
+        everything = converted_watch.everything(selection)
+        following = _Following(handlers, served.store, everything, options, converted_watch.RawForm(form), told)
     following.check()
 
-    async def run(sink: Sink) -> None:
+    async def follow(sink: Sink) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await following.run(sink)
@@ -51,6 +57,16 @@ def watch(handlers: Handlers, request: Request, served: Served) -> Answer:
             following.say_goodbye(sink)
         except _Ended:
             return
+
+    async def run(sink: Sink) -> None:
+        if converter is None:
+            await follow(sink)
+            return
+        converting = converted_watch.ConvertingSink(sink, selection, form, converter)
+        async with asyncio.TaskGroup() as tasks:
+            pump = tasks.create_task(converting.pump(), name="convert watched objects")
+            await follow(converting)
+            pump.cancel()
 
     return StreamResponse(run, content_type=accepted.stream_type)
 
@@ -68,7 +84,7 @@ class _Following:
         store: ResourceStore,
         selection: Selection,
         options: ListOptions,
-        form: forms.AnyForm,
+        form: forms.AnyForm | converted_watch.RawForm,
         told: Callable[[], None],
     ) -> None:
         self._handlers = handlers

@@ -6,7 +6,8 @@ custom resources bring their own (custom_resources/codec), so that nobody else a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 import structlog
@@ -64,6 +65,11 @@ class ObjectCodec(Protocol):
         """The entry's object in this version: shared, never to be changed."""
         ...
 
+    @property
+    def converter(self) -> Converter | None:
+        """What must be awaited before objects of other versions can be viewed or encoded; None: nothing."""
+        ...
+
     def from_json(self, value: Any) -> tuple[Any, list[str]]:
         """The object of decoded JSON, and the paths of what was dropped for being unknown. Raises ValueError."""
         ...
@@ -73,10 +79,23 @@ class ObjectCodec(Protocol):
         ...
 
 
+class Converter(Protocol):
+    """Conversions that take time: by a webhook."""
+
+    async def warm(self, datas: Iterable[bytes]) -> None:
+        """Have stored objects at hand in the codec's version. Raises ApiError."""
+        ...
+
+    async def warm_object(self, obj: Any) -> None:
+        """Have an object of the codec's version at hand as it is stored. Raises ApiError."""
+        ...
+
+
 class StructCodec:
     """The codec of a built-in kind."""
 
     __slots__ = ("api_version", "kind", "struct", "version")
+    converter: ClassVar[Converter | None] = None
 
     def __init__(self, struct: type[Any], api_version: str = "") -> None:
         self.struct: type[Any] | None = struct

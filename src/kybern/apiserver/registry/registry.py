@@ -65,6 +65,11 @@ class Served:
         return None
 
     @property
+    def warm(self) -> Callable[[Iterable[bytes]], Awaitable[None]] | None:
+        """To be awaited with stored bytes before they are shown in this version; None: nothing is to be waited for."""
+        return None
+
+    @property
     def warning(self) -> str:
         """What every request for it is told."""
         return ""

@@ -172,6 +172,8 @@ class ResourceStore:
         await self._pass(self._gate.validate, attributes, write)
         give_back = await self.strategy.allocate(obj, None) or _nothing
         try:
+            if self.codec.converter is not None:
+                await self.codec.converter.warm_object(obj)
             value = self._encode(obj)
             if write.dry_run:
                 give_back()
@@ -218,6 +220,8 @@ class ResourceStore:
                     missing.metadata.resourceVersion = ""
                     return await self.create(missing, namespace, write), True
                 raise ApiError.not_found(self.resource.group, self.resource.plural, name)
+            if self.codec.converter is not None:
+                await self.codec.converter.warm((expected.data,))
             obj = change(expected)
             asked = obj.metadata.resourceVersion
             if asked and asked != str(expected.revision):
@@ -266,6 +270,8 @@ class ResourceStore:
         if not write.subresource:
             give_back = await self.strategy.allocate(obj, old) or _nothing
         try:
+            if self.codec.converter is not None:
+                await self.codec.converter.warm_object(obj)
             value = self._encode(obj)
             data: bytes | None = splice(value, current.revision)[0]
             unchanged = data == current.data and not current.is_stored_otherwise
@@ -328,6 +334,8 @@ class ResourceStore:
         """Begin or finish the removal of an object, by its grace period and finalizers. Raises ApiError."""
         for _ in range(_UPDATE_TRIES):
             current = self.entry(namespace, name)
+            if self.codec.converter is not None:
+                await self.codec.converter.warm((current.data,))
             self._check_preconditions(current, options)
             attributes = self._attributes("DELETE", None, self.codec.view(current), namespace, write)
             await self._pass(self._gate.mutate, attributes, write)
