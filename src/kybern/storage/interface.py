@@ -94,6 +94,10 @@ class StoreUnavailable(StoreError):
     """The write could not be made durable (disk full, closed store). Nothing was written."""
 
 
+class OutcomeUnknown(StoreUnavailable):
+    """The write may have been carried out, or may still be: its answer was lost."""
+
+
 class Watch(Protocol):
     """An open watch: an async iterator over batches of changes (never empty); close it when done.
 

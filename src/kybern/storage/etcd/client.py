@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from kybern.storage.interface import StoreUnavailable
+from kybern.storage.interface import OutcomeUnknown, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -47,10 +47,6 @@ class Endpoints:
         if bool(certificate) != bool(key):
             raise ValueError("a client certificate for etcd needs its key, and a key its certificate")
         return cls(urls, *(Path(p) if p else None for p in (ca, certificate, key)))
-
-
-class OutcomeUnknown(StoreUnavailable):
-    """The call may have been carried out, or may still be."""
 
 
 class Refused(Exception):

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from kybern.storage.etcd.client import Endpoints, EtcdClient, OutcomeUnknown, Refused
+from kybern.storage.etcd.client import Endpoints, EtcdClient, Refused
 from kybern.storage.etcd.watch import EtcdWatch
 from kybern.storage.interface import (
     Compacted,
     FutureRevision,
     KeyExists,
     KeyMissing,
+    OutcomeUnknown,
     Page,
     Record,
     Revision,
@@ -143,10 +144,9 @@ class EtcdStore:
         found = self._read_back(response)
         if found is not None:
             raise RevisionMismatch(found)
-        before = await self.get(key, expected) if is_retry else None
-        if before is not None and before.mod_revision == expected:
-            # It was there as expected and is gone since we asked for that: not later than at this revision.
-            return Record(key, before.value, before.create_revision, Revision(response.header.revision))
+        if is_retry:
+            # It is gone: by the first try, or by somebody else who wanted the same. Nothing tells which.
+            raise OutcomeUnknown(f"{key} is gone; whether by this delete is not known")
         raise KeyMissing(key)
 
     def watch(self, prefix: str, since: Revision) -> EtcdWatch:
