@@ -18,9 +18,9 @@ import structlog
 from kybern.api.core_v1 import Namespace
 from kybern.api.meta_v1 import ObjectMeta
 from kybern.apiserver import paths, upkeep
-from kybern.apiserver.admission import Attributes, bootstrap_objects, built_in, policies
+from kybern.apiserver.admission import Attributes, bootstrap_objects, built_in, configured
 from kybern.apiserver.admission.chain import Chain
-from kybern.apiserver.admission.webhooks import plugin as webhook_plugin
+from kybern.apiserver.admission.python_policies import Policies
 from kybern.apiserver.aggregator.backend import Options as AggregatorOptions
 from kybern.apiserver.aggregator.backend import Wire
 from kybern.apiserver.aggregator.reconcile import ROUND_SECONDS, Aggregator
@@ -90,6 +90,7 @@ class ApiServer:
         rng: random.Random,
         webhooks: Exchanger | None = None,  # how webhooks are reached, if not by TLS
         backends: Wire | None = None,  # how the servers behind APIServices are
+        policies: Policies | None = None,  # Python functions that are asked about writes
     ) -> None:
         self.options = options
         self.clock = clock
@@ -110,11 +111,8 @@ class ApiServer:
         self.custom_resources = CustomResources(self.registry, self.feed, self.gate, clock, rng, self.webhooks)
         self.authorizers = Authorizers(objects)
         self.authorizers.configure(options.authorization, self.webhooks, clock)
-        configured = [
-            *policies.plugins(self.registry, self.authorizers),
-            *webhook_plugin.plugins(self.registry, self.webhooks, self.authorizers, rng),
-        ]
-        self.gate.chain = Chain(built_in.plugins(objects, objects, self.authorizers, clock, rng, configured))
+        users = configured.plugins(self.registry, self.webhooks, self.authorizers, rng, policies)
+        self.gate.chain = Chain(built_in.plugins(objects, objects, self.authorizers, clock, rng, users))
         self.authenticators = Authenticators(_authentication(options), objects, clock, self.webhooks)
         self.handlers = Handlers(
             self.registry, self.feed, clock, rng, self.gate.admit, Forms(clock), self._authorize_as

@@ -23,6 +23,7 @@ _COMMANDS = {
     "backup": ("kybern.cli.backup", "backup", "Copy the cluster's store to a file, while it serves."),
     "restore": ("kybern.cli.backup", "restore", "Put a backup in the place of the store."),
     "migrate": ("kybern.cli.migrate", "migrate", "Move the state between the cluster's file and an etcd."),
+    "policy": ("kybern.cli.policy", "policy", "Try admission policies in Python on manifests."),
     "version": ("kybern.cli.version", "version", "What this is."),
 }
 

@@ -76,6 +76,7 @@ def _apiserver(settings: Settings, pki: Pki) -> dict[str, object]:
         "service_cluster_ip_range": settings.service_cidr,
         "encryption_provider_config": pki.encryption,
         "encryption_provider_config_automatic_reload": True,
+        "admission_policy_dir": settings.data / "policies",
     }
 
 

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import structlog
 
+from kybern.apiserver import upkeep
 from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.reload import Reload
 from kybern.apiserver.request import Request
 from kybern.apiserver.server import ApiServer
 from kybern.client.clock import RealClock
 from kybern.machinery.clock import Clock
+from kybern.policies.pool import WorkerPool
 from kybern.process import apiserver_security as security
 from kybern.process.apiserver_security import SecurityFlags
 from kybern.storage.etcd import Endpoints, EtcdStore
@@ -31,6 +33,7 @@ from kybern.wire.http1.server import Server, serve
 log = structlog.get_logger(__name__)
 
 SCRUB_SECONDS = 3600.0
+POLICY_SECONDS = 2.0  # between two looks at the files of policies
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Options(SecurityFlags):
     request_timeout: float = 60.0  # seconds
     shutdown_delay_duration: float = 0.0  # seconds in which all is served and only /readyz fails
     shutdown_send_retry_after: bool = False  # late requests get a 429, while those under way are finished
+    admission_policy_dir: str = ""  # folder of Python policies, see docs/policies.md
     seed: int | None = None  # of the dice, for tests
 
 
@@ -142,14 +146,22 @@ async def run(options: Options) -> None:
     store = await open_store(options)
     # Names and uids need no secrets, only no repeats: a generator seeded by the system is ten times quicker.
     rng = random.Random(options.seed if options.seed is not None else random.SystemRandom().getrandbits(256))
+    policies: WorkerPool | None = None
     try:
         reloads: list[Reload] = []
-        server = ApiServer(server_options(options), security.encrypted(store, options, clock, reloads), clock, rng)
+        if options.admission_policy_dir:
+            policies = await WorkerPool.start(Path(options.admission_policy_dir))
+            log.info("policies loaded", count=policies.count, folder=options.admission_policy_dir)
+        encrypting = security.encrypted(store, options, clock, reloads)
+        server = ApiServer(server_options(options), encrypting, clock, rng, policies=policies)
         security.follow(server, options, clock, reloads)
         async with asyncio.TaskGroup() as tasks:
             await server.start(tasks)
             for number, reload in enumerate(reloads):
                 tasks.create_task(reload.run(), name=f"configuration file {number}")
+            if policies is not None:
+                work = policies.reload_if_changed
+                tasks.create_task(upkeep.forever("policies", POLICY_SECONDS, clock, work), name="policies")
             if isinstance(store, SqliteStore):
                 tasks.create_task(scrub(store, clock), name="store scrub")
             pair = tls.KeyPair(Path(options.tls_cert_file), Path(options.tls_private_key_file))
@@ -171,4 +183,6 @@ async def run(options: Options) -> None:
             finally:
                 await shut_down(server, listener, options, clock)
     finally:
+        if policies is not None:
+            await policies.close()
         await store.close()

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from kybern.apiserver.admission.python_policies import Policies
 from kybern.apiserver.aggregator.backend import Wire
 from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.request import Request, Response, StreamResponse, User
@@ -216,18 +217,21 @@ def run(
     seed: int = 1,
     webhooks: Exchanger | None = None,
     backends: Wire | None = None,
+    policies: Policies | None = None,
 ) -> T:
     """What `scenario(api)` returns; `api` is the admin's. `options` are fields of ServerOptions.
 
     `webhooks`: what answers the server's calls (testing.webhooks.FakeWebhooks); without it none can be reached.
     `backends`: the servers behind APIServices (testing.backends.FakeServers).
+    `policies`: Python functions that are asked about writes (policies.offline.Inline).
     """
 
     async def main() -> T:
         tokens = "".join(f'{u.name},{u.name},{u.uid or "0"},"{",".join(u.groups)}"\n' for u in (ADMIN, *users))
         time_of_test = clock or FakeClock()
         chosen = ServerOptions(**{"static_tokens": tokens, "advertise_address": ADDRESS, **(options or {})})
-        server = ApiServer(chosen, store or MemoryStore(), time_of_test, random.Random(seed), webhooks, backends)
+        rng = random.Random(seed)
+        server = ApiServer(chosen, store or MemoryStore(), time_of_test, rng, webhooks, backends, policies)
         async with asyncio.TaskGroup() as tasks:
             started = asyncio.Event()
             upkeep = tasks.create_task(_serve(server, started), name="api server")

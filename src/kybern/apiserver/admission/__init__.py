@@ -34,8 +34,6 @@ class Attributes:
     warnings: list[str] = field(default_factory=list)
     # The version that the client named, where it is not the stored one.
     requested: Resource | None = None
-    # Of the audit event: key -> value.
-    annotations: dict[str, str] = field(default_factory=dict)
     is_collection: bool = False  # one of many, of a deletecollection
     # What changed the object from outside (webhooks, policies) asks for another round of all that may change it.
     wants_round: bool = False

@@ -79,7 +79,6 @@ class Write:
     requested: Resource | None = None  # the version the client named, where it is not the stored one
     is_collection: bool = False  # one of many, of a deletecollection
     face: Face | None = None  # what admission sees instead of the object
-    annotations: dict[str, str] = field(default_factory=dict)  # of the audit event
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,7 +418,6 @@ class ResourceStore:
             options=write.options,
             warnings=write.warnings,
             requested=write.requested,
-            annotations=write.annotations,
             is_collection=write.is_collection,
         )
 

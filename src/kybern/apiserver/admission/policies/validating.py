@@ -12,6 +12,7 @@ import msgspec
 
 from kybern.api.meta_v1 import StatusCause, StatusDetails
 from kybern.api.resource import Resource
+from kybern.apiserver import audit
 from kybern.apiserver.admission import Attributes
 from kybern.apiserver.admission.expressions import Sight
 from kybern.apiserver.admission.policies.definitions import EXEMPT, VALIDATING, Binding, Definition, Definitions
@@ -165,8 +166,8 @@ class _Verdict:
     def settle(self) -> None:
         """Note what is to be audited, then raise the refusal if there is one."""
         if self._failures:
-            self.a.annotations[_FAILURES] = msgspec.json.encode(self._failures).decode()
+            audit.annotate(_FAILURES, msgspec.json.encode(self._failures).decode())
         for key, texts in self._annotations.items():
-            self.a.annotations[key] = ", ".join(texts)
+            audit.annotate(key, ", ".join(texts))
         if self._refusal is not None:
             raise self._refusal

@@ -20,14 +20,14 @@ import structlog
 from kybern.api import codec
 from kybern.api.meta_v1 import StatusCause
 from kybern.api.resource import Resource
-from kybern.apiserver.admission import Attributes, Plugin, matching
+from kybern.apiserver import audit
+from kybern.apiserver.admission import Attributes, matching
 from kybern.apiserver.admission.expressions import Sight
 from kybern.apiserver.admission.rule import forbidden
 from kybern.apiserver.admission.webhooks import answer, configurations, review
 from kybern.apiserver.admission.webhooks.configurations import Configurations, Hook
 from kybern.apiserver.admission.webhooks.versions import Versions
 from kybern.apiserver.authorize.chain import Authorizers
-from kybern.apiserver.registry.registry import Registry
 from kybern.apiserver.request import Reader
 from kybern.apiserver.webhooks.client import CallFailed, WebhookClient
 from kybern.machinery.merge import errors, json_patch
@@ -47,12 +47,6 @@ class Tools:
     client: WebhookClient
     authorizers: Authorizers
     rng: random.Random
-
-
-def plugins(registry: Registry, client: WebhookClient, authorizers: Authorizers, rng: random.Random) -> list[Plugin]:
-    """Both of them, in the order in which they are asked."""
-    tools = Tools(registry.objects, Versions(registry), client, authorizers, random.Random(rng.getrandbits(64)))
-    return [MutatingWebhooks(tools), ValidatingWebhooks(tools)]
 
 
 class _Webhooks:
@@ -117,7 +111,7 @@ class _Webhooks:
         verdict = answer.parse(data, uid, hook.review, may_patch=self._may_patch)
         a.warnings += verdict.warnings
         for key, value in verdict.annotations.items():
-            a.annotations[f"{hook.name}/{key}"] = value
+            audit.annotate(f"{hook.name}/{key}", value)
         return verdict, sent
 
     def _forgive(self, hook: Hook, why: answer.BadAnswer) -> None:
@@ -151,7 +145,7 @@ class MutatingWebhooks(_Webhooks):
                 verdict, sent = await self._ask(hook, a, version)
             except answer.BadAnswer as why:
                 self._forgive(hook, why)
-                self._note(hook, a, index, "failed-open.mutation", hook.name)
+                self._note(a, index, "failed-open.mutation", hook.name)
                 continue
             changed = verdict.allowed and verdict.patch is not None and self._apply(verdict.patch, a, sent, version)
             self._note_mutation(hook, a, index, changed, verdict.patch)
@@ -181,15 +175,17 @@ class MutatingWebhooks(_Webhooks):
 
     def _note_mutation(self, hook: Hook, a: Attributes, index: int, changed: bool, patch: list[Any] | None) -> None:
         """Annotations of the audit event. Source: "Mutating webhook auditing annotations"."""
+        if not audit.is_on():
+            return
         told: dict[str, Any] = {"configuration": hook.configuration, "webhook": hook.name, "mutated": changed}
-        self._note(hook, a, index, "mutation", codec.encode(told).decode())
+        self._note(a, index, "mutation", codec.encode(told).decode())
         if changed:
             told = {**told, "patch": patch, "patchType": "JSONPatch"}
             told.pop("mutated")
-            self._note(hook, a, index, "patch", codec.encode(told).decode())
+            self._note(a, index, "patch", codec.encode(told).decode())
 
-    def _note(self, hook: Hook, a: Attributes, index: int, what: str, text: str) -> None:
-        a.annotations[f"{what}.webhook.admission.k8s.io/round_{a.round}_index_{index}"] = text
+    def _note(self, a: Attributes, index: int, what: str, text: str) -> None:
+        audit.annotate(f"{what}.webhook.admission.k8s.io/round_{a.round}_index_{index}", text)
 
 
 class ValidatingWebhooks(_Webhooks):
@@ -229,7 +225,7 @@ class ValidatingWebhooks(_Webhooks):
                 self._forgive(hook, why)
             except ApiError as error:
                 return error
-            a.annotations[f"failed-open.validating.webhook.admission.k8s.io/round_0_index_{index}"] = hook.name
+            audit.annotate(f"failed-open.validating.webhook.admission.k8s.io/round_0_index_{index}", hook.name)
             return None
         except ApiError as error:
             return error
