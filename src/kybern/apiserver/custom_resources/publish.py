@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kybern.apiserver.custom_resources import prune
 from kybern.apiserver.custom_resources.version import Version
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
@@ -31,6 +32,21 @@ _LIST_METADATA = (
 )
 
 
+_CONVENTIONS = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
+_EMBEDDED = {
+    "apiVersion": {
+        "type": "string",
+        "description": "apiVersion defines the versioned schema of this representation of an object. More info: "
+        f"{_CONVENTIONS}#resources",
+    },
+    "kind": {
+        "type": "string",
+        "description": "kind is a string value representing the type of this object. In CamelCase. More info: "
+        f"{_CONVENTIONS}#types-kinds",
+    },
+}
+
+
 def definitions(versions: Iterable[Version]) -> Mapping[str, Any]:
     """Definitions by name, in the spelling of the schema package ("#/$defs/")."""
     found: dict[str, Any] = {}
@@ -42,17 +58,40 @@ def definitions(versions: Iterable[Version]) -> Mapping[str, Any]:
 
 
 def _of_kind(version: Version) -> dict[str, Any]:
-    schema = dict(version.schema)
+    schema = _published(version.schema)
     resource = version.resource
-    gvk = [{"group": resource.group, "version": resource.version, "kind": resource.kind}]
-    if schema.get("x-kubernetes-preserve-unknown-fields"):
-        # Clients must not refuse what the server keeps: nothing is told about the fields.
-        return {"type": "object", "x-kubernetes-group-version-kind": gvk, "x-kubernetes-preserve-unknown-fields": True}
-    properties = dict(schema.get("properties", {}))
-    properties["apiVersion"] = {"type": "string", "description": _API_VERSION}
-    properties["kind"] = {"type": "string", "description": _KIND}
-    properties["metadata"] = {"description": _METADATA, "$ref": f"#/$defs/{_META}ObjectMeta"}
-    return {**schema, "properties": properties, "x-kubernetes-group-version-kind": gvk}
+    made: dict[str, Any] = {**schema, "properties": {**schema.get("properties", {}), **_root(_METADATA)}}
+    return made | _extensions(version, resource.kind)
+
+
+def _root(metadata: str) -> dict[str, Any]:
+    return {
+        "apiVersion": {"type": "string", "description": _API_VERSION},
+        "kind": {"type": "string", "description": _KIND},
+        "metadata": {"description": metadata, "$ref": f"#/$defs/{_META}ObjectMeta"},
+    }
+
+
+def _extensions(version: Version, kind: str) -> dict[str, Any]:
+    resource = version.resource
+    gvk = [{"group": resource.group, "version": resource.version, "kind": kind}]
+    found: dict[str, Any] = {"x-kubernetes-group-version-kind": gvk}
+    if version.selectable:
+        found["x-kubernetes-selectable-fields"] = [{"fieldPath": name} for name in version.selectable]
+    return found
+
+
+def _published(value: Any) -> Any:
+    """A copy of a schema as documents tell it: whole numbers, and what embedded resources have anyway."""
+    if isinstance(value, list):
+        return [_published(inner) for inner in value]
+    if not isinstance(value, Mapping):
+        return prune.number(value) if type(value) is float else value
+    made = {name: _published(inner) for name, inner in value.items()}
+    if made.get("x-kubernetes-embedded-resource") is True:
+        made["properties"] = {**(made.get("properties") or {}), **_root(_METADATA), **_EMBEDDED}
+        made["required"] = [*(made.get("required") or ()), "kind", "apiVersion"]
+    return made
 
 
 def _of_list(version: Version) -> dict[str, Any]:
@@ -72,7 +111,5 @@ def _of_list(version: Version) -> dict[str, Any]:
             "kind": {"type": "string", "description": _KIND},
             "metadata": {"description": _LIST_METADATA, "$ref": f"#/$defs/{_META}ListMeta"},
         },
-        "x-kubernetes-group-version-kind": [
-            {"group": resource.group, "version": resource.version, "kind": resource.list_kind}
-        ],
+        **_extensions(version, resource.list_kind),
     }

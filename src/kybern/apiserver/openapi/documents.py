@@ -98,6 +98,7 @@ def group_version(resources: Sequence[Resource], extra: Mapping[str, Any]) -> di
 
 def swagger(resources: Sequence[Resource], extra: Mapping[str, Any]) -> dict[str, Any]:
     """The v2 document of everything."""
+    extra = {name: schemas.version_2(definition) for name, definition in extra.items()}
     prefix = "#/definitions/"
     return {
         "swagger": "2.0",

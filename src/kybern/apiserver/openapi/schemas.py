@@ -64,6 +64,32 @@ def _property(name: str, node: Any, prefix: str) -> Any:
     return normalise(node, prefix)
 
 
+# What a schema of OpenAPI 2 cannot say, or not of what may be null or hold anything.
+_UNSAYABLE = frozenset({"nullable", "default", "anyOf", "oneOf", "allOf", "not"})
+_STRUCTURE = frozenset({"type", "properties", "items", "additionalProperties", "required"})
+
+
+def version_2(node: Mapping[str, Any], *, is_root: bool = True) -> dict[str, Any]:
+    """The schema of a custom resource, of which OpenAPI 2 is told only what no client can take amiss."""
+    free = bool(node.get("x-kubernetes-preserve-unknown-fields"))
+    dropped: frozenset[str] = _UNSAYABLE
+    if is_root and free:
+        dropped |= _STRUCTURE - {"type"} | {"x-kubernetes-preserve-unknown-fields"}
+    elif free or node.get("nullable"):
+        dropped |= _STRUCTURE
+    made: dict[str, Any] = {}
+    for key, value in node.items():
+        if key in dropped:
+            continue
+        if key == "properties":
+            made[key] = {name: version_2(inner, is_root=False) for name, inner in value.items()}
+        elif key in ("items", "additionalProperties") and isinstance(value, Mapping):
+            made[key] = version_2(value, is_root=False)
+        else:
+            made[key] = value
+    return made
+
+
 def references(node: Any) -> Iterable[str]:
     """Names of the definitions that a schema refers to."""
     if isinstance(node, dict):
