@@ -115,8 +115,8 @@ class EtcdStore:
         found = self._read_back(response)
         if found is None:
             raise StoreUnavailable(f"etcd contradicts itself about {key}")
-        if is_retry and found.value == value and found.create_revision == found.mod_revision:
-            return found  # the first try was carried out after all
+        if is_retry:
+            return _ours(found, value)
         raise KeyExists(found)
 
     async def update(self, key: str, value: bytes, expected: Revision | None) -> Record:
@@ -127,10 +127,10 @@ class EtcdStore:
             previous = response.responses[0].response_put.prev_kv
             return Record(key, value, Revision(previous.create_revision), Revision(response.header.revision))
         found = self._read_back(response)
+        if is_retry:
+            return _ours(found, value)
         if found is None:
             raise KeyMissing(key)
-        if is_retry and found.value == value and found.mod_revision > expected:
-            return found
         raise RevisionMismatch(found)
 
     async def delete(self, key: str, expected: Revision | None) -> Record:
@@ -141,12 +141,12 @@ class EtcdStore:
         if response.succeeded:
             gone = record_of(response.responses[0].response_delete_range.prev_kvs[0])
             return Record(key, gone.value, gone.create_revision, Revision(response.header.revision))
+        if is_retry:
+            # Gone, or made anew: by the first try, or by somebody else who wanted the same. Nothing tells which.
+            raise OutcomeUnknown(f"whether {key} was deleted by this request is not known")
         found = self._read_back(response)
         if found is not None:
             raise RevisionMismatch(found)
-        if is_retry:
-            # It is gone: by the first try, or by somebody else who wanted the same. Nothing tells which.
-            raise OutcomeUnknown(f"{key} is gone; whether by this delete is not known")
         raise KeyMissing(key)
 
     def watch(self, prefix: str, since: Revision) -> EtcdWatch:
@@ -275,6 +275,16 @@ class EtcdStore:
 def record_of(pair: Any) -> Record:
     """A key-value pair of etcd's as a Record."""
     return Record(pair.key.decode(), pair.value, Revision(pair.create_revision), Revision(pair.mod_revision))
+
+
+def _ours(found: Record | None, value: bytes) -> Record:
+    """The record of a write whose first try was carried out after all; its value tells. Raises OutcomeUnknown.
+
+    Another value proves nothing: ours may have been there, and somebody else's come after it.
+    """
+    if found is not None and found.value == value:
+        return found
+    raise OutcomeUnknown("whether a write was done before the next one is not known")
 
 
 def span(prefix: str) -> tuple[bytes, bytes]:
