@@ -6,6 +6,7 @@ Source: authorization.k8s.io/v1 in the API reference.
 
 from __future__ import annotations
 
+from kybern.api import codec
 from kybern.api.authorization_v1 import (
     LocalSubjectAccessReview,
     NonResourceAttributes,
@@ -19,6 +20,7 @@ from kybern.api.authorization_v1 import (
     SubjectAccessReviewStatus,
     SubjectRulesReviewStatus,
 )
+from kybern.api.meta_v1 import ObjectMeta
 from kybern.api.rbac_v1 import PolicyRule
 from kybern.apiserver.authorize import selectors
 from kybern.apiserver.authorize.attributes import MASTERS, Attributes
@@ -37,6 +39,7 @@ def review_self_access(
     """May I? Raises ApiError 422."""
     spec = review.spec
     errors = _check_attributes(spec.resourceAttributes, spec.nonResourceAttributes)
+    errors += _check_metadata(review.metadata, "must be empty")
     if errors:
         raise ApiError.invalid(GROUP, review.kind, "", errors)
     review.status = _decide(authorizers, user, spec.resourceAttributes, spec.nonResourceAttributes)
@@ -45,7 +48,7 @@ def review_self_access(
 
 def review_subject(review: SubjectAccessReview, authorizers: Authorizers) -> SubjectAccessReview:
     """May they? Raises ApiError 422."""
-    errors = _check_spec(review.spec)
+    errors = _check_spec(review.spec) + _check_metadata(review.metadata, "must be empty")
     if errors:
         raise ApiError.invalid(GROUP, review.kind, "", errors)
     review.status = _decide_spec(authorizers, review.spec)
@@ -56,22 +59,31 @@ def review_local(
     review: LocalSubjectAccessReview, namespace: str, authorizers: Authorizers
 ) -> LocalSubjectAccessReview:
     """May they, in this namespace? Raises ApiError 422, and 400 when the review names another namespace."""
+    if review.metadata.namespace and review.metadata.namespace != namespace:
+        raise ApiError.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
     asked = review.spec.resourceAttributes
     errors = _check_spec(review.spec)
+    bare = codec.clone(review.metadata)
+    bare.namespace = ""
+    errors += _check_metadata(bare, "must be empty except for namespace")
     if asked is not None and (asked.namespace or "") != (review.metadata.namespace or namespace):
         errors.append(
             status.invalid("spec.resourceAttributes.namespace", asked.namespace or "", "must match metadata.namespace")
         )
     if review.spec.nonResourceAttributes is not None:
-        errors.append(status.forbidden_field("spec.nonResourceAttributes", "disallowed on this kind of request"))
+        shown = codec.to_json(review.spec.nonResourceAttributes)
+        errors.append(status.invalid("spec.nonResourceAttributes", shown, "disallowed on this kind of request"))
     if errors:
         raise ApiError.invalid(GROUP, review.kind, "", errors)
-    if review.metadata.namespace and review.metadata.namespace != namespace:
-        raise ApiError.bad_request(
-            f"spec.resourceAttributes.namespace must match namespace: {review.metadata.namespace}"
-        )
     review.status = _decide_spec(authorizers, review.spec)
     return review
+
+
+def _check_metadata(metadata: ObjectMeta, message: str) -> list[FieldError]:
+    """A question has no name; who sends one takes it for an object."""
+    return [] if metadata == ObjectMeta() else [status.invalid("metadata", codec.to_json(metadata), message)]
 
 
 def review_self_rules(review: SelfSubjectRulesReview, user: User, authorizers: Authorizers) -> SelfSubjectRulesReview:

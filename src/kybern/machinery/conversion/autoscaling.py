@@ -5,12 +5,14 @@ Source: the annotations of the API reference (autoscaling.alpha.kubernetes.io/*)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from kybern.api import autoscaling_v2 as v2
 from kybern.api import codec
+from kybern.machinery.conversion import autoscaling_metrics
 
 _METRICS = "autoscaling.alpha.kubernetes.io/metrics"
 _BEHAVIOR = "autoscaling.alpha.kubernetes.io/behavior"
@@ -37,12 +39,15 @@ def to_v1(hpa: dict[str, Any]) -> dict[str, Any]:
             spec["targetCPUUtilizationPercentage"] = metric["resource"]["target"]["averageUtilization"]
         else:
             others.append(metric)
-    kept = {_METRICS: others, _BEHAVIOR: spec.pop("behavior", None), _CONDITIONS: status.pop("conditions", None)}
+    behavior = spec.pop("behavior", None)
+    conditions = [_in_order(c) for c in status.pop("conditions", None) or []]
+    kept: dict[str, Any] = {_METRICS: autoscaling_metrics.metrics_to_v1(others), _CONDITIONS: conditions}
+    kept[_BEHAVIOR] = autoscaling_metrics.behavior_to_v1(behavior) if behavior is not None else None
     current = status.pop("currentMetrics", None) or []
     for metric in current:
         if _is_cpu_utilization(metric, "current"):
             status["currentCPUUtilizationPercentage"] = metric["resource"]["current"]["averageUtilization"]
-    kept[_CURRENT] = [m for m in current if not _is_cpu_utilization(m, "current")]
+    kept[_CURRENT] = autoscaling_metrics.metrics_to_v1(current, of_status=True)
     for name, value in kept.items():
         if value:
             annotations[name] = msgspec.json.encode(value).decode()
@@ -54,21 +59,23 @@ def to_v2(hpa: dict[str, Any]) -> dict[str, Any]:
     annotations = dict(metadata.get("annotations", {}))
     spec = dict(hpa.get("spec", {}))
     status = dict(hpa.get("status", {}))
-    metrics = _taken(annotations, _METRICS, list[v2.MetricSpec]) or []
+    metrics = _taken(annotations, _METRICS, list[v2.MetricSpec], autoscaling_metrics.metrics_to_v2) or []
     cpu = spec.pop("targetCPUUtilizationPercentage", None)
     if cpu is not None:
         target = {"type": "Utilization", "averageUtilization": cpu}
         metrics = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}, *metrics]
-    current = _taken(annotations, _CURRENT, list[v2.MetricStatus]) or []
+    current = _taken(annotations, _CURRENT, list[v2.MetricStatus], _status_metrics)
     used = status.pop("currentCPUUtilizationPercentage", None)
-    if used is not None:
+    if current is None and used is not None:
         usage = {"averageUtilization": used, "averageValue": "0"}
-        current = [{"type": "Resource", "resource": {"name": "cpu", "current": usage}}, *current]
+        current = [{"type": "Resource", "resource": {"name": "cpu", "current": usage}}]
+    behavior = _taken(annotations, _BEHAVIOR, v2.HorizontalPodAutoscalerBehavior, autoscaling_metrics.behavior_to_v2)
+    conditions = _taken(annotations, _CONDITIONS, list[v2.HorizontalPodAutoscalerCondition], _as_it_is)
     for target_map, field, value in (
         (spec, "metrics", metrics),
-        (spec, "behavior", _taken(annotations, _BEHAVIOR, v2.HorizontalPodAutoscalerBehavior)),
+        (spec, "behavior", behavior),
         (status, "currentMetrics", current),
-        (status, "conditions", _taken(annotations, _CONDITIONS, list[v2.HorizontalPodAutoscalerCondition])),
+        (status, "conditions", conditions),
     ):
         if value:
             target_map[field] = value
@@ -81,13 +88,26 @@ def _with_annotations(metadata: dict[str, Any], annotations: dict[str, str]) -> 
     return {k: v for k, v in metadata.items() if k != "annotations"}
 
 
-def _taken(annotations: dict[str, str], name: str, kind: Any) -> Any:
+def _status_metrics(value: Any) -> Any:
+    return autoscaling_metrics.metrics_to_v2(value, of_status=True)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _in_order(condition: dict[str, Any]) -> dict[str, Any]:
+    names = ("type", "status", "lastTransitionTime", "reason", "message")
+    return {name: condition[name] for name in names if name in condition}
+
+
+def _taken(annotations: dict[str, str], name: str, kind: Any, convert: Callable[[Any], Any]) -> Any:
     """The JSON of an annotation, removed; None where absent or not a `kind` (anybody may write annotations)."""
     text = annotations.pop(name, None)
     if text is None:
         return None
     try:
-        value = msgspec.json.decode(text)
+        value = convert(msgspec.json.decode(text))
         codec.from_json(kind, value)
     except (ValueError, RecursionError):
         return None

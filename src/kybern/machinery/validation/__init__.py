@@ -95,6 +95,14 @@ def validate_status_update(obj: Any, old: Any) -> list[FieldError]:
     return _unique(errors)
 
 
+def validate_approval(obj: Any, old: Any) -> list[FieldError]:
+    """All that is wrong with a write to a certificate request's approval subresource."""
+    errors: list[FieldError] = []
+    _checked_metadata(obj, old, errors, of_status=True)
+    server.check_decision(obj, old, errors)
+    return _unique(errors)
+
+
 def _checked_metadata(obj: Any, old: Any, errors: list[FieldError], *, of_status: bool = False) -> Resource:
     kind: Any = type(obj)
     resource = scheme.resource_of(kind)

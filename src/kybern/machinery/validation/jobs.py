@@ -52,7 +52,7 @@ def _matcher(spec: JobSpec) -> labels.Selector | None:
 def _check_pod_names(job: Job, completions: int, errors: Errors) -> None:
     """Pods of an indexed Job are named by their index, and the name is their hostname."""
     last = f"{job.metadata.name}-{completions - 1}"
-    if names.check_label(last) and not names.check_subdomain(job.metadata.name) and len(last) > 63:
+    if names.check_label(last) and not names.check_subdomain(job.metadata.name):
         message = f"will not able to create pod with invalid DNS label: {last}"
         errors.append(invalid("metadata.name", job.metadata.name, message))
 
@@ -176,6 +176,8 @@ def _check_failure_policy(spec: JobSpec, path: str, errors: Errors) -> None:
             errors.append(invalid(f"{where}.action", rule.action, "requires the backoffLimitPerIndex to be set"))
         if rule.onExitCodes is not None:
             _check_exit_codes(rule, containers, f"{where}.onExitCodes", errors)
+        if len(rule.onPodConditions) > _MOST_PATTERNS:
+            errors.append(too_many(f"{where}.onPodConditions", len(rule.onPodConditions), _MOST_PATTERNS))
         for j, pattern in enumerate(rule.onPodConditions):
             at = f"{where}.onPodConditions[{j}]"
             rules.check_rule(pattern.type, f"{at}.type", names.check_qualified, errors)
@@ -286,6 +288,7 @@ def count_indexes(text: str, completions: int) -> int:
     return total
 
 
+_MOST_PATTERNS = 20
 _FIXED = ("selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy")
 # While suspended and never started, how its pods are scheduled may still change.
 _SCHEDULING = ("nodeSelector", "tolerations", "schedulingGates")
@@ -313,7 +316,7 @@ def _check_completions(spec: JobSpec, before: JobSpec, errors: Errors) -> None:
 
 
 def _check_template_change(job: Job, old: Job, errors: Errors) -> None:
-    if job.spec.template == old.spec.template:
+    if rules.is_same(job.spec.template, old.spec.template):
         return
     if not (old.spec.suspend and old.status.startTime is None):
         errors.append(invalid("spec.template", codec.to_json(job.spec.template), rules.IMMUTABLE))
@@ -367,9 +370,55 @@ def _check_job_status(job: Job, old: Job, errors: Errors) -> None:
             errors.append(
                 invalid(f"status.{field}", getattr(status, field) or 0, f"cannot decrease the {field} counter")
             )
+    if complete or failed:
+        if status.active:
+            errors.append(invalid("status.active", status.active, "active>0 is invalid for finished job"))
+        uncounted = status.uncountedTerminatedPods
+        if uncounted is not None and (uncounted.failed or uncounted.succeeded):
+            message = "must be empty for finished job"
+            errors.append(invalid("status.uncountedTerminatedPods", codec.to_json(uncounted), message))
+    if before.startTime is not None and status.startTime != before.startTime and not job.spec.suspend:
+        message = "field is immutable for unsuspended job once set"
+        errors.append(invalid("status.startTime", status.startTime, message))
+    _check_indexes(job, errors)
+    _check_uncounted(job, errors)
     for kind in ("Complete", "Failed"):
         if _condition(old, kind) and not _condition(job, kind):
             errors.append(_plainly("status.conditions", f"cannot disable the terminal {kind}=True condition"))
+
+
+def _check_indexes(job: Job, errors: Errors) -> None:
+    """Which indexes are done is told of indexed Jobs only."""
+    spec, status = job.spec, job.status
+    for field in ("completedIndexes", "failedIndexes"):
+        text = getattr(status, field)
+        if not text:
+            continue
+        try:
+            count_indexes(text, spec.completions if spec.completions is not None else 2**31)
+        except ValueError as error:
+            errors.append(invalid(f"status.{field}", text, f"error parsing {field}: {error}"))
+    if status.completedIndexes and spec.completionMode != "Indexed":
+        message = "cannot set non-empty completedIndexes when non-indexed completion mode"
+        errors.append(invalid("status.completedIndexes", status.completedIndexes, message))
+    if status.failedIndexes is not None and spec.backoffLimitPerIndex is None:
+        message = "cannot set non-null failedIndexes when backoffLimitPerIndex is null"
+        errors.append(invalid("status.failedIndexes", status.failedIndexes, message))
+
+
+def _check_uncounted(job: Job, errors: Errors) -> None:
+    uncounted = job.status.uncountedTerminatedPods
+    if uncounted is None:
+        return
+    seen: set[str] = set()
+    for field in ("succeeded", "failed"):
+        for i, uid in enumerate(getattr(uncounted, field)):
+            where = f"status.uncountedTerminatedPods.{field}[{i}]"
+            if not uid:
+                errors.append(invalid(where, uid, "must not be empty"))
+            elif uid in seen:
+                errors.append(duplicate(where, uid))
+            seen.add(uid)
 
 
 def _check_cron_job(cron_job: CronJob, errors: Errors) -> None:

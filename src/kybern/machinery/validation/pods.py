@@ -68,7 +68,7 @@ def check_update(pod: Pod, old: Pod, errors: Errors) -> None:
     if before.schedulingGates:
         _check_gated(spec, before, errors)
     as_before = _mutable_parts_as_before(pod, old)
-    if as_before != before and not _is_same(codec.to_json(as_before), codec.to_json(before)):
+    if as_before != before and not rules.is_same(as_before, before):
         errors.append(forbidden_field("spec", f"{_ONLY}\n{_diff(pod, old)}"))
 
 
@@ -141,22 +141,6 @@ def _mutable_parts_as_before(pod: Pod, old: Pod) -> PodSpec:
         spec.nodeSelector = before.nodeSelector
         _restore_node_affinity(spec, before)
     return spec
-
-
-# Their false is no different from nothing; elsewhere it may be.
-_FLAGS = frozenset({"hostNetwork", "hostPID", "hostIPC", "stdin", "stdinOnce", "tty", "readOnly"})
-
-
-def _is_same(new: Any, old: Any) -> bool:
-    """Equal but for what is empty in one and absent in the other: clients write either."""
-    if isinstance(new, dict) and isinstance(old, dict):
-        return all(
-            _is_same(new.get(key), old.get(key)) or (key in _FLAGS and not new.get(key) and not old.get(key))
-            for key in {*new, *old}
-        )
-    if isinstance(new, list) and isinstance(old, list):
-        return len(new) == len(old) and all(map(_is_same, new, old))
-    return bool(new == old or ((new is None or new in ("", [], {})) and (old is None or old in ("", [], {}))))
 
 
 def _restore_node_affinity(spec: PodSpec, before: PodSpec) -> None:

@@ -165,7 +165,7 @@ def _check_reference(reference: Any, path: str, errors: Errors, *, group_require
     version = reference.apiVersion or ""
     if version.count("/") > 1:
         errors.append(invalid(f"{path}.apiVersion", version, f"unexpected GroupVersion string: {version}"))
-    elif group_required and version.find("/") < 1 and (version, reference.kind) != ("v1", "ReplicationController"):
+    elif group_required and version.find("/") < 1 and reference.kind != "ReplicationController":
         errors.append(invalid(f"{path}.apiVersion", version, "apiVersion must specify API group"))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kybern.api import codec
 from kybern.machinery import names
 from kybern.machinery.status import FieldError, invalid, not_supported, required, too_long
 
@@ -204,9 +205,30 @@ def _size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
+# Their false is no different from nothing; elsewhere it may be.
+_FLAGS = frozenset({"hostNetwork", "hostPID", "hostIPC", "stdin", "stdinOnce", "tty", "readOnly"})
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
+
+
+def is_same(new: Any, old: Any) -> bool:
+    """Equal but for what is empty in one and absent in the other: clients write either."""
+    return new == old or _is_same(codec.to_json(new), codec.to_json(old))
+
+
+def _is_same(new: Any, old: Any) -> bool:
+    if isinstance(new, dict) and isinstance(old, dict):
+        return all(
+            _is_same(new.get(key), old.get(key)) or (key in _FLAGS and not new.get(key) and not old.get(key))
+            for key in {*new, *old}
+        )
+    if isinstance(new, list) and isinstance(old, list):
+        return len(new) == len(old) and all(map(_is_same, new, old))
+    return bool(new == old or (new in _EMPTY and old in _EMPTY))
+
+
 def check_immutable(new: Any, old: Any, path: str, errors: Errors, message: str = IMMUTABLE) -> bool:
     """True if unchanged."""
-    if new == old:
+    if new == old or is_same(new, old):
         return True
     errors.append(invalid(path, new, message))
     return False

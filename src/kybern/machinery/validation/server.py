@@ -388,29 +388,49 @@ def _check_signer(name: str, path: str, errors: Errors) -> None:
         errors.append(too_long(path, _LONGEST_SIGNER))
 
 
-def _conditions_of_request(request: CertificateSigningRequest, old: CertificateSigningRequest, errors: Errors) -> None:
-    """Approved, Denied and Failed are final, and true."""
+_FINAL = ("Approved", "Denied", "Failed")
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE-----")
+
+
+def check_decision(request: CertificateSigningRequest, old: CertificateSigningRequest, errors: Errors) -> None:
+    """The conditions that status and approval write: Approved, Denied and Failed are final, and true."""
     path = "status.conditions"
     kinds = {c.type for c in request.status.conditions}
+    seen: set[str] = set()
     for i, condition in enumerate(request.status.conditions):
+        where = f"{path}[{i}]"
         if not condition.type:
-            errors.append(required(f"{path}[{i}].type"))
-        if condition.type in ("Approved", "Denied", "Failed") and condition.status != "True":
-            errors.append(not_supported(f"{path}[{i}].status", condition.status, ("True",)))
+            errors.append(required(f"{where}.type"))
+        elif condition.type in seen:
+            errors.append(duplicate(f"{where}.type", condition.type))
+        seen.add(condition.type)
+        choices = ("True",) if condition.type in _FINAL else ("True", "False", "Unknown")
+        if not condition.status:
+            errors.append(required(f"{where}.status"))
+        elif condition.status not in choices:
+            errors.append(not_supported(f"{where}.status", condition.status, choices))
     if {"Approved", "Denied"} <= kinds:
         errors.append(invalid(path, "Denied", "Approved and Denied conditions are mutually exclusive"))
-    for kind in ("Approved", "Denied", "Failed"):
+    for kind in _FINAL:
         if kind not in kinds and any(c.type == kind for c in old.status.conditions):
             errors.append(forbidden_field(path, f'updates may not remove a condition of type "{kind}"'))
-    if old.status.certificate and request.status.certificate != old.status.certificate:
-        errors.append(forbidden_field("status.certificate", "updates may not set certificate content"))
+
+
+def _status_of_request(request: CertificateSigningRequest, old: CertificateSigningRequest, errors: Errors) -> None:
+    check_decision(request, old, errors)
+    certificate, before = request.status.certificate, old.status.certificate
+    if before and certificate != before:
+        errors.append(forbidden_field("status.certificate", "updates may not modify existing certificate content"))
+    if certificate and certificate != before and _CERTIFICATE.search(certificate) is None:
+        message = "must contain at least one CERTIFICATE PEM block"
+        errors.append(invalid("status.certificate", "<certificate data>", message))
 
 
 RULES: dict[type[Any], Rules] = {
     APIService: Rules(_check_api_service),
     FlowSchema: Rules(_check_flow_schema),
     PriorityLevelConfiguration: Rules(_check_priority_level),
-    CertificateSigningRequest: Rules(_check_signing_request, lambda obj, old, errors: None, _conditions_of_request),
+    CertificateSigningRequest: Rules(_check_signing_request, lambda obj, old, errors: None, _status_of_request),
 }
 
 __all__ = ["RULES", "USAGES", "admission"]

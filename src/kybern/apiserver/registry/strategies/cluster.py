@@ -11,7 +11,8 @@ from kybern.api.policy_v1 import PodDisruptionBudgetStatus
 from kybern.api.resource_v1 import ResourceSlice
 from kybern.apiserver.registry.strategy import Strategy
 from kybern.apiserver.request import User
-from kybern.machinery import gated
+from kybern.machinery import gated, validation
+from kybern.machinery.status import FieldError
 
 
 class Nodes(Strategy):
@@ -79,6 +80,9 @@ class CertificateSigningRequests(Strategy):
         obj.spec = old.spec
         obj.status.certificate = old.status.certificate
         self._stamp(obj, old)
+
+    def validate_approval_update(self, obj: Any, old: Any) -> list[FieldError]:
+        return validation.validate_approval(obj, old)
 
     def _stamp(self, request: CertificateSigningRequest, old: CertificateSigningRequest) -> None:
         now = scalars.render_time(self.context.clock.now())
