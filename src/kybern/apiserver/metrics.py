@@ -60,6 +60,10 @@ class Metrics:
         self.registry = metrics.Registry()
         self.slis = metrics.Registry()
         self.paths: frozenset[str] = frozenset()
+        self.authenticated = 0
+        self.allowed = 0
+        self.unauthenticated = {"error": 0, "failure": 0}  # bad credentials, none
+        self.refused = 0
         self._lines: dict[tuple[str, ...], Line] = {}
         self._inflight = {"mutating": _Peak(), "readOnly": _Peak()}
         self._process = CollectorRegistry(auto_describe=False)
@@ -67,6 +71,7 @@ class Metrics:
         PlatformCollector(registry=self._process)
         GCCollector(registry=self._process)
         self._add_requests()
+        self._add_verdicts()
 
     # -- counting ------------------------------------------------------------------------------------------------
 
@@ -185,6 +190,26 @@ class Metrics:
             "last second.",
             ("request_kind",),
             lambda: [((kind,), peak.read()) for kind, peak in self._inflight.items()],
+        )
+
+    def _add_verdicts(self) -> None:
+        self.registry.read(
+            "counter",
+            "authentication_attempts",
+            "[ALPHA] Counter of authenticated attempts.",
+            ("result",),
+            lambda: [
+                (("success",), self.authenticated),
+                *(((result,), number) for result, number in self.unauthenticated.items()),
+            ],
+        )
+        self.registry.read(
+            "counter",
+            "authorization_attempts_total",
+            "[ALPHA] Counter of authorization attempts broken down by result. It can be either 'allowed', 'denied', "
+            "'no-opinion' or 'error'.",
+            ("result",),
+            lambda: [(("allowed",), self.allowed), (("no-opinion",), self.refused)],
         )
 
     def _totals(self, wanted: Callable[[int], bool]) -> Samples:

@@ -17,7 +17,7 @@ import structlog
 
 from kybern.api.core_v1 import Namespace
 from kybern.api.meta_v1 import ObjectMeta
-from kybern.apiserver import paths, upkeep
+from kybern.apiserver import paths, scrape, upkeep
 from kybern.apiserver.admission import Attributes, bootstrap_objects, built_in, configured
 from kybern.apiserver.admission.chain import Chain
 from kybern.apiserver.admission.python_policies import Policies
@@ -160,7 +160,7 @@ class ApiServer:
             Limits(seating, options.request_timeout),
             self.aggregator,
         )
-        self._add_gauges()
+        scrape.register(self.metrics.registry, self.registry.objects)
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Load the store, make what every cluster has, start the upkeep."""
@@ -205,11 +205,16 @@ class ApiServer:
     # -- steps of the pipeline -----------------------------------------------------------------------------------
 
     def _authenticate(self, request: Request) -> None:
-        request.user = self.authenticators.authenticate(request)
+        try:
+            request.user = self.authenticators.authenticate(request)
+        except ApiError:
+            self.metrics.unauthenticated["error" if "authorization" in request.headers else "failure"] += 1
+            raise
+        self.metrics.authenticated += 1
 
     def _authenticate_audited(self, request: Request) -> None:
         try:
-            request.user = self.authenticators.authenticate(request)
+            self._authenticate(request)
         except ApiError:
             assert self.auditor is not None
             self.auditor.refuse(request)
@@ -234,14 +239,14 @@ class ApiServer:
             with contextlib.suppress(ValueError):  # as above
                 of_labels = selectors.labels_of(request.flag("labelSelector"))
                 attributes = dataclasses.replace(attributes, labels=of_labels)
-        if request.audit is None:
-            self.authorizers.require(request.user, attributes)
-        else:
-            decision = self.authorizers.authorize(request.user, attributes)
+        decision = self.authorizers.authorize(request.user, attributes)
+        if request.audit is not None:
             request.audit.annotate("authorization.k8s.io/decision", "allow" if decision.allowed else "forbid")
             request.audit.annotate("authorization.k8s.io/reason", decision.reason)
-            if not decision.allowed:
-                raise authorize_attributes.forbidden(request.user, attributes, decision.reason)
+        if not decision.allowed:
+            self.metrics.refused += 1
+            raise authorize_attributes.forbidden(request.user, attributes, decision.reason)
+        self.metrics.allowed += 1
 
     def _authorize_as(self, request: Request, verb: str) -> None:
         info = dataclasses.replace(request.info, verb=verb)
@@ -285,16 +290,6 @@ class ApiServer:
 
     async def _bookmark(self) -> None:
         self.feed.bookmark_all()
-
-    def _add_gauges(self) -> None:
-        stores = self.registry.objects.stores
-        self.metrics.registry.read(
-            "gauge",
-            "apiserver_storage_objects",
-            "[STABLE] Number of stored objects at the time of last check split by kind.",
-            ("resource",),
-            lambda: [((name,), len(store.cache)) for name, store in stores.items()],
-        )
 
 
 def _flow_control(options: ServerOptions, registry: Registry, clock: Clock) -> FlowControl | None:

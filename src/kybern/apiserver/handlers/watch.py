@@ -146,7 +146,9 @@ class _Following:
             return revision
         entries = [e for e in self._store.cache.entries(self._selection.namespace) if self._selection.matches(e)]
         for count, entry in enumerate(entries, 1):
-            sink.write_framed(self._form.frame("ADDED", entry, entry.revision))
+            frame = self._form.frame("ADDED", entry, entry.revision)
+            self._store.hub.note_sent(len(frame))
+            sink.write_framed(frame)
             if count % DRAIN_EVERY == 0:
                 await sink.drain()
         if self._options.send_initial:
@@ -191,7 +193,9 @@ class _Following:
         for event in events:
             told = self._selection.told_as(event)
             if told is not None:
-                sink.write_framed(self._form.frame(told[0], told[1], event.revision))
+                frame = self._form.frame(told[0], told[1], event.revision)
+                self._store.hub.note_sent(len(frame))
+                sink.write_framed(frame)
 
     def _write_error(self, sink: Sink, error: ApiError) -> None:
         sink.write_framed(self._form.error(forms.plain(error.status)))

@@ -6,6 +6,7 @@ scope and framed once a form, however many follow. A watcher too far behind is c
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,11 +17,14 @@ from kybern.apiserver.request import Sink
 from kybern.apiserver.watch_cache.cache import Event
 from kybern.apiserver.watch_cache.entry import Entry
 from kybern.machinery import fields, labels
+from kybern.machinery.metrics import Series, exponential
 
 log = structlog.get_logger(__name__)
 
 # A watcher that has not read this much is cut off; it resumes from its last resourceVersion.
 MAX_BEHIND = 8 << 20
+# kube-apiserver: apiserver_watch_events_sizes
+_SIZES = exponential(1024, 2, 8)
 
 
 class Form(Protocol):
@@ -107,7 +111,7 @@ class Hub:
         self.listeners: tuple[Callable[[Event], None], ...] = ()
         self._untriggered: dict[str | None, int] = {}  # namespace -> watchers that no trigger spares
         self.watchers = 0
-        self.events_sent = 0
+        self.sent = Series(_SIZES)  # events by their bytes, to all watchers
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Call `listener` with every later event, before any watcher is told. It must not fail, nor wait."""
@@ -171,8 +175,14 @@ class Hub:
                     self._cut(scope)
                     continue
                 frames[(kind, scope.form.key)] = frame
+            self.note_sent(len(frame), len(scope.watchers))
             for watcher in list(scope.watchers):
                 self._send(watcher, frame)
+
+    def note_sent(self, size: int, watchers: int = 1) -> None:
+        """An event of so many bytes goes to so many watchers: for metrics."""
+        self.sent.counts[bisect_left(_SIZES, size)] += watchers
+        self.sent.sum += size * watchers
 
     def bookmark(self, revision: int) -> None:
         """Tell every watcher that wants it how far it has come."""
@@ -189,7 +199,6 @@ class Hub:
             sink.abort()
             return
         sink.write_framed(frame)
-        self.events_sent += 1
 
     def _cut(self, scope: Scope) -> None:
         """End the watches of a scope: better than leaving events out."""

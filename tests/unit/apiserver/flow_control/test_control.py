@@ -225,6 +225,34 @@ def test_wide_lists_take_seats_and_turns() -> None:
     api_server.run(scenario, users=(JOE,))
 
 
+def test_a_noisy_client_does_not_starve_a_kubelets_lease() -> None:
+    leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+
+    async def scenario(api: Api) -> None:
+        await may_do_all(api, "joe")
+        for number in range(30):
+            (await api.create(CONFIGS, {"metadata": {"name": f"c{number}"}, "data": {"x": "y" * 20_000}})).ok()
+        node = api.as_user(NODE)
+        lease = (await node.create(leases, {"metadata": {"name": "n1"}, "spec": {}})).ok()
+        joe = api.as_user(JOE)
+        order: list[str] = []
+
+        async def note(name: str, request: Any) -> None:
+            answer = await request
+            order.append(name if answer.status == 200 else f"{name} {answer.status}")
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(500):
+                tasks.create_task(note("list", joe.get(CONFIGS)))
+            tasks.create_task(note("lease", node.update(f"{leases}/n1", lease | {"spec": {"holderIdentity": "n1"}})))
+        lists = [name for name in order[: order.index("lease")] if name == "list"]
+        assert len(lists) < 20  # of what would be five hundred
+        assert order.count("list") + order.count("list 429") == 500
+        assert order.count("list") >= 300  # six queues of fifty
+
+    api_server.run(scenario, users=(JOE, NODE))
+
+
 def test_logs_and_other_long_requests_are_not_counted() -> None:
     async def scenario(api: Api) -> None:
         answer = await api.get("/api/v1/namespaces/default/pods/x/log")
