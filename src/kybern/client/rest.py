@@ -21,6 +21,7 @@ import msgspec
 from kybern.api import codec, meta_v1
 from kybern.api.resource import Resource
 from kybern.client import http, kubeconfig, shapes
+from kybern.client.rest_metrics import RestMetrics
 from kybern.client.shapes import Shape
 from kybern.machinery import scheme
 from kybern.machinery.clock import Clock
@@ -106,6 +107,7 @@ class RestClient:
         self._rng = rng or random.Random()
         self._user_agent = user_agent
         self._transport = wire or http.Transport(access)
+        self.metrics = RestMetrics(urllib.parse.urlsplit(access.server).netloc)
         self._token = access.token
         self._token_read = float("-inf")
 
@@ -337,15 +339,19 @@ class RestClient:
         target = self._target(path, query)
         for attempt in range(1, ATTEMPTS + 1):
             data = self._render(method, target, headers, body)
+            began = self._clock.monotonic()
             try:
                 head, answer = await self._transport.exchange(data, timeout)
             except TimeoutError:
+                self.metrics.note(method, 0, timeout)
                 raise ApiError.timeout(f"{method} {path}: no answer in {timeout:.0f} s") from None
             except OSError as error:
+                self.metrics.note(method, 0, self._clock.monotonic() - began)
                 if not _is_repeatable(method, error) or attempt >= READ_ATTEMPTS:
                     raise ApiError.unavailable(f"{method} {path}: {error}") from error
                 await self._clock.sleep(0.1 * 2**attempt * (0.5 + self._rng.random()))
                 continue
+            self.metrics.note(method, head.status, self._clock.monotonic() - began)
             if head.status < 400:
                 return Answer(head.status, head.headers, answer)
             pause = _pause_of(head)
@@ -369,7 +375,9 @@ class RestClient:
         data = self._render(method, self._target(path, query), headers, body)
         async with contextlib.AsyncExitStack() as stack:
             try:
+                began = self._clock.monotonic()
                 head, connection = await stack.enter_async_context(self._transport.stream(data, timeout))
+                self.metrics.note(method, head.status, self._clock.monotonic() - began)
                 if head.status >= 400:
                     raise _parse_error(head.status, await connection.read_all(), head.headers)
             except TimeoutError:

@@ -12,15 +12,11 @@ import gc
 import random
 import socket
 import uuid
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
-from prometheus_client import REGISTRY
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from kybern.client.clock import RealClock
 from kybern.client.informer import Informer, Informers
@@ -30,7 +26,7 @@ from kybern.controllers import registry
 from kybern.controllers.runtime import Context, Controller
 from kybern.controllers.settings import Settings
 from kybern.machinery.clock import Clock
-from kybern.process.health import serve_health
+from kybern.process.health import Page, add_queues, serve_page
 
 log = structlog.get_logger(__name__)
 
@@ -107,29 +103,6 @@ def settings_of(options: Options) -> Settings:
     )
 
 
-class QueueMetrics(Collector):
-    """Upstream's workqueue_* metrics, read from the loops when asked for."""
-
-    def __init__(self, controllers: Callable[[], list[Controller]]) -> None:
-        self._controllers = controllers
-
-    def collect(self) -> Iterator[Metric]:
-        depth = GaugeMetricFamily("workqueue_depth", "Keys waiting", labels=["name"])
-        adds = CounterMetricFamily("workqueue_adds", "Keys added", labels=["name"])
-        retries = CounterMetricFamily("workqueue_retries", "Keys added again after a failure", labels=["name"])
-        waited = CounterMetricFamily("workqueue_queue_duration_seconds", "Time keys waited", labels=["name"])
-        worked = CounterMetricFamily("workqueue_work_duration_seconds", "Time keys were worked on", labels=["name"])
-        for controller in self._controllers():
-            for loop in controller.loops:
-                metrics = loop.queue.metrics()
-                depth.add_metric([loop.name], metrics.depth)
-                adds.add_metric([loop.name], metrics.adds)
-                retries.add_metric([loop.name], metrics.retries)
-                waited.add_metric([loop.name], metrics.waited)
-                worked.add_metric([loop.name], metrics.worked)
-        yield from (depth, adds, retries, waited, worked)
-
-
 class Manager:
     """All chosen controllers of one leadership."""
 
@@ -190,17 +163,19 @@ async def run(options: Options) -> None:
         renew_deadline=options.leader_elect_renew_deadline,
         retry_period=options.leader_elect_retry_period,
     )
-    metrics = QueueMetrics(lambda: manager.controllers)
-    REGISTRY.register(metrics)
+    page = Page("kube-controller-manager", options=options)
+    add_queues(
+        page.registry, lambda: [(loop.name, loop.queue.metrics()) for c in manager.controllers for loop in c.loops]
+    )
+    client.metrics.register(page.registry)
     try:
         async with asyncio.TaskGroup() as tasks:
             if options.secure_port:
                 # A candidate that waits for the lease is healthy.
-                tasks.create_task(serve_health(options.bind_address, options.secure_port, dict), name="health")
+                tasks.create_task(serve_page(options.bind_address, options.secure_port, page), name="health")
             if options.leader_elect:
                 await Elector(client, clock, rng, election).lead(manager.run)
             else:
                 await manager.run()
     finally:
-        REGISTRY.unregister(metrics)
         client.close()

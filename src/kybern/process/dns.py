@@ -29,7 +29,7 @@ from kybern.dns.register import Place, Registrar
 from kybern.dns.serve import Server
 from kybern.dns.zone import Key, Zone
 from kybern.machinery.clock import Clock
-from kybern.process.health import serve_health
+from kybern.process.health import Page, serve_page
 
 _LOOK_PERIOD = 30.0  # seconds between two looks at resolv.conf
 
@@ -121,7 +121,9 @@ async def run(options: Options) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(informers.run(), name="informers")
             if options.metrics_port:
-                tasks.create_task(serve_health(address, options.metrics_port, checks), name="health")
+                page = Page("kybern-dns", checks, options=options)
+                client.metrics.register(page.registry)
+                tasks.create_task(serve_page(address, options.metrics_port, page), name="health")
             server = Server(Responder(zone, forwarder, rng, metrics, ttl=options.ttl), tasks, metrics)
             await server.start(address, options.port)
             try:

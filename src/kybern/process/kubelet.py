@@ -283,11 +283,9 @@ async def run(options: Options) -> None:
             if options.cni_conf_dir:
                 tasks.create_task(_PodNetwork(options, kubelet, clock).run(), name="pod network")
             if options.healthz_port:
+                page = health.Page("kubelet", lambda: {"syncloop": kubelet.health()}, options=options)
                 tasks.create_task(
-                    health.serve_health(
-                        options.healthz_bind_address, options.healthz_port, lambda: {"syncloop": kubelet.health()}
-                    ),
-                    name="health",
+                    health.serve_page(options.healthz_bind_address, options.healthz_port, page), name="health"
                 )
     finally:
         client.close()

@@ -11,22 +11,18 @@ import os
 import random
 import socket
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 # One small matrix at a time: threads of a linear algebra library would only cost memory.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import structlog
-from prometheus_client import REGISTRY
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from kybern.client.clock import RealClock
 from kybern.client.informer import Informers
 from kybern.client.leader import Election, Elector
 from kybern.client.rest import RestClient
-from kybern.process.health import serve_health
+from kybern.process.health import Page, serve_page
 from kybern.scheduler.profile import DEFAULT_SCHEDULER, default_profile
 from kybern.scheduler.run import Scheduler
 
@@ -50,27 +46,6 @@ class Options:
     seed: int | None = None  # own: of the dice that choose among equal nodes, for tests
 
 
-class SchedulerMetrics(Collector):
-    """Upstream's scheduler_* metrics, read from the scheduler when asked for."""
-
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
-
-    def collect(self) -> Iterator[Metric]:
-        pending = GaugeMetricFamily("scheduler_pending_pods", "Pods that wait, by queue", labels=["queue"])
-        for place, count in self._scheduler.queue.sizes().items():
-            if place != "in flight":
-                pending.add_metric([place], count)
-        attempts = CounterMetricFamily("scheduler_schedule_attempts", "Attempts to place a pod", labels=["result"])
-        for result, count in self._scheduler.attempts.items():
-            attempts.add_metric([result], count)
-        cache = GaugeMetricFamily("scheduler_scheduler_cache_size", "Objects in the snapshot", labels=["type"])
-        snapshot = self._scheduler.cluster.snapshot
-        cache.add_metric(["nodes"], len(snapshot))
-        cache.add_metric(["pods"], len(snapshot.pods))
-        yield from (pending, attempts, cache)
-
-
 async def run(options: Options) -> None:
     """Lead, and schedule. Raises ValueError or OSError for unusable flags, LeadershipLost when that happens."""
     clock = RealClock()
@@ -86,17 +61,17 @@ async def run(options: Options) -> None:
         renew_deadline=options.leader_elect_renew_deadline,
         retry_period=options.leader_elect_retry_period,
     )
-    metrics = SchedulerMetrics(scheduler)
-    REGISTRY.register(metrics)
+    page = Page("kube-scheduler", options=options)
+    scheduler.metrics.register(page.registry, scheduler)
+    client.metrics.register(page.registry)
     try:
         async with asyncio.TaskGroup() as tasks:
             if options.secure_port:
                 # A candidate that waits for the lease is healthy.
-                tasks.create_task(serve_health(options.bind_address, options.secure_port, dict), name="health")
+                tasks.create_task(serve_page(options.bind_address, options.secure_port, page), name="health")
             if options.leader_elect:
                 await Elector(client, clock, rng, election).lead(scheduler.run)
             else:
                 await scheduler.run()
     finally:
-        REGISTRY.unregister(metrics)
         client.close()

@@ -22,6 +22,7 @@ from kybern.scheduler.bind import Binder, VolumesNotBound
 from kybern.scheduler.cluster import Cluster
 from kybern.scheduler.cycle import Decision
 from kybern.scheduler.feed import Feed
+from kybern.scheduler.metrics import Metrics
 from kybern.scheduler.objects import PodInfo
 from kybern.scheduler.plugins.volume_binding import BindVolume
 from kybern.scheduler.profile import DEFAULT_SCHEDULER, FILTERS, Profile
@@ -51,7 +52,8 @@ class Scheduler:
         self.queue = PodQueue(clock, tuple(rules.values()))
         self.feed = Feed(self.cluster, self.queue, clock, frozenset(self.profiles))
         self.records: collections.OrderedDict[str, Decision] = collections.OrderedDict()  # by uid, newest last
-        self.attempts: collections.Counter[str] = collections.Counter()  # by result
+        self.metrics = Metrics()
+        self._began: dict[str, float] = {}  # when the attempt under way began, by uid
         self._informers = informers
         self._clock = clock
         self._rng = rng
@@ -98,10 +100,11 @@ class Scheduler:
     def _place(self, entry: Entry) -> None:
         pod = entry.pod
         profile = self.profiles[pod.pod.spec.schedulerName or DEFAULT_SCHEDULER]
+        self._began[pod.uid] = self._clock.monotonic()
         decision, outcome = cycle.decide(pod, self.cluster, profile, self._rng)
         if decision.node:
             self._keep(pod, decision)
-            self._start_binding(pod, decision)
+            self._start_binding(pod, decision, entry.attempts)
             return
         preemption = preempt.plan_preemption(pod, self.cluster, outcome, profile.filters)
         message = cycle.render_failure(decision.nodes, outcome, preemption.message)
@@ -116,14 +119,14 @@ class Scheduler:
         self._failed(pod, "Unschedulable", message, decision.plugins, nominated=None if waits else "")
 
     # success
-    def _start_binding(self, pod: PodInfo, decision: Decision) -> None:
+    def _start_binding(self, pod: PodInfo, decision: Decision, tries: int) -> None:
         self.feed.assume(pod, decision.node)
         for step in decision.volumes:
             if isinstance(step, BindVolume):
                 self.cluster.promised_volumes[step.volume] = f"{step.namespace}/{step.claim}"
-        self._spawn(self._bind(pod, decision), f"bind:{pod.key}")
+        self._spawn(self._bind(pod, decision, tries), f"bind:{pod.key}")
 
-    async def _bind(self, pod: PodInfo, decision: Decision) -> None:
+    async def _bind(self, pod: PodInfo, decision: Decision, tries: int) -> None:
         try:
             if decision.volumes:
                 await self._binder.bind_volumes(pod, decision.volumes, self.cluster)
@@ -131,7 +134,8 @@ class Scheduler:
         except (ApiError, VolumesNotBound) as error:
             self._binding_failed(pod, error)
         else:
-            self.attempts["scheduled"] += 1
+            self._end(pod, "scheduled")
+            self.metrics.tries.observe(tries)
             self.feed.bound(pod)
             log.info("bound", pod=pod.key, node=decision.node, feasible=decision.feasible, nodes=decision.nodes)
         finally:
@@ -142,6 +146,7 @@ class Scheduler:
     def _binding_failed(self, pod: PodInfo, error: ApiError | VolumesNotBound) -> None:
         self.feed.forget(pod)
         if isinstance(error, ApiError) and error.is_not_found:
+            self._began.pop(pod.uid, None)
             self.queue.remove(pod.uid)  # gone meanwhile
             return
         log.warning("could not bind a pod", pod=pod.key, error=str(error))
@@ -158,7 +163,7 @@ class Scheduler:
         nominated: str | None = None,
         is_error: bool = False,
     ) -> None:
-        self.attempts["error" if is_error else "unschedulable"] += 1
+        self._end(pod, "error" if is_error else "unschedulable")
         self.queue.fail(pod.uid, plugins, is_error=is_error)
         self._recorder.event(pod.reference(), "Warning", "FailedScheduling", message)
         self._spawn(self._explain(pod, reason, message, nominated), f"explain:{pod.key}")
@@ -170,6 +175,12 @@ class Scheduler:
             if not error.is_not_found:
                 log.warning("could not write a pod's condition", pod=pod.key, error=str(error))
 
+    def _end(self, pod: PodInfo, result: str) -> None:
+        """An attempt to place a pod is over."""
+        now = self._clock.monotonic()
+        profile = pod.pod.spec.schedulerName or DEFAULT_SCHEDULER
+        self.metrics.end(profile, result, now - self._began.pop(pod.uid, now))
+
     # preemption
     def _start_preemption(
         self,
@@ -179,6 +190,8 @@ class Scheduler:
         message: str,
         plugins: frozenset[str],
     ) -> None:
+        self.metrics.preemptions.add()
+        self.metrics.victims.observe(len(preemption.victims))
         self.cluster.nominate(pod, preemption.node)
         # Those promised the same node who are less important must look again.
         for other in list(self.cluster.nominated.get(preemption.node, {}).values()):

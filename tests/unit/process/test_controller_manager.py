@@ -11,9 +11,11 @@ from kybern.api.meta_v1 import LabelSelector, ObjectMeta
 from kybern.client.informer import Informers
 from kybern.controllers import registry
 from kybern.controllers.runtime import Context
+from kybern.machinery import metrics
 from kybern.machinery.status import ApiError
 from kybern.process import controller_manager
-from kybern.process.controller_manager import Manager, Options, QueueMetrics
+from kybern.process.controller_manager import Manager, Options
+from kybern.process.health import add_queues
 from kybern.testing import clock as virtual
 from kybern.testing.fake_api import FakeApi
 from kybern.testing.fake_kubelet import FakeKubelet
@@ -80,12 +82,12 @@ def test_all_controllers_together_bring_a_deployment_up_and_a_namespace_down():
             await clock.sleep(0.5)
             if api.get(Namespace, "", "ns") is None:
                 break
-        names = {
-            sample.labels["name"]
-            for metric in QueueMetrics(lambda: manager.controllers).collect()
-            for sample in metric.samples
-        }
-        return up, account, api.list(Pod), api.get(Namespace, "", "ns"), "deployment-controller" in names
+        registry = metrics.Registry()
+        add_queues(
+            registry, lambda: [(loop.name, loop.queue.metrics()) for c in manager.controllers for loop in c.loops]
+        )
+        is_counted = 'workqueue_depth{name="deployment-controller"} 0' in registry.render().decode()
+        return up, account, api.list(Pod), api.get(Namespace, "", "ns"), is_counted
 
     assert drive(scenario) == (True, True, [], None, True)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import collections
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from kybern.machinery.metrics import Series, exponential
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,10 @@ class RateLimit:
         return min(self.longest, self.first * 2.0 ** min(failures, 64))
 
 
+# kube-controller-manager: the buckets of workqueue_*_duration_seconds
+SECONDS = exponential(1e-8, 10, 10)
+
+
 @dataclass(slots=True)
 class Metrics:
     """What /metrics tells of a queue; times in seconds."""
@@ -29,10 +35,12 @@ class Metrics:
     adds: int = 0
     retries: int = 0
     processed: int = 0
-    waited: float = 0.0  # sum over processed keys
-    worked: float = 0.0
+    waited: Series = field(default_factory=lambda: Series(SECONDS))
+    worked: Series = field(default_factory=lambda: Series(SECONDS))
     depth: int = 0
     processing: int = 0
+    unfinished: float = 0.0  # of the keys being processed, together
+    longest: float = 0.0
 
 
 class Core:
@@ -102,20 +110,23 @@ class Core:
         if not self._ready:
             return None
         key = self._ready.popleft()
-        self.metrics.waited += now - self._dirty.pop(key)
+        self.metrics.waited.observe(now - self._dirty.pop(key))
         self._processing[key] = now
         return key
 
     def done(self, key: str, now: float) -> None:
         """Processing ended, well or not."""
-        self.metrics.worked += now - self._processing.pop(key)
+        self.metrics.worked.observe(now - self._processing.pop(key))
         self.metrics.processed += 1
         if key in self._dirty:
             self._ready.append(key)
 
-    def snapshot(self) -> Metrics:
+    def snapshot(self, now: float) -> Metrics:
         self.metrics.depth = len(self._ready)
         self.metrics.processing = len(self._processing)
+        taken = [now - since for since in self._processing.values()]
+        self.metrics.unfinished = sum(taken)
+        self.metrics.longest = max(taken, default=0.0)
         return self.metrics
 
     @property

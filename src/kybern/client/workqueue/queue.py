@@ -59,7 +59,7 @@ class WorkQueue:
         self._release()
 
     def metrics(self) -> Metrics:
-        return self._core.snapshot()
+        return self._core.snapshot(self._clock.monotonic())
 
     @property
     def is_idle(self) -> bool:
