@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kybern.storage.etcd.store import EtcdStore
+from kybern.storage.etcd.watch import EtcdWatch
 from kybern.storage.interface import (
     Change,
     Compacted,
@@ -24,7 +26,6 @@ from kybern.storage.interface import (
     Record,
     Revision,
     RevisionMismatch,
-    Store,
     Watch,
 )
 
@@ -125,7 +126,7 @@ def cluster(
 class Fresh:
     """A Store as if nothing had been written to it before. Revisions of etcd start at 1, so does an unused one."""
 
-    def __init__(self, inner: Store, root: str, begun: Revision) -> None:
+    def __init__(self, inner: EtcdStore, root: str, begun: Revision) -> None:
         self._inner = inner
         self._root = root
         self._begun = begun
@@ -212,9 +213,13 @@ class Fresh:
 
 
 class _FreshWatch:
-    def __init__(self, store: Fresh, inner: Watch) -> None:
+    def __init__(self, store: Fresh, inner: EtcdWatch) -> None:
         self._store = store
         self._inner = inner
+
+    async def begin(self) -> None:
+        with self._store.told():
+            await self._inner.begin()
 
     async def __aiter__(self) -> AsyncIterator[Sequence[Change]]:
         with self._store.told():
@@ -225,7 +230,7 @@ class _FreshWatch:
         await self._inner.close()
 
 
-async def begin(store: Store, root: str) -> Fresh:
+async def begin(store: EtcdStore, root: str) -> Fresh:
     """A fresh view of a store, whose history before is gone."""
     await store.compact(store.revision)
     return Fresh(store, root, store.revision)

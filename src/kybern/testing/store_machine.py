@@ -192,7 +192,11 @@ class StoreMachine(RuleBasedStateMachine):
         since = max(self.model.revision - back, self.model.oldest)
 
         async def open_watch() -> Watch:
-            return self.store.watch(prefix, Revision(since))
+            watch = self.store.watch(prefix, Revision(since))
+            begin = getattr(watch, "begin", None)
+            if begin is not None:  # of a store elsewhere, which else would begin with the first read
+                await begin()
+            return watch
 
         watch = OpenWatch(self.call(open_watch()), prefix, since)
         self.open_watches.append(watch)
