@@ -7,6 +7,7 @@ duplicate fields are refused, told as warnings or ignored, as the request's fiel
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -136,7 +137,8 @@ def _from_json(data: bytes, objects: ObjectCodec, faults: list[str], strictness:
         repeated: list[str] = []
         obj = _from_value(read_json(data, repeated), objects, faults)
         # Upstream's decoder of typed objects meets both on its way; untyped ones are read first, then pruned.
-        faults[:] = [*faults, *repeated] if objects.struct is not None else [*repeated, *faults]
+        is_mixed = bool(repeated and faults) and objects.struct is not None
+        faults[:] = _in_document_order(data, repeated, faults) if is_mixed else [*repeated, *faults]
         return obj
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise _not_json(error) from None
@@ -243,6 +245,30 @@ def _find_duplicates(data: bytes, faults: list[str]) -> None:
                 look(inner, f"{path}[{number}]")
 
     look(json.loads(data, object_pairs_hook=_Pairs), "")
+
+
+def _in_document_order(data: bytes, repeated: list[str], unknown: list[str]) -> list[str]:
+    """Faults as they occur in a body that parses: a key that is both is told twice."""
+    waiting_repeated, waiting_unknown = deque(repeated), deque(unknown)
+    ordered: list[str] = []
+
+    def look(value: Any, path: str) -> None:
+        if isinstance(value, _Pairs):
+            seen = set()
+            for name, inner in value:
+                where = f"{path}.{name}" if path else name
+                if waiting_unknown and waiting_unknown[0] == f'unknown field "{where}"':
+                    ordered.append(waiting_unknown.popleft())
+                if name in seen and waiting_repeated:
+                    ordered.append(waiting_repeated.popleft())
+                seen.add(name)
+                look(inner, where)
+        elif isinstance(value, list):
+            for number, inner in enumerate(value):
+                look(inner, f"{path}[{number}]")
+
+    look(json.loads(data, object_pairs_hook=_Pairs), "")
+    return [*ordered, *waiting_repeated, *waiting_unknown]
 
 
 def _from_value(value: Any, objects: ObjectCodec, faults: list[str]) -> Any:

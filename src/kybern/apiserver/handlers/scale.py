@@ -23,7 +23,7 @@ from kybern.apiserver.registry.resource_store import ResourceStore, Write
 from kybern.apiserver.request import Request, Response
 from kybern.apiserver.watch_cache.entry import Entry
 from kybern.machinery.merge.structured import schema, typed
-from kybern.machinery.merge.structured.errors import Conflicts
+from kybern.machinery.merge.structured.errors import Conflict, Conflicts
 from kybern.machinery.status import ApiError, invalid
 
 _DEFINITION = "io.k8s.api.autoscaling.v1.Scale"
@@ -140,9 +140,8 @@ def _apply(request: Request, served: Served, owner: Owner) -> Any:
     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise apply.as_api_error(error, config) from None
     apply.tell(request, strictness, repeated)
-    _check_name(wanted, request.info.name)
     store = served.store
-    inner: dict[str, Any] = {"name": wanted.metadata.name}
+    inner: dict[str, Any] = {"name": request.info.name}
     inner = {"apiVersion": owner.api_version, "kind": served.resource.kind, "metadata": inner}
     if "replicas" in (config.get("spec") or {}):
         value: Any = wanted.spec.replicas or 0
@@ -155,8 +154,11 @@ def _apply(request: Request, served: Served, owner: Owner) -> Any:
         try:
             applied = store.ownership.applied(store.codec.view(current), inner, owner, force=force)
             obj = served.to_stored(served.codec.from_json(applied)[0])
-        except (Conflicts, ValueError, msgspec.MsgspecError) as error:
+        except Conflicts as error:
+            raise apply.as_api_error(_as_scale(error, owner), config) from None
+        except (ValueError, msgspec.MsgspecError) as error:
             raise apply.as_api_error(error, config) from None
+        _check_name(wanted, current.name)
         scale_of = store.strategy.scale_of(obj)
         _check_replicas(scale_of.spec.replicas or 0, current.name)
         obj.metadata.resourceVersion = wanted.metadata.resourceVersion
@@ -164,3 +166,17 @@ def _apply(request: Request, served: Served, owner: Owner) -> Any:
         return obj
 
     return change
+
+
+def _as_scale(error: Conflicts, owner: Owner) -> Conflicts:
+    """Conflicts as somebody sees them who knows scales only."""
+    mine = f" using {owner.api_version}"
+    return Conflicts(
+        [
+            Conflict(
+                c.manager.removesuffix(mine) + " using autoscaling/v1" if c.manager.endswith(mine) else c.manager,
+                c.path,
+            )
+            for c in error.conflicts
+        ]
+    )

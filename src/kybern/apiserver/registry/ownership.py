@@ -119,7 +119,7 @@ class Ownership:
 
     def created(self, obj: Any, owner: Owner) -> list[ManagedFieldsEntry]:
         """The entries of a new object that has its defaults."""
-        time = obj.metadata.creationTimestamp
+        time = scalars.render_time(self._clock.now())
         try:
             value = self._value(obj, owner.api_version)
             node = self._node(owner)

@@ -105,7 +105,12 @@ def check(metadata: ObjectMeta, resource: Resource, errors: Errors) -> None:
                 errors.append(invalid("metadata.namespace", metadata.namespace, message))
     elif metadata.namespace:
         errors.append(forbidden_field("metadata.namespace", "not allowed on this type"))
-    check_shared(metadata, errors, any_finalizer=resource.group_resource in _ANY_FINALIZER)
+    check_shared(metadata, errors, any_finalizer=_is_free(resource, _ANY_FINALIZER))
+
+
+def _is_free(resource: Resource, exempt: frozenset[str]) -> bool:
+    """Custom resources are finalized by whatever their operators say."""
+    return not resource.module or resource.group_resource in exempt
 
 
 def _check_prefix(prefix: str, rule: Check, errors: Errors) -> None:
@@ -222,7 +227,7 @@ def check_update(
         if again:
             _check_prefix(metadata.generateName, name_rule(resource), errors)
     exempt = _ANY_FINALIZER_OF_STATUS if of_status else _ANY_FINALIZER
-    check_shared(metadata, errors, any_finalizer=name in exempt)
+    check_shared(metadata, errors, any_finalizer=_is_free(resource, exempt))
 
 
 def check_template(metadata: ObjectMeta, path: str, errors: Errors) -> None:
