@@ -142,15 +142,23 @@ class TableForm(Form):
         return self._table([entry.data], str(entry.revision), "", None)
 
     def whole(self, data: bytes) -> bytes:
-        return self._table([data], "", "", None)
+        return self._table([data], None, "", None)
 
     def list_bytes(self, entries: Iterable[Entry], revision: int, token: str, remaining: int | None) -> bytes:
         return self._table([entry.data for entry in entries], str(revision), token, remaining)
 
-    def _table(self, datas: list[bytes], revision: str, token: str, remaining: int | None) -> bytes:
-        objects = [self.served.from_stored(data) for data in datas]
+    def _table(self, datas: list[bytes], revision: str | None, token: str, remaining: int | None) -> bytes:
+        served = self.served
+        stored = served.store
+        # Cells are those of the stored version, whatever version was asked for; a row's object is of the latter.
+        objects = [
+            stored.codec.decode_foreign(data) if served.printer is None else served.from_stored(data) for data in datas
+        ]
+        shown = None
+        if self.include == "Object" and not served.is_stored_version and served.printer is None:
+            shown = [served.from_stored(data) for data in datas]
         return table.render(
-            self.served.resource,
+            stored.resource if served.printer is None else served.resource,
             objects,
             self._clock.now(),
             version=self.version,
@@ -158,13 +166,14 @@ class TableForm(Form):
             resource_version=revision,
             continue_token=token,
             remaining=remaining,
-            chosen=self.served.printer,
+            chosen=served.printer,
+            shown=shown,
         )
 
     def _memoised(self, entry: Entry, revision: int) -> bytes:
         """Tables tell ages: each is as old as its telling."""
         data = entry.data if revision == entry.revision else entry.data_at(revision)
-        return self._table([data], "", "", None)
+        return self._table([data], None, "", None)
 
     def _bookmark_object(self, revision: int, annotations: Mapping[str, str]) -> bytes:
         """A Table without rows but one that carries the revision, as kubectl reads it."""

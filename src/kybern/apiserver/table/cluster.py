@@ -23,8 +23,8 @@ _ROLE = "node-role.kubernetes.io/"
 
 
 def _node(obj: Any, now: datetime.datetime) -> list[Any]:
-    ready = next((c.status for c in obj.status.conditions if c.type == "Ready"), "Unknown")
-    status = {"True": "Ready", "False": "NotReady"}.get(ready, "NotReady" if obj.status.conditions else "Unknown")
+    ready = next((c.status for c in obj.status.conditions if c.type == "Ready"), None)
+    status = "Unknown" if ready is None else "Ready" if ready == "True" else "NotReady"
     if obj.spec.unschedulable:
         status += ",SchedulingDisabled"
     roles = {k.removeprefix(_ROLE) for k in obj.metadata.labels if k.startswith(_ROLE) and k != _ROLE}
@@ -71,7 +71,7 @@ def _event(obj: Any, now: datetime.datetime) -> list[Any]:
     shown = f"{(target.kind or '').lower()}/{target.name}" if target is not None and target.name else ""
     instance = obj.reportingInstance or ""
     if source is not None and (source.component or source.host):
-        where = ", ".join(filter(None, (source.component, source.host)))
+        where = f"{source.component or ''}, {source.host}" if source.host else source.component
     else:
         where = ", ".join(filter(None, (component, instance)))
     return [
@@ -161,12 +161,40 @@ def _policy(obj: Any, now: datetime.datetime) -> list[Any]:
     return [obj.metadata.name, count, shown, age(obj, now)]
 
 
+def _selector(selector: Any) -> str:
+    """As Go prints the struct, which is what upstream shows."""
+    labels = "".join(f"{key}: {value}," for key, value in sorted(selector.matchLabels.items()))
+    wanted = "".join(
+        f"LabelSelectorRequirement{{Key:{e.key},Operator:{e.operator},Values:[{' '.join(e.values)}],}},"
+        for e in selector.matchExpressions
+    )
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{wanted}}},}}"
+    )
+
+
 def _policy_binding(obj: Any, now: datetime.datetime) -> list[Any]:
     ref = obj.spec.paramRef
     shown = UNSET
     if ref is not None:
-        shown = f"{ref.namespace or '*'}/{ref.name}" if ref.name else f"{ref.namespace or '*'}/{UNSET}"
+        if ref.name:
+            shown = f"{ref.namespace or '*'}/{ref.name}"
+        elif ref.selector is not None:
+            shown = _selector(ref.selector)
     return [obj.metadata.name, obj.spec.policyName, shown, age(obj, now)]
+
+
+def _lease_candidate(obj: Any, now: datetime.datetime) -> list[Any]:
+    spec = obj.spec
+    return [obj.metadata.name, spec.leaseName, spec.binaryVersion, spec.emulationVersion or "", age(obj, now)]
+
+
+def _storage_version(obj: Any, now: datetime.datetime) -> list[Any]:
+    status = obj.status
+    common = status.commonEncodingVersion or UNSET
+    versions = ",".join(f"{s.apiServerID}={s.encodingVersion}" for s in status.storageVersions) or UNSET
+    return [obj.metadata.name, common, versions, age(obj, now)]
 
 
 _BOUND = ("Name", "Role", "Age", "Users+", "Groups+", "ServiceAccounts+")
@@ -209,6 +237,12 @@ PRINTERS: dict[str, Printer] = {
     ),
     "customresourcedefinitions.apiextensions.k8s.io": printer(_definition, "Name", CREATED_AT),
     "apiservices.apiregistration.k8s.io": printer(_service, "Name", "Service", "Available", "Age"),
+    "leasecandidates.coordination.k8s.io": printer(
+        _lease_candidate, "Name", "LeaseName", "BinaryVersion", "EmulationVersion", "Age"
+    ),
+    "storageversions.internal.apiserver.k8s.io": printer(
+        _storage_version, "Name", "CommonEncodingVersion", "StorageVersions", "Age"
+    ),
     "componentstatuses": printer(_component, "Name", "Status", "Message", "Error"),
     "validatingwebhookconfigurations.admissionregistration.k8s.io": printer(_hooks, "Name", integer("Webhooks"), "Age"),
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": printer(_hooks, "Name", integer("Webhooks"), "Age"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,15 @@ class Printer:
 
     columns: tuple[Column, ...]
     cells: Cells
+    # The sort key of rows; None: as they are listed.
+    order: Callable[[Any], Any] | None = None
+    # What is remarkable about an object, for clients that hide rows.
+    conditions: Callable[[Any], Sequence[Mapping[str, str]]] | None = None
+
+    @property
+    def empty(self) -> list[Any]:
+        """The cells of no object."""
+        return [UNKNOWN if c.name == "Age" else 0 if c.kind == "integer" else "" for c in self.columns]
 
 
 NAME = Column("Name", format="name")

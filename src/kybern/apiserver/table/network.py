@@ -15,9 +15,13 @@ def _external(service: Any) -> str:
     if spec.type == "ExternalName":
         return spec.externalName or NONE
     if spec.type == "LoadBalancer":
-        ingress = [i.ip or i.hostname for i in service.status.loadBalancer.ingress]
-        return ",".join(filter(None, [*ingress, *spec.externalIPs])) or "<pending>"
+        return ",".join([*_balancers(service), *spec.externalIPs]) or "<pending>"
     return joined(spec.externalIPs)
+
+
+def _balancers(obj: Any) -> list[str]:
+    """Addresses or names of load balancers, each once."""
+    return sorted({i.ip or i.hostname for i in obj.status.loadBalancer.ingress if i.ip or i.hostname})
 
 
 def _ports(service: Any) -> str:
@@ -49,7 +53,7 @@ def _endpoints(obj: Any, now: datetime.datetime) -> list[Any]:
                     host = f"[{address.ip}]" if ":" in address.ip else address.ip
                     shown.append(f"{host}:{port.port}" if port is not None else address.ip)
     text = ",".join(shown) + (f" + {count - _SHOWN} more..." if count > _SHOWN else "")
-    return [obj.metadata.name, text or NONE, age(obj, now)]
+    return [obj.metadata.name, text if obj.subsets else NONE, age(obj, now)]
 
 
 def _slice(obj: Any, now: datetime.datetime) -> list[Any]:
@@ -67,12 +71,11 @@ def _few(values: list[str], empty: str) -> str:
 def _ingress(obj: Any, now: datetime.datetime) -> list[Any]:
     spec = obj.spec
     hosts = [r.host for r in spec.rules if r.host]
-    address = ",".join(filter(None, (i.ip or i.hostname for i in obj.status.loadBalancer.ingress)))
     return [
         obj.metadata.name,
         spec.ingressClassName or NONE,
         _few(hosts, "*"),
-        address,
+        ",".join(_balancers(obj)),
         "80, 443" if spec.tls else "80",
         age(obj, now),
     ]
@@ -94,8 +97,10 @@ def _address(obj: Any, now: datetime.datetime) -> list[Any]:
     parent = obj.spec.parentRef
     shown = NONE
     if parent is not None:
-        shown = f"{parent.resource}{'.' + parent.group if parent.group else ''}/{parent.namespace}/{parent.name}"
-    return [obj.metadata.name, shown]
+        kind = f"{parent.resource}.{parent.group}" if parent.group else parent.resource
+        shown = "/".join(filter(None, (kind, parent.namespace, parent.name)))
+    # A cell more than there are columns, as upstream.
+    return [obj.metadata.name, shown, age(obj, now)]
 
 
 def _cidr(obj: Any, now: datetime.datetime) -> list[Any]:

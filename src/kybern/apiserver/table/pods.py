@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from typing import Any
 
@@ -118,9 +119,21 @@ def _template_cells(template: Any, now: datetime.datetime) -> list[Any]:
     ]
 
 
+_ENDS = {
+    "Succeeded": {"reason": "Succeeded", "message": "The pod has completed successfully."},
+    "Failed": {"reason": "Failed", "message": "The pod failed."},
+}
+
+
+def _conditions(pod: Any) -> list[dict[str, str]]:
+    end = _ENDS.get(pod.status.phase or "")
+    return [{"type": "Completed", "status": "True", **end}] if end is not None else []
+
+
+_PODS = printer(
+    _cells, "Name", "Ready", "Status", "Restarts", "Age", "IP+", "Node+", "Nominated Node+", "Readiness Gates+"
+)
 PRINTERS: dict[str, Printer] = {
-    "pods": printer(
-        _cells, "Name", "Ready", "Status", "Restarts", "Age", "IP+", "Node+", "Nominated Node+", "Readiness Gates+"
-    ),
+    "pods": dataclasses.replace(_PODS, conditions=_conditions),
     "podtemplates": printer(_template_cells, "Name", "Containers", "Images", "Pod Labels"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from typing import Any
 
@@ -64,29 +65,9 @@ def _level(obj: Any, now: datetime.datetime) -> list[Any]:
     return [obj.metadata.name, obj.spec.type, limited.nominalConcurrencyShares, *queues, age(obj, now)]
 
 
-def _claim(obj: Any, now: datetime.datetime) -> list[Any]:
-    states = []
-    if obj.status.allocation is not None:
-        states.append("allocated")
-    if obj.metadata.deletionTimestamp is not None:
-        states.append("deleted")
-    if obj.status.reservedFor:
-        states.append("reserved")
-    return [obj.metadata.name, ",".join(states) or "pending", age(obj, now)]
-
-
-def _slice(obj: Any, now: datetime.datetime) -> list[Any]:
-    spec = obj.spec
-    node = spec.nodeName or (NONE if not spec.allNodes else "*")
-    return [obj.metadata.name, node, spec.driver, spec.pool.name, age(obj, now)]
-
-
-_NAMED = printer(lambda obj, now: [obj.metadata.name, age(obj, now)], "Name", "Age")
-
+_FLOWS = printer(_flow, "Name", "PriorityLevel", "MatchingPrecedence", "DistinguisherMethod", "Age", "MissingPL")
 PRINTERS: dict[str, Printer] = {
     "resourcequotas": printer(_quota, "Name", "Request", "Limit", "Age"),
-    "resourceclaimtemplates.resource.k8s.io": _NAMED,
-    "deviceclasses.resource.k8s.io": _NAMED,
     "limitranges": printer(_created_at, "Name", CREATED_AT),
     "poddisruptionbudgets.policy": printer(
         _budget, "Name", "Min Available", "Max Unavailable", integer("Allowed Disruptions"), "Age"
@@ -95,12 +76,10 @@ PRINTERS: dict[str, Printer] = {
         _priority, "Name", integer("Value"), Column("Global-Default", "boolean"), "Age", "PreemptionPolicy"
     ),
     "runtimeclasses.node.k8s.io": printer(_runtime, "Name", "Handler", "Age"),
-    "flowschemas.flowcontrol.apiserver.k8s.io": printer(
-        _flow, "Name", "PriorityLevel", "MatchingPrecedence", "DistinguisherMethod", "Age", "MissingPL"
+    "flowschemas.flowcontrol.apiserver.k8s.io": dataclasses.replace(
+        _FLOWS, order=lambda obj: (obj.spec.matchingPrecedence, obj.metadata.name)
     ),
     "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": printer(
         _level, "Name", "Type", "NominalConcurrencyShares", "Queues", "HandSize", "QueueLengthLimit", "Age"
     ),
-    "resourceclaims.resource.k8s.io": printer(_claim, "Name", "State", "Age"),
-    "resourceslices.resource.k8s.io": printer(_slice, "Name", "Node", "Driver", "Pool", "Age"),
 }

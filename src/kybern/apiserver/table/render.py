@@ -5,6 +5,7 @@ Fed by handlers/forms with decoded objects; kinds without a printer get name and
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,18 +14,30 @@ import msgspec
 
 from kybern.api import codec
 from kybern.api.resource import Resource
-from kybern.apiserver.table import cluster, network, pods, policy, storage, workloads
+from kybern.apiserver.table import cluster, devices, network, pods, policy, storage, workloads
 from kybern.apiserver.table.column import CREATED_AT, Column, Printer, printer
+from kybern.apiserver.table.descriptions import COMMON, SPECIAL
 
-PRINTERS: dict[str, Printer] = {
+
+def _described(key: str, plain: Printer) -> Printer:
+    """A printer whose columns say what they mean."""
+    own = SPECIAL.get(key, {})
+    told = (own.get(c.name) or COMMON.get(c.name, "") for c in plain.columns)
+    columns = tuple(dataclasses.replace(c, description=d) for c, d in zip(plain.columns, told, strict=True))
+    return dataclasses.replace(plain, columns=columns)
+
+
+_PRINTERS: dict[str, Printer] = {
     **pods.PRINTERS,
     **workloads.PRINTERS,
     **network.PRINTERS,
     **storage.PRINTERS,
     **cluster.PRINTERS,
     **policy.PRINTERS,
+    **devices.PRINTERS,
 }
-_PLAIN = printer(lambda obj, _: [obj.metadata.name, obj.metadata.creationTimestamp], "Name", CREATED_AT)
+PRINTERS = {key: _described(key, printer) for key, printer in _PRINTERS.items()}
+_PLAIN = _described("", printer(lambda obj, _: [obj.metadata.name, obj.metadata.creationTimestamp], "Name", CREATED_AT))
 
 
 class _Partial(msgspec.Struct):
@@ -48,13 +61,23 @@ def render(
     *,
     version: str = "v1",
     include: str = "Metadata",
-    resource_version: str = "",
+    resource_version: str | None = "",
     continue_token: str = "",
     remaining: int | None = None,
     chosen: Printer | None = None,
+    shown: Sequence[Any] | None = None,
 ) -> bytes:
-    """A Table with a row an object. `include`: None, Metadata or Object, of each object in its row."""
+    """A Table with a row an object. `include`: None, Metadata or Object, of each object in its row.
+
+    `resource_version` None: that of the one object. `shown`: what is put into the rows, where that is not `objects`.
+    """
     chosen = chosen or printer_of(resource)
+    if resource_version is None:
+        resource_version = objects[0].metadata.resourceVersion or ""
+    pairs = list(zip(objects, objects if shown is None else shown, strict=True))
+    if chosen.order is not None:
+        order = chosen.order
+        pairs.sort(key=lambda pair: order(pair[0]))
     metadata: dict[str, Any] = {"resourceVersion": resource_version}
     if continue_token:
         metadata["continue"] = continue_token
@@ -66,7 +89,7 @@ def render(
             "apiVersion": f"meta.k8s.io/{version}",
             "metadata": metadata,
             "columnDefinitions": _definitions(chosen.columns),
-            "rows": [_row(obj, chosen, now, version, include) for obj in objects],
+            "rows": [_row(obj, told, chosen, now, version, include) for obj, told in pairs],
         }
     )
 
@@ -75,10 +98,13 @@ def _definitions(columns: Sequence[Column]) -> list[dict[str, Any]]:
     return [column.document for column in columns]
 
 
-def _row(obj: Any, chosen: Printer, now: datetime.datetime, version: str, include: str) -> dict[str, Any]:
+def _row(obj: Any, told: Any, chosen: Printer, now: datetime.datetime, version: str, include: str) -> dict[str, Any]:
     row: dict[str, Any] = {"cells": chosen.cells(obj, now)}
+    conditions = chosen.conditions(obj) if chosen.conditions is not None else ()
+    if conditions:
+        row["conditions"] = conditions
     if include == "Object":
-        row["object"] = obj
+        row["object"] = told
     elif include != "None":
         row["object"] = {
             "kind": "PartialObjectMetadata",
@@ -108,8 +134,8 @@ def bookmark(
             "kind": "Table",
             "apiVersion": f"meta.k8s.io/{version}",
             "metadata": {"resourceVersion": resource_version},
-            "columnDefinitions": _definitions(chosen.columns),
-            "rows": [{"cells": [], "object": partial}],
+            "columnDefinitions": None,
+            "rows": [{"cells": chosen.empty, "object": partial}],
         }
     )
 

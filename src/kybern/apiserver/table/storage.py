@@ -8,7 +8,7 @@ from typing import Any
 from kybern.apiserver.table.column import NONE, UNSET, Column, Printer, age, boolean, integer, printer
 
 _MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
-_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+_DEFAULT_CLASS = ("storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class")
 
 
 def _modes(modes: list[str]) -> str:
@@ -53,7 +53,7 @@ def _claim(obj: Any, now: datetime.datetime) -> list[Any]:
 
 def _class(obj: Any, now: datetime.datetime) -> list[Any]:
     name = obj.metadata.name
-    if obj.metadata.annotations.get(_DEFAULT_CLASS) == "true":
+    if any(obj.metadata.annotations.get(key) == "true" for key in _DEFAULT_CLASS):
         name += " (default)"
     expansion = bool(obj.allowVolumeExpansion)
     return [
