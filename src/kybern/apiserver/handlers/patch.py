@@ -38,8 +38,10 @@ async def patch(handlers: Handlers, request: Request, served: Served) -> Respons
     media = body.media_type(request)
     if media == apply.MEDIA:
         return await apply.apply(handlers, request, served)
-    if media not in ACCEPTED:
-        raise ApiError.unsupported_media_type((*ACCEPTED, apply.MEDIA))
+    # A strategic merge needs to know of each list how it merges: only built-in kinds say that.
+    known = ACCEPTED if served.codec.struct is not None else (JSON_PATCH, MERGE_PATCH)
+    if media not in known:
+        raise ApiError.unsupported_media_type((*known, apply.MEDIA))
     strictness = body.field_validation(request)
     faults: list[str] = []
     if "force" in request.query:
