@@ -20,6 +20,7 @@ from kybern.api.meta_v1 import ObjectMeta
 from kybern.apiserver import paths, scrape, upkeep
 from kybern.apiserver.admission import Attributes, bootstrap_objects, built_in, configured
 from kybern.apiserver.admission.chain import Chain
+from kybern.apiserver.admission.policies import type_checking
 from kybern.apiserver.admission.python_policies import Policies
 from kybern.apiserver.aggregator.backend import Options as AggregatorOptions
 from kybern.apiserver.aggregator.backend import Wire
@@ -171,6 +172,7 @@ class ApiServer:
         self.custom_resources.start(tasks)
         lifecycle = Lifecycle(self.registry, self.clock, definition.schema_faults)
         tasks.create_task(lifecycle.run(), name="custom resource definitions")
+        tasks.create_task(type_checking.Checks(self.registry, self.clock).run(), name="type checking of policies")
         await self._bootstrap()
         own = upkeep.OwnService(
             self.registry.objects, self.options.service_cidr, self.options.advertise_address, self.options.secure_port

@@ -118,7 +118,7 @@ class _Declaring:
             return Schema("any", types.DYN, source=schema)
         if schema.get("x-kubernetes-embedded-resource"):
             is_root = True
-        match schema.get("type"):
+        match _type_of(schema):
             case "array":
                 return self._list(schema, name)
             case "object":
@@ -140,12 +140,12 @@ class _Declaring:
                 return Schema("int", types.INT, nullable=bool(schema.get("nullable")), source=schema)
             case "number":
                 return Schema("double", types.DOUBLE, nullable=bool(schema.get("nullable")), source=schema)
-        if self._definitions and "type" not in schema:
-            return Schema("any", types.DYN, source=schema)  # a built-in kind's RawExtension
         return None
 
     def _referred(self, reference: str) -> Schema | None:
         name = reference.rpartition("/")[2]
+        if name == _INT_OR_STRING:
+            return Schema("any", types.DYN)
         known = self._by_reference.get(name)
         if known is not None:
             return known
@@ -158,8 +158,8 @@ class _Declaring:
             place.kind, place.type = "object", Type("object", name)
         found = self.declare(definition, name)
         if found is None:
-            place.kind, place.type = "any", types.DYN
-            return place
+            del self._by_reference[name]
+            return None
         for slot in Schema.__slots__:
             setattr(place, slot, getattr(found, slot))
         return place
@@ -208,6 +208,18 @@ class _Declaring:
         fields |= {p.key: fields[s] for s, p in found.properties.items() if p.key in escaping.LENIENT}
         self.objects[name] = ObjectType(name, fields)
         return found
+
+
+_INT_OR_STRING: Final = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
+
+
+def _type_of(schema: Mapping[str, Any]) -> str | None:
+    """The one type; built-in kinds' definitions say beside it that null is as good as nothing."""
+    found = schema.get("type")
+    if isinstance(found, list):
+        named = [t for t in found if t != "null"]
+        return named[0] if len(named) == 1 else None
+    return found
 
 
 def _root(declared: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -246,7 +246,8 @@ def test_deletions_are_judged_with_the_old_object() -> None:
          "found no matching overload for '_==_' applied to '(int, string)'"),
         ({"validations": [says("params == null")]}, "undeclared reference to 'params' (in container '')"),
         ({"validations": [says("true", messageExpression="1")]}, "must evaluate to string but got int"),
-        ({"validations": [says("true", messageExpression="string(authorizer)")]}, "undeclared reference to 'authorizer'"),
+        ({"validations": [says("true", messageExpression="string(authorizer)")]},
+         "undeclared reference to 'authorizer'"),
         ({"auditAnnotations": [{"key": "k", "valueExpression": "1"}]},
          ("spec.auditAnnotations[0].valueExpression: Invalid value: \"1\": must evaluate to one of [string null_type] "
          "but got int")),
