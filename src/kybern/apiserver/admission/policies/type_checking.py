@@ -154,8 +154,8 @@ class Checks:
         return None
 
     def _declared(self, resource: Resource) -> Declared | None:
-        if resource.definition:
-            definitions = schema.definitions()
+        definitions = schema.definitions()
+        if resource.definition in definitions:
             return schema_types.declare(
                 {"$ref": f"#/$defs/{resource.definition}"}, resource.definition, definitions=definitions
             )

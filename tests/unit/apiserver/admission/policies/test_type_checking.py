@@ -70,3 +70,54 @@ def test_what_does_not_fit_is_told_for_each_kind() -> None:
 def test_wildcards_and_subresources_are_not_checked() -> None:
     status = status_of(policy({"expression": "object.zz == 1"}, resources=("*", "deployments/scale")))
     assert status == {"observedGeneration": 1, "typeChecking": {}}
+
+
+DEFINITION = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "crontabs.stable.example.com"},
+    "spec": {
+        "group": "stable.example.com",
+        "scope": "Namespaced",
+        "names": {"plural": "crontabs", "singular": "crontab", "kind": "CronTab", "listKind": "CronTabList"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {"spec": {"type": "object", "properties": {"replicas": {"type": "integer"}}}},
+                    }
+                },
+            }
+        ],
+    },
+}
+
+
+def test_custom_resources_are_checked_by_their_schema() -> None:
+    made = policy(
+        {"expression": "object.spec.replicas > '1'"},
+        {"expression": "object.spec.maxRetries < 10"},
+        {"expression": "object.metadata.labels.a == 'b'"},
+        resources=("crontabs",),
+    )
+    made["spec"]["matchConstraints"]["resourceRules"][0]["apiGroups"] = ["stable.example.com"]
+
+    async def scenario(api: Api) -> list[str]:
+        (await api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", DEFINITION)).ok()
+        await asyncio.sleep(2)  # of the loop's time: until it is established
+        (await api.create(POLICIES, made)).ok()
+        await asyncio.sleep(2)
+        status = (await api.get(f"{POLICIES}/p")).ok()["status"]
+        return [w["warning"].split("\n")[0] for w in status["typeChecking"]["expressionWarnings"]]
+
+    assert run(scenario) == [
+        (
+            "stable.example.com/v1, Kind=CronTab: ERROR: <input>:1:22: found no matching overload for '_>_' applied to "
+            "'(int, string)'"
+        ),
+        "stable.example.com/v1, Kind=CronTab: ERROR: <input>:1:12: undefined field 'maxRetries'",
+    ]
