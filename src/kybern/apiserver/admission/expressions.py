@@ -13,6 +13,7 @@ import msgspec
 from kybern.api import codec
 from kybern.api.resource import Resource
 from kybern.apiserver.admission import Attributes
+from kybern.apiserver.admission.webhooks import review
 from kybern.apiserver.authorize.attributes import Attributes as Asked
 from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.request import Reader, User
@@ -147,8 +148,9 @@ def request_of(a: Attributes, wanted: Resource) -> dict[str, Any]:
         found["name"] = a.name
     if a.namespace:
         found["namespace"] = a.namespace
-    if a.options is not None:
-        found["options"] = codec.to_json(a.options)
+    options = review.options_of(a)
+    if options is not None:
+        found["options"] = options
     return found
 
 

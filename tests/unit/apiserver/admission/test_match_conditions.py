@@ -43,7 +43,7 @@ def judge(*texts: str, **more: Any) -> Verdict:
         "request.kind.kind == 'ConfigMap' && request.resource.resource == 'configmaps' && request.kind.group == ''",
         "request.userInfo.username == 'jane' && 'devs' in request.userInfo.groups",
         "request.userInfo.extra['team'] == ['a'] && !request.dryRun",
-        "!has(request.subResource) && !has(request.options)",
+        "!has(request.subResource) && request.options.kind == 'CreateOptions'",
         "!authorizer.group('').resource('configmaps').namespace('ns').check('delete').allowed()",
         "!authorizer.requestResource.check('create').allowed()",
         "!authorizer.path('/healthz').check('get').allowed()",
