@@ -34,8 +34,6 @@ _SYSTEM_CLIENTS = {
     "kube-apiserver": "kube-apiserver",
     "kube-controller-manager": "kube-controller-manager",
     "kube-scheduler": "kube-scheduler",
-    "kybern-controller-manager": "kube-controller-manager",
-    "kybern-scheduler": "kube-scheduler",
 }
 
 

@@ -272,7 +272,7 @@ async def run(options: Options) -> None:
     except OSError as error:
         log.warning("mounts of pods cannot be passed on (mountPropagation)", error=str(error))
     facts = await asyncio.to_thread(machine.inspect, config.root)
-    client = RestClient.from_kubeconfig(options.kubeconfig, clock, user_agent="kybern-kubelet")
+    client = RestClient.from_kubeconfig(options.kubeconfig, clock, user_agent="kubelet/v1.36 (kybern)")
     cri = CriClient(options.container_runtime_endpoint, options.image_service_endpoint)
     groups = await asyncio.to_thread(hierarchy.detect)
     kubelet = Kubelet(config, facts, cri, client, groups, clock, random.SystemRandom())

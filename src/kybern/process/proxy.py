@@ -103,7 +103,7 @@ async def run(options: Options) -> None:
     clock = RealClock()
     name = node_name(options.hostname_override)
     cluster_networks = _networks(options.cluster_cidr)
-    client = RestClient.from_kubeconfig(options.kubeconfig, clock, user_agent="kybern-proxy")
+    client = RestClient.from_kubeconfig(options.kubeconfig, clock, user_agent="kube-proxy/v1.36 (kybern)")
     informers = Informers(client, clock)
     nodes = informers.of(Node, field_selector="" if options.node_routes else f"metadata.name={name}")
     services, slices = informers.of(Service), informers.of(EndpointSlice)

@@ -50,7 +50,7 @@ async def run(options: Options) -> None:
     """Lead, and schedule. Raises ValueError or OSError for unusable flags, LeadershipLost when that happens."""
     clock = RealClock()
     rng = random.Random(options.seed)
-    client = RestClient.from_kubeconfig(options.kubeconfig, clock, user_agent="kybern-scheduler")
+    client = RestClient.from_kubeconfig(options.kubeconfig, clock, user_agent="kube-scheduler/v1.36 (kybern)")
     informers = Informers(client, clock)
     scheduler = Scheduler(client, informers, clock, rng, [default_profile(name) for name in options.profiles])
     election = Election(
