@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from kybern.apiserver import version
+from kybern.apiserver.audit.record import Auditor
 from kybern.apiserver.registry.registry import Objects
 from kybern.apiserver.registry.resource_store import ResourceStore
 from kybern.machinery import metrics
@@ -37,6 +38,24 @@ def register(registry: metrics.Registry, objects: Objects) -> None:
         "[ALPHA] Provides the compatibility version info of the component.",
         ("binary", "component", "emulation", "min_compat"),
         lambda: [(("1.36.0", "kube", "1.36", "1.35"), 1)],
+    )
+
+
+def register_audit(registry: metrics.Registry, auditor: Auditor | None) -> None:
+    """What audit counts; zeros where it is off."""
+    registry.read(
+        "counter",
+        "apiserver_audit_event_total",
+        "[ALPHA] Counter of audit events generated and sent to the audit backend.",
+        (),
+        lambda: [((), auditor.events if auditor is not None else 0)],
+    )
+    registry.read(
+        "counter",
+        "apiserver_audit_level_total",
+        "[ALPHA] Counter of policy levels for audit events (1 per request).",
+        ("level",),
+        lambda: [((level,), number) for level, number in auditor.levels.items()] if auditor is not None else [],
     )
 
 

@@ -22,6 +22,7 @@ from kybern.apiserver.admission import Attributes, bootstrap_objects, built_in, 
 from kybern.apiserver.admission.chain import Chain
 from kybern.apiserver.admission.policies import type_checking
 from kybern.apiserver.admission.python_policies import Policies
+from kybern.apiserver.admission.timings import Timings
 from kybern.apiserver.aggregator.backend import Options as AggregatorOptions
 from kybern.apiserver.aggregator.backend import Wire
 from kybern.apiserver.aggregator.reconcile import ROUND_SECONDS, Aggregator
@@ -113,7 +114,8 @@ class ApiServer:
         self.authorizers = Authorizers(objects)
         self.authorizers.configure(options.authorization, self.webhooks, clock)
         users = configured.plugins(self.registry, self.webhooks, self.authorizers, rng, policies)
-        self.gate.chain = Chain(built_in.plugins(objects, objects, self.authorizers, clock, rng, users))
+        plugins = built_in.plugins(objects, objects, self.authorizers, clock, rng, users)
+        self.gate.chain = Chain(plugins, Timings(self.metrics.registry))
         self.authenticators = Authenticators(_authentication(options), objects, clock, self.webhooks)
         self.handlers = Handlers(
             self.registry, self.feed, clock, rng, self.gate.admit, Forms(clock), self._authorize_as
@@ -162,6 +164,7 @@ class ApiServer:
             self.aggregator,
         )
         scrape.register(self.metrics.registry, self.registry.objects)
+        scrape.register_audit(self.metrics.registry, self.auditor)
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Load the store, make what every cluster has, start the upkeep."""

@@ -5,42 +5,60 @@ Called by the registry. Synchronous as long as no plugin waits, so that an ordin
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 
 from kybern.apiserver.admission import Attributes, Plugin
+from kybern.apiserver.admission.rule import Rule
+from kybern.apiserver.admission.timings import Step, Timings
 
-Step = Callable[[Attributes], Awaitable[None] | None]
 _Key = tuple[str, str, str, str]
 
 
 class Chain:
     """Plugins in their order."""
 
-    def __init__(self, plugins: Sequence[Plugin]) -> None:
+    def __init__(self, plugins: Sequence[Plugin], timings: Timings | None = None) -> None:
         self.plugins = tuple(plugins)
-        self._steps: dict[_Key, tuple[tuple[Step, ...], tuple[Step, ...]]] = {}
+        self._timings = timings
+        self._halves: dict[_Key, tuple[Step, Step]] = {}
 
     def admit(self, a: Attributes) -> Awaitable[None] | None:
         """Change, then judge. Raises ApiError, at once or when awaited; None when there is nothing to wait for."""
-        changing, judging = self._steps_for(a)
-        return _run(iter((*changing, *judging)), a)
+        return _run(iter(self._halves_for(a)), a)
 
     def mutate(self, a: Attributes) -> Awaitable[None] | None:
         """The first half of `admit`: before the object is validated."""
-        return _run(iter(self._steps_for(a)[0]), a)
+        return self._halves_for(a)[0](a)
 
     def validate(self, a: Attributes) -> Awaitable[None] | None:
         """The second half of `admit`: after the object is validated."""
-        return _run(iter(self._steps_for(a)[1]), a)
+        return self._halves_for(a)[1](a)
 
-    def _steps_for(self, a: Attributes) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    def _halves_for(self, a: Attributes) -> tuple[Step, Step]:
         key = (a.operation, a.resource.group, a.resource.plural, a.subresource)
-        found = self._steps.get(key)
+        found = self._halves.get(key)
         if found is None:
             asked = [p for p in self.plugins if p.handles(a)]
-            changing = tuple(p.admit for p in asked)
-            found = self._steps[key] = ((*changing, _again(changing)), tuple(p.validate for p in asked))
+            changing = [self._timed(p.admit, p, a, "admit") for p in asked if type(p).admit is not Rule.admit]
+            judging = [
+                self._timed(p.validate, p, a, "validate") for p in asked if type(p).validate is not Rule.validate
+            ]
+            mutate, validate = _all((*changing, _again(changing))), _all(judging)
+            if self._timings is not None:
+                mutate = self._timings.of_half(mutate, a.operation, "admit")
+                validate = self._timings.of_half(validate, a.operation, "validate")
+            found = self._halves[key] = (mutate, validate)
         return found
+
+    def _timed(self, step: Step, plugin: Plugin, a: Attributes, kind: str) -> Step:
+        if self._timings is None:
+            return step
+        return self._timings.of_plugin(step, plugin.name, a.operation, kind)
+
+
+def _all(steps: Sequence[Step]) -> Step:
+    kept = tuple(steps)
+    return lambda a: _run(iter(kept), a)
 
 
 def _again(changing: Sequence[Step]) -> Step:

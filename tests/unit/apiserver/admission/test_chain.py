@@ -7,6 +7,8 @@ import pytest
 from kybern.apiserver.admission import Attributes
 from kybern.apiserver.admission.chain import Chain
 from kybern.apiserver.admission.rule import Rule, forbidden
+from kybern.apiserver.admission.timings import Timings
+from kybern.machinery import metrics
 from kybern.machinery.status import ApiError
 from kybern.testing.gate import Gate, pod
 
@@ -89,3 +91,37 @@ def test_who_is_to_be_asked_is_remembered() -> None:
     chain.admit(Gate().attributes("DELETE", None, pod()))
     assert plugin.asked == 2
     assert len(plugin.log) == 6
+
+
+def test_what_each_plugin_takes_is_counted_under_upstreams_names() -> None:
+    registry = metrics.Registry()
+    log: list[str] = []
+    chain = Chain([Noted("a", log), Noted("b", log, waits=True), Noted("c", log, refuses=True)], Timings(registry))
+    waiting = chain.admit(Gate().attributes("CREATE", pod()))
+    assert waiting is not None
+
+    async def finish() -> None:
+        await waiting
+
+    with pytest.raises(ApiError):
+        asyncio.run(finish())
+    text = registry.render().decode()
+    name = "apiserver_admission_controller_admission_duration_seconds_count"
+    assert f'{name}{{name="a",operation="CREATE",rejected="false",type="admit"}} 1' in text
+    assert f'{name}{{name="b",operation="CREATE",rejected="false",type="validate"}} 1' in text
+    assert f'{name}{{name="c",operation="CREATE",rejected="true",type="validate"}} 1' in text
+    half = "apiserver_admission_step_admission_duration_seconds_count"
+    assert f'{half}{{operation="CREATE",rejected="true",type="validate"}} 1' in text
+
+
+def test_what_a_plugin_does_not_do_is_not_asked_for() -> None:
+    class Judge(Rule):
+        name = "judge"
+
+        def validate(self, a: Attributes) -> None:
+            raise forbidden(a, "no")
+
+    registry = metrics.Registry()
+    chain = Chain([Judge()], Timings(registry))
+    assert chain.mutate(Gate().attributes("CREATE", pod())) is None
+    assert 'name="judge",operation="CREATE",rejected="false",type="admit"' not in registry.render().decode()
