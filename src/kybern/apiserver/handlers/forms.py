@@ -22,6 +22,7 @@ from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.watch_cache.entry import Entry
 from kybern.machinery import scheme
 from kybern.machinery.clock import Clock
+from kybern.machinery.status import ApiError
 
 MEMO_SIZE = 4096
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
@@ -228,7 +229,10 @@ class _Dumper(yaml.CSafeDumper):
 
 def to_yaml(data: bytes) -> bytes:
     """A JSON document as YAML."""
-    text: str = yaml.dump(msgspec.json.decode(data), Dumper=_Dumper, default_flow_style=False, allow_unicode=True)
+    try:
+        text: str = yaml.dump(msgspec.json.decode(data), Dumper=_Dumper, default_flow_style=False, allow_unicode=True)
+    except RecursionError:
+        raise ApiError.make(406, "NotAcceptable", "the object is nested too deeply to be told as YAML") from None
     return text.encode()
 
 

@@ -321,3 +321,28 @@ def test_a_definition_of_many_hundred_fields_is_served() -> None:
         assert refused.seconds < 0.5
 
     run(scenario)
+
+
+def test_columns_that_cannot_be_followed_are_left_out() -> None:
+    async def scenario(api: Api) -> None:
+        broken = [{"name": "A", "type": "string", "jsonPath": ".a["}]
+        where = await establish(api, definition(additionalPrinterColumns=broken))
+        (await api.create(where, custom("a"))).ok()
+        table = (await api.get(where, accept="application/json;as=Table;v=v1;g=meta.k8s.io")).ok()
+        assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "Age"]
+
+    run(scenario)
+
+
+def test_an_object_too_deep_for_yaml_is_told_as_json_only() -> None:
+    async def scenario(api: Api) -> None:
+        where = await establish(api, definition())
+        depth = 400
+        inner: Any = 1
+        for _ in range(depth):
+            inner = {"a": inner}
+        (await api.create(where, custom("a", spec=inner))).ok()
+        assert (await api.get(f"{where}/a")).status == 200
+        assert (await api.get(f"{where}/a", accept="application/yaml")).status == 406
+
+    run(scenario)
