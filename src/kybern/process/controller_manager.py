@@ -152,7 +152,9 @@ async def run(options: Options) -> None:
     clock = RealClock()
     rng = random.Random()
     names = registry.select(options.controllers)
-    client = RestClient.from_kubeconfig(options.kubeconfig, clock, user_agent="kube-controller-manager/v1.36 (kybern)", rng=rng)
+    client = RestClient.from_kubeconfig(
+        options.kubeconfig, clock, user_agent="kube-controller-manager/v1.36 (kybern)", rng=rng
+    )
     informers = Informers(client, clock, rng)
     manager = Manager(Context(client, informers, clock, rng, settings_of(options)), names)
     election = Election(
