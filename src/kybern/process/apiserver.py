@@ -142,7 +142,7 @@ async def shut_down(server: ApiServer, listener: Server[Request], options: Optio
 
 
 def _settle_memory() -> None:
-    """What was loaded at start stays, and requests leave few cycles; looking for them less often saves much of a write."""
+    """What was loaded at start stays, and requests leave few cycles: looking for them less often saves time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
