@@ -44,6 +44,8 @@ PathHandler = Callable[[Request], Answer | Awaitable[Answer]]
 T = TypeVar("T")
 
 _MUTATING = frozenset({"create", "update", "patch", "delete", "deletecollection", "post", "put"})
+# Asked also of a server that refuses new requests because it ends.
+_ALWAYS_ANSWERED = ("/healthz", "/livez", "/readyz", "/metrics")
 # Bytes that the kernel takes without making the client's slowness ours.
 _QUICKLY_SENT = 64 * 1024
 _FIELDS = b"Audit-Id: %b\r\nCache-Control: no-cache, private\r\n"
@@ -98,7 +100,7 @@ class Pipeline:
         request.audit_id = self._audit_id(request)
         try:
             info = request.info = request_info.parse(request)
-            if self._is_refusing:
+            if self._is_refusing and not request.path.startswith(_ALWAYS_ANSWERED):
                 return self._dress(request, _too_late())
             if "timeout" in request.query and not is_long(info):
                 request.time_limit = self._limits.time_of(request)

@@ -36,6 +36,7 @@ def test_late_requests_are_told_to_come_again_where_that_is_asked_for() -> None:
         answer = await api.get("/api/v1/namespaces")
         assert answer.status == 429
         assert answer.headers["retry-after"] == "5"
+        assert (await api.get("/livez")).status == 200
 
     api_server.run(scenario, options={"shutdown_send_retry_after": True})
 
