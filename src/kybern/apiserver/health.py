@@ -33,10 +33,10 @@ HOOKS = (
 class ServerHealth:
     """All three endpoints of one server."""
 
-    def __init__(self, is_synced: Callable[[], bool], slis: metrics.Registry) -> None:
+    def __init__(self, is_synced: Callable[[], bool], slis: metrics.Registry, started: float) -> None:
         self.hooks = Milestones(*HOOKS)
         self.is_shutting_down = False
-        counts = health.Counts(slis)
+        counts = health.Counts(slis, started)
         basic: dict[str, Check] = {"ping": _fine, "log": _fine}
         etcd: dict[str, Check] = {"etcd": lambda: "" if is_synced() else "the store is not loaded"}
         synced: dict[str, Check] = {"informer-sync": lambda: "" if is_synced() else "the caches are not filled"}
@@ -47,6 +47,11 @@ class ServerHealth:
             Health("livez", {**basic, **etcd, **hooks}, counts),
             Health("readyz", {**basic, **synced, **hooks, **ending}, counts),
         )
+
+    def ask_all(self) -> None:
+        """So that what they find is told before somebody else asks."""
+        for endpoint in self._endpoints:
+            endpoint.all()
 
     def handlers(self) -> dict[str, Callable[[Request], Response]]:
         """By path, and by the prefix of single checks."""

@@ -29,6 +29,8 @@ _VERBS = {
 _CONNECTS = frozenset({"proxy", "exec", "attach", "portforward"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _APPLY = frozenset({"application/apply-patch+yaml", "application/apply-patch+cbor"})
+# (group, version, resource) that are served and deprecated; none of them has a release that will drop it.
+_DEPRECATED = frozenset({("", "v1", "endpoints"), ("", "v1", "componentstatuses")})
 # Clients that upstream tells apart in apiserver_request_total, by their user agents.
 _SYSTEM_CLIENTS = {
     "kube-apiserver": "kube-apiserver",
@@ -208,6 +210,19 @@ class Metrics:
             "'no-opinion' or 'error'.",
             ("result",),
             lambda: [(("allowed",), self.allowed), (("no-opinion",), self.refused)],
+        )
+
+        self.registry.read(
+            "gauge",
+            "apiserver_requested_deprecated_apis",
+            "[STABLE] Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, "
+            "subresource, and removed_release.",
+            ("group", "version", "resource", "subresource", "removed_release"),
+            lambda: {
+                ((*line.key[1:5], ""), 1)
+                for line in self._lines.values()
+                if line.codes and line.key[1:4] in _DEPRECATED
+            },
         )
 
     def _totals(self, wanted: Callable[[int], bool]) -> Samples:

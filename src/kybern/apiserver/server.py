@@ -121,7 +121,7 @@ class ApiServer:
             self.registry, self.feed, clock, rng, self.gate.admit, Forms(clock), self._authorize_as
         )
         subresources.install(self.handlers, options, self.authenticators, self.authorizers)
-        self.health = ServerHealth(lambda: self.feed.synced, self.metrics.slis)
+        self.health = ServerHealth(lambda: self.feed.synced, self.metrics.slis, clock.now().timestamp())
         self.aggregator = Aggregator(
             objects,
             clock,
@@ -197,6 +197,7 @@ class ApiServer:
             tasks.create_task(keeper.run(), name="upkeep: priority and fairness")
         tasks.create_task(Compactor(self.feed.store, self.clock).run(), name="upkeep: compaction")
         self.health.hooks.done(*HOOKS)
+        self.health.ask_all()
 
     def begin_shutdown(self) -> None:
         """Say not ready, so that nobody sends more; what comes is served as before."""

@@ -20,9 +20,16 @@ CONTENT_TYPE = "text/plain; charset=utf-8"
 
 
 class Counts:
-    """What the checks of all endpoints found."""
+    """What the checks of all endpoints found. `started` is when the process did, in seconds since 1970."""
 
-    def __init__(self, slis: metrics.Registry) -> None:
+    def __init__(self, slis: metrics.Registry, started: float) -> None:
+        slis.read(
+            "gauge",
+            "process_start_time_seconds",
+            "[ALPHA] Start time of the process since unix epoch in seconds.",
+            (),
+            lambda: [((), started)],
+        )
         self._last = slis.gauge(
             "kubernetes_healthcheck",
             "[STABLE] This metric records the result of a single healthcheck.",

@@ -20,6 +20,7 @@ from kybern.apiserver.reload import Reload
 from kybern.apiserver.request import Request
 from kybern.apiserver.server import ApiServer
 from kybern.client.clock import RealClock
+from kybern.machinery import metrics
 from kybern.machinery.clock import Clock
 from kybern.policies.pool import WorkerPool
 from kybern.process import apiserver_security as security
@@ -133,6 +134,17 @@ async def scrub(store: SqliteStore, clock: Clock) -> None:
             log.error("a row of the store is damaged: restore a backup", fault=str(fault))
 
 
+def add_store_size(registry: metrics.Registry, store: Path) -> None:
+    """Upstream's metric, for the file and its log."""
+
+    def read() -> metrics.Samples:
+        files = [file for file in (store, store.with_name(f"{store.name}-wal")) if file.exists()]
+        return [(("sqlite-0",), sum(file.stat().st_size for file in files))]
+
+    text = "[STABLE] Size of the storage database file physically allocated in bytes."
+    registry.read("gauge", "apiserver_storage_size_bytes", text, ("storage_cluster_id",), read)
+
+
 async def shut_down(server: ApiServer, listener: Server[Request], options: Options, clock: Clock) -> None:
     """End in the documented order: not ready, nothing new, what is under way, streams. The store is closed last."""
     server.begin_shutdown()
@@ -173,6 +185,7 @@ async def run(options: Options) -> None:
                 tasks.create_task(upkeep.forever("policies", POLICY_SECONDS, clock, work), name="policies")
             if isinstance(store, SqliteStore):
                 tasks.create_task(scrub(store, clock), name="store scrub")
+                add_store_size(server.metrics.registry, Path(options.store))
             pair = tls.KeyPair(Path(options.tls_cert_file), Path(options.tls_private_key_file))
             authorities = tuple(Path(f) for f in (options.client_ca_file, options.requestheader_client_ca_file) if f)
             context = tls.server_context(pair, authorities)

@@ -45,7 +45,7 @@ class Page:
         self._started = self._clock.now()
         self._flags: Mapping[str, object] = dataclasses.asdict(options) if options is not None else {}
         self._slis = metrics.Registry()
-        counts = Counts(self._slis)
+        counts = Counts(self._slis, self._started.timestamp())
         ping: dict[str, Check] = {"ping": lambda: ""}
         own = {name: _one_of(checks, name) for name in checks()}
         endpoints = (

@@ -45,10 +45,11 @@ def test_an_exclusion_of_what_there_is_not_is_a_warning() -> None:
 
 def test_what_was_found_is_counted() -> None:
     registry = metrics.Registry()
-    counted = Health("livez", {"ping": lambda: "", "etcd": lambda: "gone"}, Counts(registry))
+    counted = Health("livez", {"ping": lambda: "", "etcd": lambda: "gone"}, Counts(registry, 5.0))
     counted.answer("/livez", {})
     counted.answer("/livez/ping", {})
     text = registry.render().decode()
+    assert "process_start_time_seconds 5" in text
     assert 'kubernetes_healthcheck{name="etcd",type="livez"} 0' in text
     assert 'kubernetes_healthchecks_total{name="etcd",status="error",type="livez"} 1' in text
     assert 'kubernetes_healthchecks_total{name="ping",status="success",type="livez"} 2' in text
