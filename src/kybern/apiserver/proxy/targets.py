@@ -127,11 +127,11 @@ def service_target(service: Service, slices: Iterable[EndpointSlice], asked: Pro
 
 
 def kubelet_target(node: Node) -> Target:
-    """A node's kubelet. Raises ApiError (500) when the node has no address."""
+    """A node's kubelet. Raises ApiError (503) when the node has no address."""
     addresses = {a.type: a.address for a in reversed(node.status.addresses)}
     host = next((addresses[kind] for kind in _ADDRESS_TYPES if addresses.get(kind)), None)
     if host is None:
-        raise ApiError.internal(f'no preferred addresses found; known addresses of node "{node.metadata.name}": []')
+        raise ApiError.unavailable(f'no preferred addresses found; known addresses of node "{node.metadata.name}": []')
     endpoints = node.status.daemonEndpoints
     kubelet = endpoints.kubeletEndpoint if endpoints is not None else None
     port = kubelet.Port if kubelet is not None and kubelet.Port else KUBELET_PORT

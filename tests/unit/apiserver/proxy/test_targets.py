@@ -178,3 +178,9 @@ def test_only_the_kubelets_own_port_gets_the_servers_certificate() -> None:
 )
 def test_targets_are_split_at_the_proxy_segment(target: str, prefix: str, tail: str) -> None:
     assert routes.split_target(target) == (prefix, tail)
+
+
+def test_a_node_without_an_address_is_unavailable_and_no_fault_of_ours() -> None:
+    with pytest.raises(ApiError) as raised:
+        targets.kubelet_target(Node(metadata=ObjectMeta(name="n")))
+    assert raised.value.code == 503

@@ -46,7 +46,7 @@ _UPPER = {c: c - 32 for c in range(ord("a"), ord("z") + 1)}
 
 
 def _both(a: Any, b: Any) -> int:
-    return traversal(a) * traversal(b)
+    return traversal(a) * max(1, traversal(b))  # also where b is empty: split("") makes as many parts
 
 
 def _one(a: Any, *_: Any) -> int:
