@@ -222,10 +222,10 @@ def look_up(container: Mapping[Any, Any], key: Any) -> tuple[bool, Any]:
         if not key.is_integer():
             return False, None
         key = int(key)
-    if kind is bool:
+    elif kind is bool:
         stored = BoolKey(key)
         return (True, container[stored]) if stored in container else (False, None)
-    if key in container and kind in _KEYED | {float}:
+    if (kind is float or kind in _KEYED) and key in container:
         return True, container[key]
     return False, None
 

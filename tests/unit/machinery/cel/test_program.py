@@ -119,8 +119,11 @@ BOMBS = [
 @pytest.mark.parametrize("text", BOMBS)
 def test_a_cost_bomb_is_ended(text: str) -> None:
     program = cel.compile(text, ENVIRONMENT)
+    budget = cel.Budget(per_call=200_000)
     with pytest.raises(cel.CostExceeded, match="operation cancelled: actual cost limit exceeded"):
-        program.evaluate({"self": {"l": list(range(200)), "s": "a" * 1000, "deep": [[list(range(100))] * 100] * 10}})
+        program.evaluate(
+            {"self": {"l": list(range(200)), "s": "a" * 1000, "deep": [[list(range(100))] * 100] * 10}}, budget
+        )
 
 
 def test_programs_share_a_budget() -> None:

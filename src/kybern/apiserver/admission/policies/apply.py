@@ -63,6 +63,9 @@ def applied(node: Node, live: Mapping[str, Any], configuration: dict[str, Any]) 
         typed.check(node, configuration)
     except TypedError as error:
         raise NotApplicable(f"error applying patch: failed to convert patch object to typed object: {error}") from None
+    null = _null(node, configuration, "")
+    if null:
+        raise NotApplicable(f"error applying patch: failed to convert patch object to typed object: {null}")
     atomic = _atomic(node, configuration, "")
     if atomic:
         raise NotApplicable(
@@ -72,6 +75,29 @@ def applied(node: Node, live: Mapping[str, Any], configuration: dict[str, Any]) 
         return combine.merge(node, live, configuration)
     except TypedError as error:
         raise NotApplicable(f"error applying patch: {error}") from None
+
+
+_EXPECTED = {"numeric": "numeric (int or float)", Kind.MAP: "map", Kind.LIST: "list"}
+
+
+def _null(node: Node, value: Any, path: str) -> str:
+    """What is said of the first null: CEL's is no value of any type here; "" if there is none."""
+    if value is None:
+        wanted = _EXPECTED.get(node.scalar) or _EXPECTED.get(node.kind) or node.scalar or "value"
+        return f"{path}: expected {wanted}, got structpb.NullValue"
+    node = resolve(node, value)
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            own = node.fields.get(name, node.element)
+            found = _null(own, inner, f"{path}.{name}") if own is not None else ""
+            if found:
+                return found
+    if isinstance(value, list) and node.element is not None:
+        for index, inner in enumerate(value):
+            found = _null(node.element, inner, f"{path}[{index}]")
+            if found:
+                return found
+    return ""
 
 
 def _atomic(node: Node, value: Any, path: str) -> str:

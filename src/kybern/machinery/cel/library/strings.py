@@ -173,7 +173,7 @@ def _join_with(items: Any, mark: str) -> str:
 
 def _format_cost(a: str, args: Any) -> int:
     heavy = weight(args)
-    return traversal(a) + (heavy // 2 if heavy > 100 else 0)
+    return traversal(a) + (heavy if heavy > 100 else 0)
 
 
 @_add("format", str, LIST, cost=_format_cost)

@@ -189,6 +189,13 @@ FAILED = "error applying patch: "
             ),
         ),
         (
+            apply("Object{spec: Object.spec{replicas: null}}"),
+            (
+                f"{FAILED}failed to convert patch object to typed object: "
+                ".spec.replicas: expected numeric (int or float), got structpb.NullValue"
+            ),
+        ),
+        (
             apply('Object{spec: Object.spec{zz: "x"}}'),
             f"{FAILED}failed to convert patch object to typed object: .spec.zz: field not declared in schema",
         ),
