@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 # Characters of all warnings of an answer. kube-apiserver: the same.
 MAX_WARNINGS = 4096
+_SHORT_WARNING = 256  # characters of each, where all are too long
 
 # A step that must wait returns an awaitable; the steps after it run when that is done.
 Step = Callable[[Request], Awaitable[None] | None]
@@ -283,20 +284,25 @@ def _audited(record: Audited, request: Request, answer: Answer) -> Answer:
 
 
 def _warnings(texts: Iterable[str]) -> Iterator[str]:
-    """Each once, quoted, as long as they fit into what clients take for headers."""
-    room = MAX_WARNINGS
-    for text in dict.fromkeys(texts):
-        quoted = _quoted(text)
-        room -= len(quoted)
-        if room < 0:
+    """Each once, quoted, as long as they fit into what clients take for headers: long ones are cut if all do not.
+
+    One that could break a header (a line end, a tab) is left out, as upstream does.
+    """
+    told = [text for text in dict.fromkeys(texts) if text and text.isprintable()]
+    if sum(map(len, told)) > MAX_WARNINGS:
+        told = [text[:_SHORT_WARNING] for text in told]
+    used = 0
+    for text in told:
+        if used >= MAX_WARNINGS:
             return
-        yield quoted
+        used += len(text)
+        yield _quoted(text)
 
 
 def _quoted(text: str) -> str:
-    """A warning's text as RFC 7234 quotes it: no control characters, cut where it is long."""
-    clean = "".join(c if c.isprintable() else " " for c in text[:1024])
-    return clean.encode("ascii", "backslashreplace").decode().replace("\\", "\\\\").replace('"', '\\"')
+    """A warning's text as RFC 7234 quotes it; in a header its UTF-8 stands byte by byte."""
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    return quoted if quoted.isascii() else quoted.encode().decode("latin-1")
 
 
 def _first_api_error(group: BaseExceptionGroup[BaseException]) -> ApiError | None:

@@ -128,7 +128,9 @@ class PythonPolicies:
             return
         before = codec.encode(a.object)
         try:
-            a.object = self._versions.decode(a, msgspec.json.decode(outcome.object), version)
+            value = msgspec.json.decode(outcome.object)
+            await self._versions.prepare_back(a, value, version)
+            a.object = self._versions.decode(a, value, version)
         except ValueError as error:
             raise _refused(a, [f'policy "{entry.name}" made an object that is not one: {error}']) from None
         a.wants_round = a.wants_round or codec.encode(a.object) != before
@@ -137,6 +139,7 @@ class PythonPolicies:
         """The outcome, the object as it was shown, and in which version."""
         index, entry, target = one
         version = self._version_of(target, a)
+        await self._versions.prepare(a, version)
         new = self._versions.encode(a, a.object, version)
         old = self._versions.encode(a, a.old, version)
         shown = new if new is not None else old
@@ -157,7 +160,7 @@ class PythonPolicies:
             namespaceLabels=namespace.metadata.labels if namespace is not None else {},
         )
         outcome = await generation.evaluate(ask)
-        a.warnings += outcome.warnings
+        a.warnings += map(_one_line, outcome.warnings)
         for key, value in outcome.annotations.items():
             audit.annotate(f"policy.kybern.io/{entry.name}.{key}", value)
         return outcome, shown, version
@@ -173,7 +176,8 @@ class PythonPolicies:
             return []
         log.error("a policy failed", policy=entry.name, place=entry.place, error=outcome.failure)
         if entry.failsOpen:
-            a.warnings.append(f'policy "{entry.name}" failed and was passed over: {outcome.failure}')
+            told = f'policy "{entry.name}" failed and was passed over: {outcome.failure}'
+            a.warnings.append(_one_line(told))
             return []
         return [f'policy "{entry.name}" failed: {outcome.failure}']
 
@@ -182,6 +186,11 @@ def _target_of(entry: Entry, a: Attributes) -> Target | None:
     return next(
         (t for t in entry.targets if t.resource in ("*", a.group_resource) and t.subresource == a.subresource), None
     )
+
+
+def _one_line(text: str) -> str:
+    """As a header needs it."""
+    return " ".join(text.split())
 
 
 def _refused(a: Attributes, texts: Sequence[str]) -> ApiError:

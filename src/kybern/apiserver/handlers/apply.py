@@ -46,6 +46,7 @@ async def apply(handlers: Handlers, request: Request, served: Served) -> Respons
         info.subresource,
         warnings=request.warnings,
         owner=owner,
+        options=body.write_options(request),
         is_apply=True,
         requested=served.requested,
     )

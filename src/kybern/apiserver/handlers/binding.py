@@ -25,6 +25,7 @@ async def bind(handlers: Handlers, request: Request, pods: Served) -> Response:
         raise ApiError.bad_request(
             f"the name of the object ({wanted.metadata.name}) does not match the name on the URL ({name})"
         )
+    wanted.metadata.namespace = request.info.namespace
     attributes = Attributes(
         operation="CREATE",
         resource=pods.resource,

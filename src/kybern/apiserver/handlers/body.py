@@ -57,6 +57,14 @@ def is_dry_run(request: Request) -> bool:
     return True
 
 
+def write_options(request: Request) -> dict[str, str] | None:
+    """What CreateOptions and UpdateOptions say besides dryRun, as admission shows them; None: nothing."""
+    query = request.query
+    if not query:
+        return None
+    return {name: request.flag(name) for name in ("fieldManager", "fieldValidation") if request.flag(name)} or None
+
+
 def _bad_option(kind: str, error: FieldError) -> ApiError:
     return ApiError.invalid("meta.k8s.io", kind, "", [error])
 

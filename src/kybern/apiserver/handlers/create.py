@@ -24,6 +24,7 @@ async def create(handlers: Handlers, request: Request, served: Served) -> Respon
         body.is_dry_run(request),
         warnings=request.warnings,
         owner=owner_of(request, served),
+        options=body.write_options(request),
         requested=served.requested,
     )
     stored = served.to_stored(obj)

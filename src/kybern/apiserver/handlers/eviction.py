@@ -39,7 +39,7 @@ async def evict(handlers: Handlers, request: Request, pods: Served) -> Response:
         subresource="eviction",
         namespace=info.namespace,
         name=info.name,
-        object=eviction,
+        object=_placed(eviction, info.namespace, info.name),
         old=None,
         user=request.user,
         dry_run=body.is_dry_run(request),
@@ -58,6 +58,11 @@ async def evict(handlers: Handlers, request: Request, pods: Served) -> Response:
     write = Write(request.user, dry_run, warnings=request.warnings, options=options, admit=False)
     await pods.store.delete(info.namespace, info.name, options, write)
     return Response(status=201, body=codec.encode(Status(status="Success", code=201)))
+
+
+def _placed(eviction: Eviction, namespace: str, name: str) -> Eviction:
+    eviction.metadata.namespace, eviction.metadata.name = namespace, name
+    return eviction
 
 
 def _needs_no_budget(pod: Any) -> bool:

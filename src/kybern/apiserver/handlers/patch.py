@@ -60,6 +60,7 @@ async def patch(handlers: Handlers, request: Request, served: Served) -> Respons
         info.subresource,
         warnings=request.warnings,
         owner=owner_of(request, served),
+        options=body.write_options(request),
         requested=served.requested,
     )
     data, _ = await served.store.update(info.namespace, info.name, change, write)

@@ -47,6 +47,7 @@ async def update(handlers: Handlers, request: Request, served: Served) -> Respon
         info.subresource,
         warnings=request.warnings,
         owner=owner_of(request, served),
+        options=body.write_options(request),
         requested=served.requested,
     )
     may_create = store.strategy.create_on_update and not info.subresource

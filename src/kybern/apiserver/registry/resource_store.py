@@ -168,9 +168,9 @@ class ResourceStore:
         existing = self.cache.get(namespace, name)
         if existing is not None:
             raise self._exists(existing)
-        await self._pass(self._gate.validate, attributes, write)
         give_back = await self.strategy.allocate(obj, None) or _nothing
         try:
+            await self._pass(self._gate.validate, attributes, write)  # judges also what was allocated
             if self.codec.converter is not None:
                 await self.codec.converter.warm_object(obj)
             value = self._encode(obj)
@@ -254,6 +254,7 @@ class ResourceStore:
             obj.metadata.managedFields = list(old.metadata.managedFields)
         elif not write.is_apply:
             obj.metadata.managedFields = self.ownership.updated(old, obj, write.owner)
+        obj.metadata.resourceVersion = str(current.revision)
         attributes = self._attributes("UPDATE", obj, old, current.namespace, write)
         obj = await self._mutated(obj, attributes, write)
         metadata.check_name(obj.metadata, name)
@@ -264,11 +265,11 @@ class ResourceStore:
         obj.metadata.resourceVersion = str(current.revision)
         if write.face is not None:
             attributes.object = write.face.of(obj)
-        await self._pass(self._gate.validate, attributes, write)
         give_back = _nothing
         if not write.subresource:
             give_back = await self.strategy.allocate(obj, old) or _nothing
         try:
+            await self._pass(self._gate.validate, attributes, write)  # judges also what was allocated
             if self.codec.converter is not None:
                 await self.codec.converter.warm_object(obj)
             value = self._encode(obj)

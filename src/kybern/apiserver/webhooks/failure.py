@@ -12,7 +12,8 @@ import msgspec
 
 _UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})  # X509_V_ERR_*: self-signed, no issuer found, no trusted chain
 _EXPIRED = frozenset({9, 10})  # not yet valid, expired
-_NAME_MISMATCH = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, ..._IP_ADDRESS_MISMATCH
+_NAME_MISMATCH = 62  # X509_V_ERR_HOSTNAME_MISMATCH
+_ADDRESS_MISMATCH = 64  # X509_V_ERR_IP_ADDRESS_MISMATCH
 # What client-go says where the body says nothing. Source: the answers of a kube-apiserver.
 _STATUS_TEXTS = {
     400: "the server rejected our request for an unknown reason",
@@ -52,7 +53,10 @@ def says_tls(code: int, message: str, name: str) -> str:
         why = "x509: certificate signed by unknown authority"
     elif code in _EXPIRED:
         why = "x509: certificate has expired or is not yet valid"
-    elif code in _NAME_MISMATCH:
+    elif code == _ADDRESS_MISMATCH:
+        # Said of certificates for other addresses as well: which they are for is not known here.
+        why = f"x509: cannot validate certificate for {name} because it doesn't contain any IP SANs"
+    elif code == _NAME_MISMATCH:
         why = f"x509: certificate is not valid for {name}"  # upstream lists the names that it is valid for
     else:
         why = f"x509: {message}"

@@ -125,6 +125,8 @@ class Transport:
             raise Disconnected(says_tls(error.verify_code, error.verify_message, name), unsent=True) from None
         except ssl.SSLError as error:
             raise Disconnected(f"tls: {(error.reason or str(error)).lower()}", unsent=True) from None
+        except (ConnectionResetError, ConnectionAbortedError):
+            raise Disconnected("EOF", unsent=True) from None  # it took the connection, and speaks no TLS
         except (OSError, UnicodeError) as error:
             fault = error if isinstance(error, OSError) else socket.gaierror(str(error))
             raise Disconnected(says_dial(to.host, to.port, fault), unsent=True) from None

@@ -86,7 +86,7 @@ class _Webhooks:
             return True
         verdict = hook.conditions.evaluate(Sight(a, wanted, tools.reader, tools.authorizers, tools.versions))
         if verdict.errors and not hook.fails_open:
-            raise _unmatched(hook, a, verdict.errors)
+            raise _unmatched(a, verdict.errors)
         return verdict.matches
 
     async def _ask(self, hook: Hook, a: Attributes, wanted: Resource) -> tuple[answer.Verdict, bytes | None]:
@@ -97,6 +97,7 @@ class _Webhooks:
             raise answer.BadAnswer("webhook does not accept known AdmissionReview versions (v1, v1beta1)")
         tools = self._tools
         try:
+            await tools.versions.prepare(a, wanted)
             sent = tools.versions.encode(a, a.object, wanted)
             old = tools.versions.encode(a, a.old, wanted)
         except (msgspec.MsgspecError, ValueError) as error:
@@ -147,7 +148,7 @@ class MutatingWebhooks(_Webhooks):
                 self._forgive(hook, why)
                 self._note(a, index, "failed-open.mutation", hook.name)
                 continue
-            changed = verdict.allowed and verdict.patch is not None and self._apply(verdict.patch, a, sent, version)
+            changed = verdict.allowed and await self._apply(verdict.patch or [], a, sent, version)
             self._note_mutation(hook, a, index, changed, verdict.patch)
             if not verdict.allowed:
                 raise answer.denial(hook.name, verdict.status)
@@ -161,13 +162,14 @@ class MutatingWebhooks(_Webhooks):
         left = a.left_behind.get(_key(hook))
         return left is not None and left != _bytes_of(a)
 
-    def _apply(self, patch: list[Any], a: Attributes, sent: bytes | None, version: Resource) -> bool:
+    async def _apply(self, patch: list[Any], a: Attributes, sent: bytes | None, version: Resource) -> bool:
         """Put the patched object into its place; returns whether it differs. Raises ApiError 500."""
         if sent is None or not patch:
             return False
         before = _bytes_of(a)
         try:
             patched = json_patch.apply(msgspec.json.decode(sent), patch)
+            await self._tools.versions.prepare_back(a, patched, version)
             a.object = self._tools.versions.decode(a, patched, version)
         except (errors.PatchFailed, msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise _internal(str(error)) from None
@@ -240,8 +242,8 @@ def _bytes_of(a: Attributes) -> bytes:
     return codec.encode(a.object)
 
 
-def _unmatched(hook: Hook, a: Attributes, why: tuple[str, ...]) -> ApiError:
-    return forbidden(a, f'failed evaluating match conditions of webhook "{hook.name}": {", ".join(why)}')
+def _unmatched(a: Attributes, why: tuple[str, ...]) -> ApiError:
+    return forbidden(a, why[0] if len(why) == 1 else f"[{', '.join(why)}]")
 
 
 def _internal(why: str) -> ApiError:

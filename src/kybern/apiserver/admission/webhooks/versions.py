@@ -32,10 +32,28 @@ class Versions:
             return ()
         known = self._known.get(key)
         if known is None or known[0] is not served:
-            others = [s for s in self._registry.served() if s.store is served.store and s is not served]
+            others = [s for s in self._registry.served() if s is not served and _is_sibling(s, served)]
             others.sort(key=lambda s: not s.is_stored_version)
             known = self._known[key] = (served, tuple(s.resource for s in others))
         return known[1]
+
+    async def prepare(self, a: Attributes, wanted: Resource) -> None:
+        """Have what `encode` needs at hand: where a webhook converts, it is asked here. Raises ApiError."""
+        if wanted.api_version == a.resource.api_version:
+            return
+        objects = [obj for obj in (a.object, a.old) if obj is not None]
+        served = self._other(a, objects[0], wanted)
+        if served is not None and served.codec.converter is not None:
+            await served.codec.converter.warm([codec.encode(obj) for obj in objects])
+
+    async def prepare_back(self, a: Attributes, value: Any, wanted: Resource) -> None:
+        """The same for `decode`."""
+        own = self._own(a)
+        if wanted.api_version == a.resource.api_version or own is None or own.codec.converter is None:
+            return
+        served = self._other(a, a.object, wanted)
+        if served is not None and isinstance(value, dict):
+            await own.codec.converter.warm([codec.encode(served.codec.from_json(value)[0])])
 
     def encode(self, a: Attributes, obj: Any, wanted: Resource) -> bytes | None:
         """JSON of the object (the new or the old one) as `wanted`; None for None. Raises ValueError."""
@@ -44,7 +62,9 @@ class Versions:
         served = self._other(a, obj, wanted)
         if served is None:
             return codec.encode(obj)
-        return codec.encode(served.from_stored(served.store.codec.encode(obj)))
+        if served.store.resource.api_version == a.resource.api_version:
+            return codec.encode(served.from_stored(served.store.codec.encode(obj)))
+        return served.codec.shown(codec.encode(obj))
 
     def decode(self, a: Attributes, value: Any, wanted: Resource) -> Any:
         """The object under admission made anew of JSON of version `wanted`, complete with defaults.
@@ -63,13 +83,9 @@ class Versions:
         value = {"kind": was["kind"], "apiVersion": api_version, **value}
         if isinstance(obj, dict):
             return value
-        if served is not None:
-            made = served.to_stored(served.codec.from_json(value)[0])
-            served.store.strategy.apply_defaults(made)
-            return made
         own = self._own(a) if is_whole(a, obj) else None
         if own is not None:
-            made = own.store.codec.from_json(value)[0]
+            made = _of_version(served, value, own) if served is not None else own.store.codec.from_json(value)[0]
             own.store.strategy.apply_defaults(made)
             return made
         assert not isinstance(obj, CustomObject), "custom objects are of a served kind"
@@ -86,3 +102,17 @@ class Versions:
         if wanted.api_version == a.resource.api_version or not is_whole(a, obj):
             return None
         return self._registry.by_path.get((wanted.group, wanted.version, wanted.plural))
+
+
+def _is_sibling(one: Served, other: Served) -> bool:
+    """Versions of built-in resources share a store; each of a custom resource has its own."""
+    a, b = one.resource, other.resource
+    return one.store is other.store or (a.group == b.group and a.plural == b.plural)
+
+
+def _of_version(served: Served, value: dict[str, Any], own: Served) -> Any:
+    """JSON of one version as an object of `own`, which is of the version under admission."""
+    made = served.codec.from_json(value)[0]
+    if served.store.resource.api_version == own.resource.api_version:
+        return served.to_stored(made)
+    return own.codec.decode(own.codec.shown(codec.encode(made)))

@@ -171,10 +171,11 @@ def test_a_deletion_of_a_collection_asks_for_each_object_without_its_name() -> N
 def test_a_dry_run_says_so() -> None:
     async def scenario(api: Api, webhooks: FakeWebhooks) -> None:
         await configure(api, MUTATING, webhook("w"))
-        made = (await api.create(f"{MAPS}?dryRun=All", config_map())).ok()
+        made = (await api.create(f"{MAPS}?dryRun=All&fieldManager=me", config_map())).ok()
         assert made["data"] == {"x": "y"}
         request = webhooks.seen[0][1]["request"]
         assert (request["dryRun"], request["options"]["dryRun"]) == (True, ["All"])
+        assert request["options"]["fieldManager"] == "me"
 
     run(scenario, w=adds("/data", {"x": "y"}))
 
@@ -231,6 +232,14 @@ def test_warnings_reach_the_client_also_with_a_denial() -> None:
     assert answer.warnings == ["one", "two"]
     answer, _ = one(MUTATING, lambda review: response(review, False, warnings=["careful"]))
     assert (answer.status, answer.warnings) == (400, ["careful"])
+
+
+def test_warnings_that_break_headers_are_left_out_and_long_ones_cut_where_all_are_too_long() -> None:
+    texts = ["one", 'two "q" \\ back', "line\nbreak", "x" * 300, "", "tab\there", "\x1b[31m"]
+    answer, _ = one(VALIDATING, lambda review: response(review, warnings=texts))
+    assert answer.warnings == ["one", 'two \\"q\\" \\\\ back', "x" * 300]
+    answer, _ = one(VALIDATING, lambda review: response(review, warnings=[f"{i:03}" + "y" * 300 for i in range(60)]))
+    assert [len(text) for text in answer.warnings] == [256] * 16
 
 
 def raw(review: dict[str, Any], **over: Any) -> dict[str, Any]:
@@ -573,7 +582,9 @@ def test_match_conditions_choose() -> None:
         assert (await api.create(MAPS, config_map(skip="x"))).status == 201
         assert (await api.create(MAPS, config_map("two", a="b"))).status == 400
         # Without data the expression fails: what nobody can tell is refused, by failurePolicy.
-        assert (await api.create(MAPS, {"metadata": {"name": "three"}})).status == 403
+        unknown = await api.create(MAPS, {"metadata": {"name": "three"}})
+        said = "expression '!('skip' in object.data)' resulted in error: no such key: data"
+        assert (unknown.status, unknown.json["message"]) == (403, f'configmaps "three" is forbidden: {said}')
         assert len(webhooks.seen) == 1
 
     run(scenario, w=denies())
@@ -618,6 +629,35 @@ def test_an_exact_match_is_not_asked_about_other_versions() -> None:
             assert answer.status == status
 
     run(scenario, w=denies())
+
+
+def test_a_custom_object_is_shown_in_the_version_that_is_asked_for() -> None:
+    async def scenario(api: Api, webhooks: FakeWebhooks) -> None:
+        schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+        versions = [{"name": n, "served": True, "storage": n == "v1", "schema": schema} for n in ("v1", "v2")]
+        names = {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"}
+        definition = {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": "widgets.example.com"},
+            "spec": {"group": "example.com", "names": names, "scope": "Namespaced", "versions": versions},
+        }
+        (await api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)).ok()
+        where = "/apis/example.com/%s/namespaces/default/widgets"
+        for _ in range(200):
+            if (await api.get(where % "v2")).status == 200:
+                break
+            await asyncio.sleep(0.1)
+        rule = {"apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["widgets"], "operations": ["CREATE"]}
+        await configure(api, MUTATING, webhook("w", rules=[rule]))
+        widget = {"apiVersion": "example.com/v2", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 1}}
+        made = (await api.create(where % "v2", widget)).ok()
+        assert (made["apiVersion"], made["spec"]) == ("example.com/v2", {"size": 1, "color": "red"})
+        (request,) = [review["request"] for _, review in webhooks.seen]
+        assert (request["kind"]["version"], request["requestKind"]["version"]) == ("v1", "v2")
+        assert (request["object"]["apiVersion"], request["object"]["spec"]) == ("example.com/v1", {"size": 1})
+
+    run(scenario, w=adds("/spec/color", "red"))
 
 
 # -- subresources ----------------------------------------------------------------------------------------------------
