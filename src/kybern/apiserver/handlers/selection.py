@@ -68,7 +68,7 @@ def parse_continue(token: str) -> Continue:
         if found.rv == 0:
             raise ValueError("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
     except (ValueError, RecursionError) as error:
-        raise ApiError.bad_request(f"continue key is not valid: {error}") from None
+        raise ApiError.bad_request(f"invalid continue token: continue key is not valid: {error}") from None
     return Continue(found.rv, found.start)
 
 
@@ -135,6 +135,8 @@ def options_of(request: Request, *, watch: bool) -> ListOptions:
     if token and not watch and version not in ("", "0"):
         raise ApiError.bad_request("specifying resource version is not allowed when using continue")
     limit = query.integer(request, "limit") or 0
+    if version == "0" and not watch:
+        limit = 0  # whatever is at hand, and all of it: as upstream's watch cache answers
     timeout = query.integer(request, "timeoutSeconds") or 0
     return ListOptions(
         resource_version=version,
@@ -149,8 +151,6 @@ def options_of(request: Request, *, watch: bool) -> ListOptions:
 
 def _faults(version: str, match: str, token: str, watch: bool, send_initial: bool | None) -> list[FieldError]:
     errors = []
-    if send_initial is not None and not watch:
-        errors.append(forbidden_field("sendInitialEvents", "sendInitialEvents is forbidden for list"))
     if match:
         if watch and send_initial is None:
             errors.append(
@@ -183,6 +183,8 @@ def _faults(version: str, match: str, token: str, watch: bool, send_initial: boo
                     "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
                 )
             )
+    if send_initial is not None and not watch:
+        errors.append(forbidden_field("sendInitialEvents", "sendInitialEvents is forbidden for list"))
     if watch and send_initial is not None and match != "NotOlderThan":
         errors.append(
             forbidden_field(

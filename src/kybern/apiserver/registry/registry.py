@@ -25,6 +25,7 @@ from kybern.apiserver.watch_cache.feed import Feed
 from kybern.machinery import conversion, scheme, validation
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError
+from kybern.machinery.warnings.versions import DEPRECATED
 
 # Resources that are questions, not objects: nothing of them is stored.
 VIRTUAL = frozenset(
@@ -72,7 +73,8 @@ class Served:
     @property
     def warning(self) -> str:
         """What every request for it is told."""
-        return ""
+        resource = self.resource
+        return DEPRECATED.get((resource.group, resource.version, resource.plural), "")
 
     @property
     def requested(self) -> Resource | None:

@@ -163,7 +163,8 @@ class ResourceStore:
         self.strategy.prepare_create(obj, write.user)
         attributes.name = obj.metadata.name
         self._refuse(self.strategy.validate_create(obj), obj.metadata.name)
-        write.warnings.extend(self.strategy.warnings_on_create(obj))
+        if write.admit:
+            write.warnings.extend(self.strategy.warnings_on_create(obj))
         name = obj.metadata.name
         existing = self.cache.get(namespace, name)
         if existing is not None:
@@ -262,6 +263,8 @@ class ResourceStore:
         metadata.keep_on_update(obj.metadata, old.metadata)
         errors = self._prepare_update(obj, old, write)
         self._refuse(errors(obj, old), name)
+        if write.admit and not write.subresource:
+            write.warnings.extend(self.strategy.warnings_on_update(obj, old))
         obj.metadata.resourceVersion = str(current.revision)
         if write.face is not None:
             attributes.object = write.face.of(obj)

@@ -21,7 +21,7 @@ from kybern.api.meta_v1 import ObjectMeta
 from kybern.api.resource import Resource
 from kybern.apiserver.registry import facts
 from kybern.apiserver.request import Reader, User, Writer
-from kybern.machinery import defaults, labels, validation
+from kybern.machinery import defaults, labels, validation, warnings
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import FieldError
 
@@ -137,7 +137,12 @@ class Strategy:
         return not obj.metadata.finalizers
 
     def warnings_on_create(self, obj: Any) -> list[str]:
-        return []
+        """What is legal and yet not wise about a new object."""
+        return warnings.of(obj)
+
+    def warnings_on_update(self, obj: Any, old: Any) -> list[str]:
+        """The same of a changed one, where it was not so before."""
+        return warnings.of_change(obj, old)
 
     def selectable_fields(self, obj: Any) -> dict[str, str]:
         """Fields that field selectors may name, with this object's values."""
