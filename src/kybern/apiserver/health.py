@@ -13,20 +13,46 @@ from kybern.machinery.health import Check, Health, Milestones
 
 _NOSNIFF = (("X-Content-Type-Options", "nosniff"),)
 
-HOOKS = (
-    "poststarthook/start-apiserver-admission-initializer",
-    "poststarthook/priority-and-fairness-config-consumer",
-    "poststarthook/priority-and-fairness-filter",
-    "poststarthook/start-apiextensions-controllers",
-    "poststarthook/crd-informer-synced",
-    "poststarthook/start-system-namespaces-controller",
-    "poststarthook/start-cluster-authentication-info-controller",
-    "poststarthook/storage-readiness",
-    "poststarthook/rbac/bootstrap-roles",
-    "poststarthook/scheduling/bootstrap-system-priority-classes",
-    "poststarthook/priority-and-fairness-config-producer",
-    "poststarthook/bootstrap-controller",
-    "poststarthook/start-kubernetes-service-cidr-controller",
+# What a start has to have done, by its stages. Each stands for all hooks of upstream that it does the work of.
+_HOOK = "poststarthook/"
+CACHES = (  # the store's state is read, and everything that reads it can
+    f"{_HOOK}start-apiserver-admission-initializer",
+    f"{_HOOK}generic-apiserver-start-informers",
+    f"{_HOOK}storage-object-count-tracker-hook",
+    f"{_HOOK}storage-readiness",
+)
+DEFINITIONS = (  # custom resources are served
+    f"{_HOOK}start-apiextensions-informers",
+    f"{_HOOK}start-apiextensions-controllers",
+    f"{_HOOK}crd-informer-synced",
+)
+OBJECTS = (  # what every cluster has is there
+    f"{_HOOK}start-system-namespaces-controller",
+    f"{_HOOK}start-cluster-authentication-info-controller",
+    f"{_HOOK}rbac/bootstrap-roles",
+    f"{_HOOK}scheduling/bootstrap-system-priority-classes",
+)
+SERVICE = (  # the server's own Service, and the ranges of all
+    f"{_HOOK}start-service-ip-repair-controllers",
+    f"{_HOOK}bootstrap-controller",
+    f"{_HOOK}start-kubernetes-service-cidr-controller",
+)
+AGGREGATION = (  # other servers are known, and their documents merged
+    f"{_HOOK}start-kube-aggregator-informers",
+    f"{_HOOK}apiservice-status-local-available-controller",
+    f"{_HOOK}apiservice-status-remote-available-controller",
+    f"{_HOOK}apiservice-registration-controller",
+    f"{_HOOK}apiservice-wait-for-first-sync",
+    f"{_HOOK}apiservice-discovery-controller",
+    f"{_HOOK}kube-apiserver-autoregistration",
+    "autoregister-completion",
+    f"{_HOOK}apiservice-openapi-controller",
+    f"{_HOOK}apiservice-openapiv3-controller",
+)
+FAIRNESS = (
+    f"{_HOOK}priority-and-fairness-config-consumer",
+    f"{_HOOK}priority-and-fairness-filter",
+    f"{_HOOK}priority-and-fairness-config-producer",
 )
 
 
@@ -34,7 +60,7 @@ class ServerHealth:
     """All three endpoints of one server."""
 
     def __init__(self, is_synced: Callable[[], bool], slis: metrics.Registry, started: float) -> None:
-        self.hooks = Milestones(*HOOKS)
+        self.hooks = Milestones(*CACHES, *DEFINITIONS, *OBJECTS, *SERVICE, *AGGREGATION, *FAIRNESS)
         self.is_shutting_down = False
         counts = health.Counts(slis, started)
         basic: dict[str, Check] = {"ping": _fine, "log": _fine}

@@ -17,6 +17,7 @@ import structlog
 
 from kybern.api.core_v1 import Namespace
 from kybern.api.meta_v1 import ObjectMeta
+from kybern.apiserver import health as health_checks
 from kybern.apiserver import paths, scrape, upkeep
 from kybern.apiserver.admission import Attributes, bootstrap_objects, built_in, configured
 from kybern.apiserver.admission.chain import Chain
@@ -44,7 +45,7 @@ from kybern.apiserver.freshness import Freshness
 from kybern.apiserver.handlers import subresources
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.forms import Forms
-from kybern.apiserver.health import HOOKS, ServerHealth
+from kybern.apiserver.health import ServerHealth
 from kybern.apiserver.limits import InFlight, Limits, Seating
 from kybern.apiserver.metrics import Metrics
 from kybern.apiserver.options import ServerOptions
@@ -168,20 +169,26 @@ class ApiServer:
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Load the store, make what every cluster has, start the upkeep."""
+        done = self.health.hooks.done
         await self.feed.load()
         tasks.create_task(self.feed.run(), name="watch cache feed")
+        done(*health_checks.CACHES)
         if self.audit is not None:
             tasks.create_task(self.audit.run(), name="audit")
         self.custom_resources.start(tasks)
         lifecycle = Lifecycle(self.registry, self.clock, definition.schema_faults)
         tasks.create_task(lifecycle.run(), name="custom resource definitions")
         tasks.create_task(type_checking.Checks(self.registry, self.clock).run(), name="type checking of policies")
+        done(*health_checks.DEFINITIONS)
         await self._bootstrap()
+        done(*health_checks.OBJECTS)
         own = upkeep.OwnService(
             self.registry.objects, self.options.service_cidr, self.options.advertise_address, self.options.secure_port
         )
         await upkeep.attempt("kubernetes service", own)
+        done(*health_checks.SERVICE)
         await self.aggregator.start()
+        done(*health_checks.AGGREGATION)
         sweeper = upkeep.EventSweeper(self.registry.objects, self.clock, self.options.event_ttl)
         for name, seconds, work in (
             ("bookmarks", upkeep.BOOKMARK_SECONDS, self._bookmark),
@@ -196,7 +203,7 @@ class ApiServer:
             await keeper.tell()
             tasks.create_task(keeper.run(), name="upkeep: priority and fairness")
         tasks.create_task(Compactor(self.feed.store, self.clock).run(), name="upkeep: compaction")
-        self.health.hooks.done(*HOOKS)
+        done(*health_checks.FAIRNESS)
         self.health.ask_all()
 
     def begin_shutdown(self) -> None:
