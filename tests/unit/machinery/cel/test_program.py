@@ -116,6 +116,9 @@ BOMBS = [
 ]
 
 
+HEAVY = {"l": list(range(200)), "s": "a" * 1000, "deep": [[list(range(100))] * 100] * 10}
+
+
 @pytest.mark.parametrize("text", BOMBS)
 def test_a_cost_bomb_is_ended(text: str) -> None:
     program = cel.compile(text, ENVIRONMENT)

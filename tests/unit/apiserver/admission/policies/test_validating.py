@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from kybern.apiserver import audit
 from kybern.testing.api_server import Answer, Api, run
 
 GROUP = "/apis/admissionregistration.k8s.io/v1"
@@ -270,3 +272,35 @@ def test_a_policy_whose_expressions_are_none_is_refused(spec: dict[str, Any], me
     refused = run(scenario)
     assert refused.status == 422
     assert message in refused.json["message"]
+
+
+class Recorder:
+    """The audit of one request."""
+
+    def __init__(self) -> None:
+        self.annotations: dict[str, str] = {}
+
+    def annotate(self, key: str, value: str) -> None:
+        self.annotations.setdefault(key, value)
+
+
+def test_failures_and_annotations_are_audited() -> None:
+    recorder = Recorder()
+
+    async def scenario(api: Api) -> None:
+        noted = [
+            {"key": "who", "valueExpression": "request.userInfo.username"},
+            {"key": "nothing", "valueExpression": "null"},
+        ]
+        made = policy(says("true"), says("false", message="m"), auditAnnotations=noted)
+        (await api.create(f"{GROUP}/validatingadmissionpolicies", made)).ok()
+        (await api.create(f"{GROUP}/validatingadmissionpolicybindings", binding(("Audit",)))).ok()
+        audit.enter(recorder)
+        (await api.create(MAPS, OBJECT)).ok()
+
+    run(scenario)
+    failures = msgspec.json.decode(recorder.annotations.pop("validation.policy.admission.k8s.io/validation_failure"))
+    assert failures == [
+        {"message": "m", "policy": "p", "binding": "b", "expressionIndex": 1, "validationActions": ["Audit"]}
+    ]
+    assert recorder.annotations == {"p/who": "admin"}
