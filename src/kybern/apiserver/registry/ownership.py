@@ -191,7 +191,7 @@ class Ownership:
     def _untracked(self, live: dict[str, Any], writing: Writing) -> dict[Key, Manager]:
         """Whoever wrote an object of which nobody kept track, as one manager."""
         everything = compare.compare(self._node(writing), self._source.empty(writing.api_version), live).changed
-        owned = managers.strip(everything)
+        owned = managers.strip(fields.without(everything, writing.ignored))
         if not owned:
             return {}
         whoever = Manager(managers.BEFORE_FIRST_APPLY, managers.UPDATE, writing.api_version, "", writing.time, owned)

@@ -324,3 +324,22 @@ def test_kubectl_takes_over_what_it_applied_from_the_client() -> None:
         )
 
     api_server.run(scenario)
+
+
+def test_kubectl_may_make_its_client_side_manager_an_applier() -> None:
+    """What `kubectl apply --server-side` does first: it rewrites managedFields by a JSON patch with a precondition."""
+
+    async def scenario(api: Api) -> None:
+        created = (await api.create(f"{CONFIGS}?fieldManager=kubectl-client-side-apply", config_map({"k": "v"}))).ok()
+        entry = {**created["metadata"]["managedFields"][0], "manager": "kubectl", "operation": "Apply"}
+        patch = [
+            {"op": "replace", "path": "/metadata/managedFields", "value": [entry]},
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": created["metadata"]["resourceVersion"]},
+        ]
+        patched = (await api.patch(f"{CONFIGS}/a", patch, "json")).ok()
+        assert patched["metadata"]["managedFields"] == [entry]
+        applied = (await apply(api, f"{CONFIGS}/a", config_map(), "kubectl")).ok()
+        assert "data" not in applied
+        assert (await api.patch(f"{CONFIGS}/a", patch, "json")).status == 409
+
+    api_server.run(scenario)

@@ -14,7 +14,7 @@ from kybern.machinery.merge.structured.typed import element_of
 
 def merge(node: Node, live: Any, applied: Any) -> Any:
     """`live` with every field that `applied` sets."""
-    if applied is None and isinstance(live, (dict, list)) and not resolve(node, live).atomic:
+    if applied is None and live and isinstance(live, (dict, list)) and not resolve(node, live).atomic:
         return live  # null says nothing about what is in it
     node = resolve(node, applied)
     if node.atomic:
@@ -111,11 +111,14 @@ def _remove_from_map(node: Node, value: dict[str, Any], gone: Fields) -> dict[st
     left: dict[str, Any] = {}
     for name, inner in value.items():
         below = gone.get(f"f:{name}")
-        if below is None:
-            left[name] = inner
+        own = node.fields.get(name, node.element)
+        if below is None or (inner == [] and own is not None and not resolve(own, inner).atomic):
+            left[name] = inner  # an empty list sets nothing that could go
         elif not is_member(below):
-            own = node.fields.get(name, node.element)
-            left[name] = inner if own is None else remove(own, inner, below)
+            rest = inner if own is None else remove(own, inner, below)
+            if rest == [] and inner:
+                continue  # a list goes with its last item; a map stays
+            left[name] = rest
     return left
 
 

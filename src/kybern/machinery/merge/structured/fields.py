@@ -131,13 +131,13 @@ def has(fields: Fields, path: Path) -> bool:
 
 
 def members(fields: Fields) -> Iterator[Path]:
-    """Every member, parents before children, in the order of the text."""
+    """Every member: of each node first those right below it, then those below them."""
     stack: list[tuple[Path, Fields]] = [((), fields)]
     while stack:
         path, node = stack.pop()
-        if path and is_member(node):
-            yield path
-        stack.extend(((*path, element), node[element]) for element in reversed(ordered_keys(node)) if element != SELF)
+        elements = [element for element in ordered_keys(node) if element != SELF]
+        yield from ((*path, element) for element in elements if is_member(node[element]))
+        stack.extend(((*path, element), node[element]) for element in reversed(elements) if node[element])
 
 
 def of_paths(*paths: Path) -> Fields:

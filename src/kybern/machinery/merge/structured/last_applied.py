@@ -13,15 +13,13 @@ from typing import Any
 import msgspec
 
 from kybern.api import codec
-from kybern.api.meta_v1 import ManagedFieldsEntry
-from kybern.machinery.merge.structured import combine, compare, fields, managers, rules, typed
+from kybern.machinery.merge.structured import combine, compare, fields, rules, typed
 from kybern.machinery.merge.structured.errors import Conflict, Conflicts, TypedError
 from kybern.machinery.merge.structured.managers import Managers
 from kybern.machinery.merge.structured.rules import Applied, Versions, Writing
 
 ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
 KUBECTL = "kubectl"
-CLIENT_SIDE = "kubectl-client-side-apply"
 MAX_ANNOTATIONS = 256 * 1024  # bytes of all of an object. kube-apiserver: the same
 
 
@@ -97,26 +95,3 @@ def _sorted(value: Any) -> Any:
     if isinstance(value, list):
         return [_sorted(inner) for inner in value]
     return value
-
-
-def upgraded(entries: list[ManagedFieldsEntry], updaters: frozenset[str], applier: str) -> list[ManagedFieldsEntry]:
-    """The entries of an object whose client-side appliers become the server-side `applier`, as kubectl does it.
-
-    Their fields but for the annotation become the applier's; what the applier has already stays.
-    """
-    found = managers.decode(entries)
-    moved = [m for m in found.values() if m.operation == managers.UPDATE and m.name in updaters and not m.subresource]
-    if not moved:
-        return list(entries)
-    own = next((m for m in found.values() if m.applied and m.name == applier and not m.subresource), None)
-    annotation = fields.of_paths(("f:metadata", "f:annotations", f"f:{ANNOTATION}"))
-    owned = own.owned if own is not None else fields.LEAF
-    for manager in moved:
-        owned = fields.union(owned, manager.owned)
-        del found[manager.key]
-    first = own or moved[0]
-    kept = managers.Manager(
-        applier, managers.APPLY, first.api_version, "", first.time, fields.difference(owned, annotation)
-    )
-    found[kept.key] = kept
-    return managers.encode(found)

@@ -93,7 +93,7 @@ def apply(
     after, conflicts = _taken(versions, live, merged, others, writing, counted)
     if conflicts and not force:
         raise Conflicts(conflicts)
-    changed = not difference.is_empty
+    changed = live != merged
     if not changed:
         # As upstream: who applies what is there already gets no new time.
         own = dataclasses.replace(own, time=last.time if last is not None else None)
@@ -117,6 +117,12 @@ def _counted(difference: Difference, ignored: Fields) -> Difference:
     )
 
 
+def _name_first(owner: tuple[Key, Manager]) -> tuple[str, ...]:
+    """The order in which conflicts are told."""
+    key, _ = owner
+    return key.name, key.operation, key.api_version, key.subresource
+
+
 def _taken(
     versions: Versions,
     live: dict[str, Any],
@@ -129,7 +135,7 @@ def _taken(
     left: dict[Key, Manager] = {}
     conflicts: list[Conflict] = []
     differences = {writing.api_version: (difference.changed, difference.removed)}
-    for key, manager in sorted(owners.items()):
+    for key, manager in sorted(owners.items(), key=_name_first):
         version = manager.api_version
         seen = differences.get(version)
         if seen is None:

@@ -77,10 +77,17 @@ def _fields_of_map(node: Node, value: dict[str, Any]) -> Fields:
         if own is not None:
             if inner == [] and own.kind is Kind.LIST and not own.atomic:
                 continue  # an empty list sets nothing
-            found[f"f:{name}"] = _fields_of(own, inner)
+            below = _fields_of(own, inner)
+            if below or not _holds_nothing(own, inner):
+                found[f"f:{name}"] = below
         elif others is not None:
             found[f"f:{name}"] = as_member(_fields_of(others, inner))
     return found
+
+
+def _holds_nothing(node: Node, value: Any) -> bool:
+    """A map that has keys, yet sets nothing by them."""
+    return bool(value) and isinstance(value, dict) and not resolve(node, value).atomic
 
 
 def _fields_of_list(node: Node, value: list[Any]) -> Fields:

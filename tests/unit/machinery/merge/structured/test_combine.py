@@ -59,6 +59,15 @@ def test_null_says_nothing_of_what_is_in_a_container() -> None:
     assert merged == {"s": ["a"], "free": {"a": 1}, "l": None, "whole": None}
 
 
+def test_null_takes_the_place_of_an_empty_container() -> None:
+    assert combine.merge(NODE, {"s": [], "free": {}}, {"s": None, "free": None}) == {"s": None, "free": None}
+
+
+def test_a_list_goes_with_its_last_item_and_an_empty_one_stays() -> None:
+    gone = fields.of_paths(("f:s", 'v:"x"'), ("f:m",), ("f:free", "f:a"))
+    assert combine.remove(NODE, {"s": ["x"], "m": [], "free": {"a": 1}}, gone) == {"m": [], "free": {}}
+
+
 def test_what_is_atomic_is_replaced() -> None:
     merged = combine.merge(NODE, {"l": ["a", "b"], "whole": {"a": "x"}}, {"l": ["c"], "whole": {}})
     assert merged == {"l": ["c"], "whole": {}}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kybern.api.scalars import Time
-from kybern.machinery.merge.structured import fields, managers, rules, schema
+from kybern.machinery.merge.structured import fields, managers, rules, schema, typed
 from kybern.machinery.merge.structured.errors import Conflicts, TypedError
 from kybern.machinery.merge.structured.managers import Key, Manager
 from kybern.machinery.merge.structured.rules import Writing
@@ -79,6 +79,31 @@ def test_who_applies_what_is_there_gets_no_time() -> None:
     made = rules.apply(KINDS, {"other": 1}, {"other": 1}, {}, by("one"), force=False)
     assert not made.changed
     assert [m.time for m in made.managers.values()] == [None]
+
+
+def test_conflicts_are_told_by_manager_and_from_the_top() -> None:
+    free = schema.of_custom(None)
+
+    class Free(TwoVersions):
+        def node(self, api_version: str) -> Node | None:
+            return free
+
+    deep = {"z": 1, "a": {"b": 1}}
+    first = rules.update(Free(), {}, {"q": deep}, {}, by("m1"))
+    both = rules.apply(Free(), {"q": deep}, {"q": deep}, first, by("m0"), force=False).managers
+    with pytest.raises(Conflicts) as caught:
+        rules.apply(Free(), {"q": deep}, {"q": {"z": 2, "a": {"b": 2}}}, both, by("m2"), force=False)
+    told = [(c.manager, c.field) for c in caught.value.conflicts]
+    assert told == [(m, f) for m in ('"m0"', f'"m1" using {V1}') for f in (".q.z", ".q.a.b")]
+
+
+def test_a_map_of_nothing_but_empty_lists_sets_nothing() -> None:
+    names = {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"}
+    inner = {"type": "object", "properties": {"names": names}}
+    node = schema.of_custom({"type": "object", "properties": {"spec": inner}})
+    assert typed.fields_of(node, {"spec": {"names": []}}) == {}
+    assert typed.fields_of(node, {"spec": {}}) == {"f:spec": {}}
+    assert typed.fields_of(node, {"spec": {"names": None}}) == {"f:spec": {"f:names": {}}}
 
 
 def test_a_type_that_became_atomic_is_owned_whole() -> None:
