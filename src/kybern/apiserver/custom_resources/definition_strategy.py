@@ -36,6 +36,11 @@ class CustomResourceDefinitions(Strategy):
                 storedVersions=[*stored, *added],
             )
 
+    def prepare_status_update(self, obj: Any, old: Any) -> None:
+        super().prepare_status_update(obj, old)
+        stored = obj.status.storedVersions
+        stored += [v.name for v in obj.spec.versions if v.storage and v.name not in stored]
+
     def validate_create(self, obj: Any) -> list[FieldError]:
         errors: list[FieldError] = []
         metadata.check(obj.metadata, self.resource, errors)

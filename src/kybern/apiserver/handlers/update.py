@@ -65,7 +65,7 @@ def _copies(obj: Any, served: Served) -> Callable[[Entry], Any]:
 
     def copy(current: Entry) -> Any:
         if is_blind:
-            raise ApiError.invalid(served.resource.group, served.resource.kind, current.name, [_NO_VERSION])
+            raise ApiError.invalid(served.resource.group, served.resource.plural, current.name, [_NO_VERSION])
         stored = kept.decode(sent)
         served.check(stored, current.object)
         return stored

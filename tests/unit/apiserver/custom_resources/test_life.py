@@ -346,3 +346,68 @@ def test_an_object_too_deep_for_yaml_is_told_as_json_only() -> None:
         assert (await api.get(f"{where}/a", accept="application/yaml")).status == 406
 
     run(scenario)
+
+
+def test_what_was_wrong_before_a_stricter_schema_may_stay() -> None:
+    items = {
+        "type": "object",
+        "required": ["k"],
+        "properties": {"k": {"type": "string"}, "v": {"enum": ["ok"], "type": "string"}},
+    }
+    as_map = {"type": "array", "items": items, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"]}
+    rule = [{"rule": 'self != "longvalue"'}]
+    strict = typed(
+        a={"type": "string", "maxLength": 20, "x-kubernetes-validations": rule},
+        l={"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
+        m=as_map,
+        e={"type": "string", "enum": ["new"]},
+    )
+    strict["properties"]["spec"]["required"] = ["r"]
+    strict["properties"]["spec"]["properties"]["r"] = {"type": "string"}
+    spec = {"a": "longvalue", "l": ["b", "b"], "m": [{"k": "x", "v": "bad"}], "e": "old"}
+
+    async def scenario(api: Api) -> None:
+        where = await establish(api, definition())
+        (await api.create(where, custom("a", spec=spec))).ok()
+        found = (await api.get(f"{DEFINITIONS}/{NAME}")).ok()
+        found["spec"]["versions"] = [version("v1", strict)]
+        (await api.update(f"{DEFINITIONS}/{NAME}", found)).ok()
+
+        async def change(**fields: Any) -> list[str]:
+            answer = await api.patch(f"{where}/a?dryRun=All", {"spec": fields})
+            return (
+                [c["field"] for c in answer.json.get("details", {}).get("causes", ())] if answer.status != 200 else []
+            )
+
+        assert (await api.patch(f"{where}/a", {"metadata": {"labels": {"x": "y"}}})).status == 200
+        assert await change(r="x") == []
+        assert await change(r="x", l=["b", "b", "c"]) == []
+        assert await change(r="x", m=[{"k": "new", "v": "ok"}, {"k": "x", "v": "bad"}]) == []
+        assert (await change(r="x", m=[{"k": "x", "v": "worse"}]))[0] == "spec.m[0].v"
+        assert (await change(r="x", e="other"))[0] == "spec.e"
+        assert (await change(z=1))[0:1] == []  # pruned: nothing has changed
+        assert (await change(a="short"))[0] == "spec.r"
+
+    run(scenario)
+
+
+def test_an_update_of_a_definition_keeps_what_must_stay() -> None:
+    async def scenario(api: Api) -> None:
+        await establish(api, definition())
+        target = f"{DEFINITIONS}/{NAME}"
+        found = (await api.get(target)).ok()
+
+        async def faults(**spec: Any) -> list[str]:
+            answer = await api.update(target, {**found, "spec": {**found["spec"], **spec}})
+            return [c["field"] for c in answer.json["details"]["causes"]]
+
+        names_of = found["spec"]["names"]
+        assert await faults(scope="Cluster") == ["spec.scope"]
+        assert await faults(names={**names_of, "kind": "Other"}) == ["spec.names.kind"]
+        assert await faults(names={**names_of, "plural": "others"}) == ["spec.names.plural"]
+        assert await faults(group="other.example.com") == ["spec.group"]
+        assert await faults(versions=[version("v1")] * 0) != []
+        status = {**found, "status": {**found["status"], "storedVersions": []}}
+        assert (await api.update(f"{target}/status", status)).ok()["status"]["storedVersions"] == ["v1"]
+
+    run(scenario)

@@ -65,7 +65,6 @@ def check_update(definition: CustomResourceDefinition, old: CustomResourceDefini
     """All that is wrong with a definition as the successor of another."""
     errors: Errors = []
     spec, before = definition.spec, old.spec
-    _check_name(definition, errors)
     _check_group(definition, errors)
     _check_scope(definition, errors)
     _check_versions(definition, errors)
