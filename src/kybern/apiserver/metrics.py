@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
+from kybern.api.resource import Resource
 from kybern.apiserver.request import Request
 from kybern.machinery import metrics
 from kybern.machinery.metrics import Labels, Samples, Series
@@ -60,6 +61,8 @@ class Metrics:
         self.registry = metrics.Registry()
         self.slis = metrics.Registry()
         self.paths: frozenset[str] = frozenset()
+        # Of resources that are not built in: by group, version and plural.
+        self.resource_of: Callable[[str, str, str], Resource | None] = lambda group, version, plural: None
         self.authenticated = 0
         self.allowed = 0
         self.unauthenticated = {"error": 0, "failure": 0}  # bad credentials, none
@@ -112,14 +115,14 @@ class Metrics:
         if not info.is_resource:
             path = info.path.rstrip("/")
             labels: Labels = (method, "", "", "", path if path in self.paths else "", "", "")
-        elif info.resource is None:
-            labels = (method, "", "", "", "", "", "")
         else:
-            labels = _labels_of(request, method)
+            resource = info.resource or self.resource_of(info.group, info.version, info.plural)
+            labels = _labels_of(request, method, resource) if resource is not None else (method, *[""] * 6)
         line = self._lines.get(labels)
         if line is None:
             line = self._lines[labels] = Line(labels)
-        info.findings.line = line
+        if not info.is_resource or info.resource is not None:  # custom ones come and go
+            info.findings.line = line
         return line
 
     # -- rendering -----------------------------------------------------------------------------------------------
@@ -232,11 +235,10 @@ class Metrics:
                     yield (*line.key, dry_run, str(code), client), number
 
 
-def _labels_of(request: Request, method: str) -> Labels:
+def _labels_of(request: Request, method: str, resource: Resource) -> Labels:
     """Names of subresources that there are not are clients' words: they share one line."""
     info = request.info
-    assert info.resource is not None
-    is_known = not info.subresource or any(s.name == info.subresource for s in info.resource.subresources)
+    is_known = not info.subresource or any(s.name == info.subresource for s in resource.subresources)
     subresource = info.subresource if is_known else "other"
     scope = "resource" if info.name else "namespace" if info.namespace else "cluster"
     verb = "CONNECT" if subresource in _CONNECTS else _VERBS.get(info.verb, method)

@@ -17,6 +17,7 @@ import structlog
 
 from kybern.api.core_v1 import Namespace
 from kybern.api.meta_v1 import ObjectMeta
+from kybern.api.resource import Resource
 from kybern.apiserver import health as health_checks
 from kybern.apiserver import paths, scrape, upkeep
 from kybern.apiserver.admission import Attributes, bootstrap_objects, built_in, configured
@@ -152,6 +153,7 @@ class ApiServer:
             lambda: self.aggregator.offered,
         )
         self.metrics.paths = frozenset(served.exact)
+        self.metrics.resource_of = self._custom_resource
         if self.flow_control is not None:
             served.exact.update(flow_debug.paths(self.flow_control))
             flow_numbers.register(self.metrics.registry, self.flow_control)
@@ -214,6 +216,10 @@ class ApiServer:
         """With --shutdown-send-retry-after: from now on requests are told to try again, elsewhere."""
         if self.options.shutdown_send_retry_after:
             self.application.refuse_new()
+
+    def _custom_resource(self, group: str, version: str, plural: str) -> Resource | None:
+        served = self.registry.get(group, version, plural)
+        return served.resource if served is not None else None
 
     # -- steps of the pipeline -----------------------------------------------------------------------------------
 
