@@ -38,10 +38,12 @@ def resource_version(request: Request) -> str:
     return check_version(request.flag("resourceVersion"))
 
 
-def check_version(text: str) -> str:
-    """A resourceVersion that a client wrote: digits, or nothing. Raises ApiError 400."""
+def check_version(text: str, before: str = "") -> str:
+    """A resourceVersion that a client wrote: digits, or nothing. `before` opens the message. Raises ApiError 400."""
     if text and not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < 2**64):
-        raise ApiError.bad_request(f'resourceVersion: Invalid value: "{text[:64]}": must be a whole number')
+        shown = text[:64]
+        why = f'strconv.ParseUint: parsing "{shown}": invalid syntax'
+        raise ApiError.bad_request(f'{before}resourceVersion: Invalid value: "{shown}": {why}')
     return text
 
 

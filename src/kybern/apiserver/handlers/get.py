@@ -50,6 +50,6 @@ def too_large(asked: int, current: int) -> ApiError:
     """504: the resourceVersion lies in the future."""
     from kybern.api.meta_v1 import StatusCause
 
-    message = f"Too large resource version: {asked}, current: {current}"
+    message = f"Timeout: Too large resource version: {asked}, current: {current}"
     cause = StatusCause(reason="ResourceVersionTooLarge", message="Too large resource version")
     return ApiError.make(504, "Timeout", message, causes=[cause], retry_after=1)

@@ -128,67 +128,67 @@ def options_of(request: Request, *, watch: bool) -> ListOptions:
     version = request.flag("resourceVersion")
     match = request.flag("resourceVersionMatch")
     send_initial = query.boolean(request, "sendInitialEvents") if "sendInitialEvents" in request.query else None
-    errors = _faults(version, match, token, watch, send_initial)
+    errors = _watch_faults(match, token, send_initial) if watch else _list_faults(version, match, token, send_initial)
     if errors:
         raise ApiError.invalid("meta.k8s.io", "ListOptions", "", errors)
-    query.check_version(version)
-    if token and not watch and version not in ("", "0"):
+    start = parse_continue(token) if token else None
+    if token and version not in ("", "0"):
         raise ApiError.bad_request("specifying resource version is not allowed when using continue")
+    query.check_version(version, "" if watch else "invalid resource version: ")
     limit = query.integer(request, "limit") or 0
-    if version == "0" and not watch:
+    if version == "0" and not watch and not token:
         limit = 0  # whatever is at hand, and all of it: as upstream's watch cache answers
     timeout = query.integer(request, "timeoutSeconds") or 0
     return ListOptions(
         resource_version=version,
         match=match,
         limit=max(0, limit),
-        token=parse_continue(token) if token and not watch else None,
+        token=start,
         timeout=min(max(0, timeout), LONGEST_WATCH),
         bookmarks=query.boolean(request, "allowWatchBookmarks"),
         send_initial=send_initial,
     )
 
 
-def _faults(version: str, match: str, token: str, watch: bool, send_initial: bool | None) -> list[FieldError]:
+_MATCH = "resourceVersionMatch"
+_WITH_CONTINUE = forbidden_field(_MATCH, "resourceVersionMatch is forbidden when continue is provided")
+
+
+def _unsupported(match: str, supported: str) -> FieldError:
+    return FieldError(
+        "FieldValueNotSupported", _MATCH, f'Unsupported value: "{match[:64]}": supported values: {supported}'
+    )
+
+
+def _list_faults(version: str, match: str, token: str, send_initial: bool | None) -> list[FieldError]:
     errors = []
     if match:
-        if watch and send_initial is None:
+        if not version:
             errors.append(
-                forbidden_field(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-                )
-            )
-        elif not watch and not version:
-            errors.append(
-                forbidden_field(
-                    "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
-                )
+                forbidden_field(_MATCH, "resourceVersionMatch is forbidden unless resourceVersion is provided")
             )
         if token:
-            errors.append(
-                forbidden_field("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
-            )
+            errors.append(_WITH_CONTINUE)
         if match not in ("Exact", "NotOlderThan"):
-            errors.append(
-                FieldError(
-                    "FieldValueNotSupported",
-                    "resourceVersionMatch",
-                    f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""',
-                )
-            )
+            errors.append(_unsupported(match, '"Exact", "NotOlderThan", ""'))
         elif match == "Exact" and version == "0":
-            errors.append(
-                forbidden_field(
-                    "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-                )
-            )
-    if send_initial is not None and not watch:
+            said = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+            errors.append(forbidden_field(_MATCH, said))
+    if send_initial is not None:
         errors.append(forbidden_field("sendInitialEvents", "sendInitialEvents is forbidden for list"))
-    if watch and send_initial is not None and match != "NotOlderThan":
-        errors.append(
-            forbidden_field(
-                "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-            )
-        )
+    return errors
+
+
+def _watch_faults(match: str, token: str, send_initial: bool | None) -> list[FieldError]:
+    errors = []
+    if send_initial is not None and match != "NotOlderThan":
+        said = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        errors.append(forbidden_field(_MATCH, said))
+    if send_initial is None and match:
+        said = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        errors.append(forbidden_field(_MATCH, said))
+    if match not in ("", "NotOlderThan"):
+        errors.append(_unsupported(match, '"NotOlderThan"'))
+    if token:
+        errors.append(_WITH_CONTINUE)
     return errors

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from kybern.storage.interface import Revision
 from kybern.testing import api_server
 from kybern.testing.api_server import Api
@@ -158,5 +160,64 @@ def test_delete_collection_in_a_dry_run_deletes_nothing() -> None:
         await fill(api, 3)
         (await api.delete(f"{CONFIGS}?dryRun=All")).ok()
         assert len((await api.get(CONFIGS)).ok()["items"]) == 3
+
+    api_server.run(scenario)
+
+
+MATCHING = "resourceVersionMatch is forbidden"
+UNLESS = f"resourceVersionMatch: Forbidden: {MATCHING} unless resourceVersion is provided"
+CONTINUED = f"resourceVersionMatch: Forbidden: {MATCHING} when continue is provided"
+UNASKED = f"resourceVersionMatch: Forbidden: {MATCHING} for watch unless sendInitialEvents is provided"
+REQUIRES = "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+LISTED = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"
+EXACT_0 = 'resourceVersionMatch: Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+
+
+def unsupported(match: str, *values: str) -> str:
+    shown = ", ".join(f'"{v}"' for v in values)
+    return f'resourceVersionMatch: Unsupported value: "{match}": supported values: {shown}'
+
+
+@pytest.mark.parametrize(
+    ("query", "faults"),
+    [
+        ("resourceVersionMatch=Exact", [UNLESS]),
+        ("resourceVersionMatch=NotOlderThan&sendInitialEvents=true", [UNLESS, LISTED]),
+        ("resourceVersionMatch=Exact&resourceVersion=0&sendInitialEvents=false", [EXACT_0, LISTED]),
+        ("resourceVersionMatch=Exact&continue=x", [UNLESS, CONTINUED]),
+        ("resourceVersionMatch=Exact&resourceVersion=1&continue=x", [CONTINUED]),
+        ("resourceVersionMatch=Exact&resourceVersion=0&continue=x", [CONTINUED, EXACT_0]),
+        (
+            "resourceVersionMatch=Bogus&sendInitialEvents=true&continue=x",
+            [UNLESS, CONTINUED, unsupported("Bogus", "Exact", "NotOlderThan", ""), LISTED],
+        ),
+        ("watch=1&resourceVersionMatch=NotOlderThan", [UNASKED]),
+        ("watch=1&resourceVersionMatch=Exact", [UNASKED, unsupported("Exact", "NotOlderThan")]),
+        ("watch=1&continue=x", [CONTINUED]),
+        ("watch=1&sendInitialEvents=true", [REQUIRES]),
+        (
+            "watch=1&sendInitialEvents=true&resourceVersionMatch=Bogus&continue=x",
+            [REQUIRES, unsupported("Bogus", "NotOlderThan"), CONTINUED],
+        ),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused_in_upstreams_words(query: str, faults: list[str]) -> None:
+    async def scenario(api: Api) -> None:
+        answer = await api.get(f"{CONFIGS}?{query}")
+        assert answer.status == 422
+        shown = faults[0] if len(faults) == 1 else f"[{', '.join(faults)}]"
+        assert answer.json["message"] == f'ListOptions.meta.k8s.io "" is invalid: {shown}'
+
+    api_server.run(scenario)
+
+
+def test_whatever_is_at_hand_is_told_whole() -> None:
+    async def scenario(api: Api) -> None:
+        for name in "abc":
+            (await api.create(CONFIGS, {"metadata": {"name": name}})).ok()
+        for query in ("limit=1&resourceVersion=0", "limit=1&resourceVersion=0&resourceVersionMatch=NotOlderThan"):
+            page = (await api.get(f"{CONFIGS}?{query}")).ok()
+            assert len(page["items"]) == 3
+            assert "continue" not in page["metadata"]
 
     api_server.run(scenario)
