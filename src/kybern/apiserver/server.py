@@ -115,7 +115,7 @@ class ApiServer:
         self.custom_resources = CustomResources(self.registry, self.feed, self.gate, clock, rng, self.webhooks)
         self.authorizers = Authorizers(objects)
         self.authorizers.configure(options.authorization, self.webhooks, clock)
-        users = configured.plugins(self.registry, self.webhooks, self.authorizers, rng, policies)
+        users = configured.plugins(self.registry, self.webhooks, self.authorizers, rng, policies, self.metrics.registry)
         plugins = built_in.plugins(objects, objects, self.authorizers, clock, rng, users)
         self.gate.chain = Chain(plugins, Timings(self.metrics.registry))
         self.authenticators = Authenticators(_authentication(options), objects, clock, self.webhooks)

@@ -10,10 +10,12 @@ import random
 from kybern.apiserver.admission import Plugin, policies
 from kybern.apiserver.admission.python_policies import Policies, PythonPolicies
 from kybern.apiserver.admission.webhooks import plugin as webhooks
+from kybern.apiserver.admission.webhooks.counts import Counts
 from kybern.apiserver.admission.webhooks.versions import Versions
 from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.registry.registry import Registry
 from kybern.apiserver.webhooks.client import WebhookClient
+from kybern.machinery import metrics
 
 
 def plugins(
@@ -22,6 +24,7 @@ def plugins(
     authorizers: Authorizers,
     rng: random.Random,
     functions: Policies | None,
+    counted: metrics.Registry,
 ) -> list[Plugin]:
     """`functions`: those of --admission-policy-dir, if there is one."""
     versions = Versions(registry)
@@ -29,5 +32,6 @@ def plugins(
     if functions is not None:
         found.append(PythonPolicies(functions, versions, registry.objects))
     found += policies.plugins(registry, authorizers)
-    tools = webhooks.Tools(registry.objects, versions, client, authorizers, random.Random(rng.getrandbits(64)))
+    dice = random.Random(rng.getrandbits(64))
+    tools = webhooks.Tools(registry.objects, versions, client, authorizers, dice, Counts(counted))
     return [*found, webhooks.MutatingWebhooks(tools), webhooks.ValidatingWebhooks(tools)]

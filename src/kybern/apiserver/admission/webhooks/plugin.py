@@ -26,6 +26,7 @@ from kybern.apiserver.admission.expressions import Sight
 from kybern.apiserver.admission.rule import forbidden
 from kybern.apiserver.admission.webhooks import answer, configurations, review
 from kybern.apiserver.admission.webhooks.configurations import Configurations, Hook
+from kybern.apiserver.admission.webhooks.counts import Counts
 from kybern.apiserver.admission.webhooks.versions import Versions
 from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.request import Reader
@@ -47,12 +48,14 @@ class Tools:
     client: WebhookClient
     authorizers: Authorizers
     rng: random.Random
+    counts: Counts
 
 
 class _Webhooks:
     """What both share: which hooks want a write, and one call of one hook."""
 
     name: str = ""
+    _kind = "validating"  # in metrics
     _may_patch = False
 
     def __init__(self, tools: Tools, resource: str) -> None:
@@ -88,6 +91,19 @@ class _Webhooks:
         if verdict.errors and not hook.fails_open:
             raise _unmatched(a, verdict.errors)
         return verdict.matches
+
+    async def _asked(self, hook: Hook, a: Attributes, wanted: Resource) -> tuple[answer.Verdict, bytes | None]:
+        """`_ask`, counted."""
+        counts = self._tools.counts
+        began = counts.began()
+        try:
+            verdict, sent = await self._ask(hook, a, wanted)
+        except answer.BadAnswer:
+            counts.failed(hook.name, a.operation, self._kind, began, is_open=hook.fails_open)
+            raise
+        denied = 0 if verdict.allowed else answer.denial(hook.name, verdict.status).code
+        counts.answered(hook.name, a.operation, self._kind, began, denied)
+        return verdict, sent
 
     async def _ask(self, hook: Hook, a: Attributes, wanted: Resource) -> tuple[answer.Verdict, bytes | None]:
         """The verdict and the object as it was sent. Raises BadAnswer, or ApiError for what no policy forgives."""
@@ -127,6 +143,7 @@ class MutatingWebhooks(_Webhooks):
     """Those that may change the object."""
 
     name = "MutatingAdmissionWebhook"
+    _kind = "admit"
     _may_patch = True
 
     def __init__(self, tools: Tools) -> None:
@@ -143,7 +160,7 @@ class MutatingWebhooks(_Webhooks):
             if not self._is_selected(hook, a, version):
                 continue
             try:
-                verdict, sent = await self._ask(hook, a, version)
+                verdict, sent = await self._asked(hook, a, version)
             except answer.BadAnswer as why:
                 self._forgive(hook, why)
                 self._note(a, index, "failed-open.mutation", hook.name)
@@ -199,6 +216,8 @@ class ValidatingWebhooks(_Webhooks):
         super().__init__(tools, configurations.VALIDATING)
 
     def validate(self, a: Attributes) -> Awaitable[None] | None:
+        if not self._configurations.hooks:
+            return None
         wanted = [(hook, version) for hook, version in self._wanted(a) if self._is_selected(hook, a, version)]
         return self._go(a, wanted) if wanted else None
 
@@ -220,7 +239,7 @@ class ValidatingWebhooks(_Webhooks):
     async def _judge(self, index: int, one: _Wanted, a: Attributes) -> ApiError | None:
         hook, version = one
         try:
-            verdict, _ = await self._ask(hook, a, version)
+            verdict, _ = await self._asked(hook, a, version)
             return None if verdict.allowed else answer.denial(hook.name, verdict.status)
         except answer.BadAnswer as why:
             try:

@@ -767,6 +767,25 @@ def test_reviews_are_asked_about() -> None:
     run(scenario, w=denies())
 
 
+def test_calls_are_counted_under_upstreams_names() -> None:
+    async def scenario(api: Api, webhooks: FakeWebhooks) -> None:
+        await configure(api, VALIDATING, webhook("no"), webhook("gone"), webhook("open", failurePolicy="Ignore"))
+        await configure(api, MUTATING, webhook("yes"))
+        await api.create(MAPS, config_map())
+        text = (await api.get("/metrics")).body.decode()
+        prefix = "apiserver_admission_webhook_"
+        told = {line.removeprefix(prefix) for line in text.split("\n") if line.startswith(prefix)}
+        yes, no, gone = (f'name="{name}.hooks.example",operation="CREATE"' for name in ("yes", "no", "gone"))
+        assert {
+            f'admission_duration_seconds_count{{{yes},rejected="false",type="admit"}} 1',
+            'fail_open_count{name="open.hooks.example",type="validating"} 1',
+            f'rejection_count{{error_type="no_error",{no},rejection_code="418",type="validating"}} 1',
+            f'rejection_count{{error_type="calling_webhook_error",{gone},rejection_code="0",type="validating"}} 1',
+        } <= told
+
+    run(scenario, no=denies(code=418), yes=response)
+
+
 def test_without_configurations_nothing_waits_for_webhooks() -> None:
     async def scenario(api: Api, webhooks: FakeWebhooks) -> None:
         (await api.create(MAPS, config_map())).ok()
