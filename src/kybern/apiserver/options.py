@@ -32,6 +32,8 @@ class ServerOptions:
     service_account_public_key: bytes = b""
     service_account_signing_key: bytes = b""
     service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
+    service_account_max_token_expiration: int = 0  # seconds; 0: no limit
+    service_account_extend_token_expiration: bool = False
     service_cidr: str = "10.96.0.0/12"
     node_port_range: tuple[int, int] = (30000, 32767)
     runtime_config: str = ""

@@ -29,7 +29,7 @@ from kybern.apiserver.aggregator.backend import Options as AggregatorOptions
 from kybern.apiserver.aggregator.backend import Wire
 from kybern.apiserver.aggregator.reconcile import ROUND_SECONDS, Aggregator
 from kybern.apiserver.audit import build as build_audit
-from kybern.apiserver.authenticate import impersonate
+from kybern.apiserver.authenticate import impersonate, legacy_use
 from kybern.apiserver.authenticate.chain import AuthenticationOptions, Authenticators
 from kybern.apiserver.authorize import attributes as authorize_attributes
 from kybern.apiserver.authorize import bootstrap_roles, selectors
@@ -196,6 +196,7 @@ class ApiServer:
             ("bookmarks", upkeep.BOOKMARK_SECONDS, self._bookmark),
             ("event ttl", upkeep.EVENT_SWEEP_SECONDS, sweeper),
             ("kubernetes service", upkeep.SERVICE_SECONDS, own),
+            ("legacy token use", legacy_use.SECONDS, self._write_legacy_use),
             ("aggregation", ROUND_SECONDS, self.aggregator),
         ):
             tasks.create_task(upkeep.forever(name, seconds, self.clock, work), name=f"upkeep: {name}")
@@ -306,6 +307,9 @@ class ApiServer:
         except ApiError as error:
             if not error.is_already_exists:
                 raise
+
+    async def _write_legacy_use(self) -> None:
+        await self.authenticators.legacy_use.write(self.registry.objects)
 
     async def _bookmark(self) -> None:
         self.feed.bookmark_all()

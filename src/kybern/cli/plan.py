@@ -20,6 +20,8 @@ def plan_cluster(settings: Settings, pki: Pki, containerd_config: str) -> Plan:
             cluster_cidr=settings.cluster_cidr,
             service_account_private_key_file=pki.directory / "sa.key",
             root_ca_file=pki.ca,
+            cluster_signing_cert_file=pki.ca,
+            cluster_signing_key_file=pki.key("ca"),
             leader_elect=bool(settings.etcd_servers),  # others may work on the same etcd
         ),
         "scheduler": _component(

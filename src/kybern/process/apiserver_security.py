@@ -33,6 +33,8 @@ class SecurityFlags:
     """As kube-apiserver calls them; times in seconds."""
 
     service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
+    service_account_max_token_expiration: int = 0  # seconds; 0: no limit
+    service_account_extend_token_expiration: bool = True
     authentication_config: str = ""  # file of an AuthenticationConfiguration
     oidc_issuer_url: str = ""
     oidc_client_id: str = ""
@@ -81,6 +83,8 @@ class SecurityFlags:
 def server_options(flags: SecurityFlags) -> dict[str, Any]:
     """The fields of ServerOptions that come of these flags. Raises OSError, ValueError."""
     return {
+        "service_account_max_token_expiration": flags.service_account_max_token_expiration,
+        "service_account_extend_token_expiration": flags.service_account_extend_token_expiration,
         "authentication": _authentication(flags),
         "jwt_algorithms": _algorithms(flags),
         "token_webhook": _token_webhook(flags),

@@ -17,6 +17,7 @@ from kybern.apiserver.authenticate.configuration import Configuration
 from kybern.apiserver.authenticate.front_proxy import FrontProxy
 from kybern.apiserver.authenticate.jwt_tokens import JwtTokens
 from kybern.apiserver.authenticate.keys import KeyRing, parse_public_keys
+from kybern.apiserver.authenticate.legacy_use import LegacyUse
 from kybern.apiserver.authenticate.service_accounts import ServiceAccountTokens
 from kybern.apiserver.authenticate.static_tokens import StaticTokens
 from kybern.apiserver.authenticate.verdict import InvalidToken, TokenAuthenticator, TokenUser
@@ -63,11 +64,14 @@ class Authenticators:
         self._front_proxy = None
         if options.front_proxy_ca:
             self._front_proxy = FrontProxy(Authority(options.front_proxy_ca, clock), options.front_proxy_names)
+        self.legacy_use = LegacyUse(clock)
         tokens: list[TokenAuthenticator] = []
         if options.static_tokens:
             tokens.append(StaticTokens(options.static_tokens))
         if self.keys.keys:
-            tokens.append(ServiceAccountTokens(self.keys, options.issuers, options.audiences, reader, clock))
+            tokens.append(
+                ServiceAccountTokens(self.keys, options.issuers, options.audiences, reader, clock, self.legacy_use)
+            )
         if options.bootstrap_tokens:
             tokens.append(BootstrapTokens(reader, clock))
         self._local: tuple[TokenAuthenticator, ...] = tuple(tokens)

@@ -17,6 +17,7 @@ import msgspec
 from kybern.api import codec, scalars
 from kybern.api.authentication_v1 import BoundObjectReference, TokenRequest
 from kybern.api.core_v1 import Pod, ServiceAccount
+from kybern.apiserver import audit
 from kybern.apiserver.authenticate.claims import Bound, Named, user_name
 from kybern.apiserver.authenticate.keys import SigningKey
 from kybern.apiserver.request import Reader
@@ -79,12 +80,14 @@ class TokenIssuer:
         if self._is_extendable(wanted, spec.audiences, binding):
             lifetime = EXTENDED
         begins, ends = int(now.timestamp()), int(now.timestamp()) + lifetime
+        jti = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+        audit.annotate("authentication.kubernetes.io/issued-credential-id", f"JTI={jti}")
         claims = {
             "aud": spec.audiences,
             "exp": ends,
             "iat": begins,
             "iss": self._options.issuer,
-            "jti": str(uuid.UUID(int=self._rng.getrandbits(128), version=4)),
+            "jti": jti,
             "kubernetes.io": Bound(
                 account.metadata.namespace,
                 Named(account.metadata.name, account.metadata.uid),

@@ -19,6 +19,7 @@ from kybern.api.core_v1 import Secret
 from kybern.apiserver.authenticate import claims as claims_module
 from kybern.apiserver.authenticate.claims import Claims, Named
 from kybern.apiserver.authenticate.keys import KeyRing
+from kybern.apiserver.authenticate.legacy_use import LegacyUse
 from kybern.apiserver.authenticate.verdict import InvalidToken, TokenUser
 from kybern.apiserver.request import Reader, User
 from kybern.machinery.clock import Clock
@@ -51,8 +52,15 @@ class ServiceAccountTokens:
     """Judges tokens of `issuers` (the first issues new ones) and those of legacy token Secrets."""
 
     def __init__(
-        self, keys: KeyRing, issuers: tuple[str, ...], audiences: tuple[str, ...], reader: Reader, clock: Clock
+        self,
+        keys: KeyRing,
+        issuers: tuple[str, ...],
+        audiences: tuple[str, ...],
+        reader: Reader,
+        clock: Clock,
+        legacy_use: LegacyUse | None = None,
     ) -> None:
+        self._legacy_use = legacy_use
         self._keys = keys
         self._issuers = frozenset(issuers)
         self._audiences = audiences  # what tokens without an audience are good for
@@ -138,6 +146,8 @@ class ServiceAccountTokens:
             secret = self._living("secrets", proven.namespace, proven.secret, now)
             if proven.legacy:
                 _check_legacy_secret(secret, token)
+                if self._legacy_use is not None:
+                    self._legacy_use.note(secret)
         if proven.pod is not None:
             self._living("pods", proven.namespace, proven.pod, now)
         elif proven.node is not None:  # a pod's token names its node for information only

@@ -57,7 +57,12 @@ def _install_tokens(handlers: Handlers, options: ServerOptions, rng: random.Rand
         return
     issuer = TokenIssuer(
         parse_signing_key(options.service_account_signing_key),
-        IssuerOptions(options.service_account_issuer, (options.service_account_issuer,)),
+        IssuerOptions(
+            options.service_account_issuer,
+            (options.service_account_issuer,),
+            options.service_account_max_token_expiration,
+            options.service_account_extend_token_expiration,
+        ),
         handlers.registry.objects,
         handlers.clock,
         rng,
