@@ -6,6 +6,7 @@ Raised by parser, checker and evaluate; the messages are those that clients know
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class CelError(ValueError):
     """
 
     phase = "compilation failed"
+    type: Any = None  # of the expression, where it is known all the same (InstantiationError)
 
     def __init__(self, text: str, issues: list[Issue]) -> None:
         self.issues = issues

@@ -130,6 +130,8 @@ class _Estimate:
         return _Found(1, path=(node.name,))
 
     def _select(self, node: Select) -> _Found:
+        if node.type.kind == "type" and not node.test:
+            return _Found(1, 0)  # the name of a type
         operand = self._find(node.operand)
         if node.test:
             return _Found(operand.cost)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from kybern.machinery.cel import declarations, functions, parser, syntax_errors, validators
 from kybern.machinery.cel.ast import Node
 from kybern.machinery.cel.checker import Checker
-from kybern.machinery.cel.errors import CelError, CostExceeded, EvaluationError, Faulty, Issue
+from kybern.machinery.cel.errors import CelError, CostExceeded, EvaluationError, Faulty, InstantiationError, Issue
 from kybern.machinery.cel.evaluate import Builder, Frame
 from kybern.machinery.cel.functions import Library
 from kybern.machinery.cel.library import LIBRARIES
@@ -88,7 +88,11 @@ def compile(text: str, environment: Environment) -> Program:
         node = parser.parse(text)
         checker = Checker(text, environment.variables, _declared(environment.libraries), environment.objects)
         result = checker.check(node)
-        validators.validate(text, node, _table(environment.libraries))
+        try:
+            validators.validate(text, node, _table(environment.libraries))
+        except InstantiationError as error:
+            error.type = result
+            raise
         return Program(text, node, result, environment)
     except Faulty as error:
         raise syntax_errors.worded(text, error.issue) from None

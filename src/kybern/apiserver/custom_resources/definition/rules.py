@@ -136,6 +136,9 @@ def _is_field(schema: Schema, path: str) -> bool:
     return bool(names)
 
 
+_NO_BOOL = "cel expression must evaluate to a bool"
+
+
 def _check_programs(
     rule: Mapping[str, Any],
     where: str,
@@ -148,11 +151,13 @@ def _check_programs(
     try:
         program = cel.compile(rule["rule"].strip(), environment)
     except cel.CelError as error:
-        errors.append(_invalid_rule(f"{where}.rule", rule, f"compilation failed: {error}"))
+        told = error.reported if error.type in (None, cel.BOOL) else _NO_BOOL
+        errors.append(_invalid_rule(f"{where}.rule", rule, told))
     else:
-        if program.type != cel.BOOL:
-            errors.append(_invalid_rule(f"{where}.rule", rule, "cel expression must evaluate to a bool"))
-        _add_cost("estimated rule cost", f"{where}.rule", program, declared, above, errors, costs)
+        if program.type == cel.BOOL:
+            _add_cost("estimated rule cost", f"{where}.rule", program, declared, above, errors, costs)
+        else:
+            errors.append(_invalid_rule(f"{where}.rule", rule, _NO_BOOL))
         uses_old = running.names_old(program)
         if uses_old and above.uncorrelatable:
             told = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {above.uncorrelatable}"
@@ -165,12 +170,13 @@ def _check_programs(
         try:
             made = cel.compile(expression, environment)
         except cel.CelError as error:
-            told = f"messageExpression compilation failed: {error}"
+            told = f"messageExpression {error.reported.removeprefix('program ')}"
             errors.append(_invalid_rule(f"{where}.messageExpression", rule, told))
         else:
             if made.type != cel.STRING:
                 told = "messageExpression must evaluate to a string"
                 errors.append(_invalid_rule(f"{where}.messageExpression", rule, told))
+                return
             told = "estimated messageExpression cost"
             _add_cost(told, f"{where}.messageExpression", made, declared, above, errors, costs)
 
@@ -185,7 +191,8 @@ def _add_cost(
     costs: list[_Cost],
 ) -> None:
     amount = min(estimate.cost_of(program.node, declared.schema) * above.places, estimate.UNBOUNDED)
-    costs.append(_Cost(where, amount))
+    if amount:
+        costs.append(_Cost(where, amount))
     if amount > estimate.RULE_LIMIT:
         errors.append(forbidden_field(where, _too_dear(what, amount, estimate.RULE_LIMIT)))
 
