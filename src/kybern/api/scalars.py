@@ -198,8 +198,13 @@ def convert_scalar(kind: type, value: Any) -> Any:
     if kind is Time:
         return Time(value) if _CANONICAL_TIME.fullmatch(value) and _is_date(value) else render_time(parse_time(value))
     if kind is MicroTime:
+        if not _MICRO.search(value):
+            raise ValueError(f'parsing time "{value}" as "2006-01-02T15:04:05.000000Z07:00": no six decimals')
         return render_micro_time(parse_time(value))
     raise NotImplementedError(f"no scalar type {kind}")
+
+
+_MICRO = re.compile(r"\.\d{6}(Z|[+-]\d\d:\d\d)$")
 
 
 def _is_date(value: str) -> bool:

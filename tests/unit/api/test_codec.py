@@ -49,7 +49,10 @@ def test_other_texts_are_no_quantities(text: str) -> None:
 
 def test_times_are_brought_to_utc_and_to_their_precision() -> None:
     assert scalars.convert_scalar(scalars.Time, "2024-01-02T03:04:05.999+02:00") == "2024-01-02T01:04:05Z"
-    assert scalars.convert_scalar(scalars.MicroTime, "2024-01-02T03:04:05Z") == "2024-01-02T03:04:05.000000Z"
+    early = "2024-01-02T03:04:05.000001+02:00"
+    assert scalars.convert_scalar(scalars.MicroTime, early) == "2024-01-02T01:04:05.000001Z"
+    with pytest.raises(ValueError, match="six decimals"):  # upstream reads no other form
+        scalars.convert_scalar(scalars.MicroTime, "2024-01-02T03:04:05Z")
     with pytest.raises(ValueError, match="parsing time"):
         scalars.convert_scalar(scalars.Time, "2024-13-02T03:04:05Z")
 

@@ -22,7 +22,7 @@ from kybern.machinery.status import (
     required,
     too_many,
 )
-from kybern.machinery.validation import rules, selectors
+from kybern.machinery.validation import conditions, rules, selectors
 from kybern.machinery.validation.rules import Errors, Rules
 
 _REVIEWS = ("v1", "v1beta1")
@@ -370,9 +370,9 @@ def _check_mutating_policy(policy: Any, errors: Errors) -> None:
     for rule in spec.matchConstraints.resourceRules if spec.matchConstraints is not None else ():
         # There is nothing to change in what goes away.
         for operation in rule.operations:
-            if operation == "DELETE":
+            if operation not in _MUTABLE:
                 where = "spec.matchConstraints.resourceRules.operations"
-                errors.append(not_supported(where, operation, ("*", "CONNECT", "CREATE", "UPDATE")))
+                errors.append(not_supported(where, operation, _MUTABLE))
     if not spec.mutations:
         errors.append(required("spec.mutations", "mutations must contain at least one item"))
     for i, mutation in enumerate(spec.mutations):
@@ -383,16 +383,23 @@ def _check_mutating_policy(policy: Any, errors: Errors) -> None:
             errors.append(required(f"{path}.patchType"))
         elif field is None:
             errors.append(not_supported(f"{path}.patchType", mutation.patchType, tuple(fields)))
-        elif getattr(mutation, field) is None or not (getattr(mutation, field).expression or "").strip():
+        elif getattr(mutation, field) is None:
+            errors.append(required(f"{path}.{field}", f"must be specified when patchType is {mutation.patchType}"))
+        elif not (getattr(mutation, field).expression or "").strip():
             errors.append(required(f"{path}.{field}.expression", _NO_EXPRESSION))
         else:
             _check_expression(f"{path}.{field}.expression", faults, errors)
+        for other in fields.values() if field is not None else ():
+            if other != field and getattr(mutation, other) is not None:
+                message = f"must not be specified when patchType is {mutation.patchType}"
+                errors.append(invalid(f"{path}.{other}", codec.to_json(getattr(mutation, other)), message))
     if not spec.reinvocationPolicy:
         errors.append(required("spec.reinvocationPolicy"))
     elif spec.reinvocationPolicy not in ("IfNeeded", "Never"):
         errors.append(not_supported("spec.reinvocationPolicy", spec.reinvocationPolicy, ("IfNeeded", "Never")))
 
 
+_MUTABLE = ("*", "CONNECT", "CREATE", "UPDATE")
 _ACTIONS = ("Audit", "Deny", "Warn")
 
 
@@ -439,10 +446,14 @@ def _check_validating_binding(binding: v1.ValidatingAdmissionPolicyBinding, erro
         errors.append(invalid(path, list(actions), message))
 
 
+def _status_of_policy(policy: Any, old: Any, errors: Errors) -> None:
+    conditions.check(policy.status.conditions, "status.conditions", errors)
+
+
 RULES: dict[type[Any], Rules] = {
     v1.ValidatingWebhookConfiguration: Rules(_check_webhooks),
     v1.MutatingWebhookConfiguration: Rules(_check_webhooks),
-    v1.ValidatingAdmissionPolicy: Rules(_check_validating_policy),
+    v1.ValidatingAdmissionPolicy: Rules(_check_validating_policy, None, _status_of_policy),
     v1.ValidatingAdmissionPolicyBinding: Rules(_check_validating_binding),
     **{m.MutatingAdmissionPolicy: Rules(_check_mutating_policy) for m in (v1, v1beta1, v1alpha1)},
     **{m.MutatingAdmissionPolicyBinding: Rules(_check_binding) for m in (v1, v1beta1, v1alpha1)},

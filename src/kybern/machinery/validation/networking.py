@@ -313,6 +313,7 @@ def _check_endpoint(endpoint: Endpoint, kind: str, path: str, errors: Errors) ->
             found = getattr(hints, field)
             if len(found) > 8:
                 errors.append(too_many(f"{path}.hints.{field}", len(found), 8))
+                continue
             taken: set[str] = set()
             for i, hint in enumerate(found):
                 at = f"{path}.hints.{field}[{i}].name"
@@ -376,7 +377,10 @@ def _update_service_cidr(service_cidr: Any, old: Any, errors: Errors) -> None:
     if len(cidrs) == 2 and len(former) == 1 and cidrs[:1] == former:
         _check_service_cidr(service_cidr, errors)
     else:
-        rules.check_immutable(cidrs, former, "spec.cidrs", errors)
+        for i, before in enumerate(former):
+            now = cidrs[i] if i < len(cidrs) else ""
+            if now != before:
+                errors.append(invalid(f"spec.cidrs[{i}]", now, rules.IMMUTABLE))
 
 
 def _check_ip_address(address: Any, errors: Errors) -> None:
@@ -394,6 +398,7 @@ def _check_ip_address(address: Any, errors: Errors) -> None:
 
 
 def _update_ip_address(address: Any, old: Any, errors: Errors) -> None:
+    _check_ip_address(address, errors)
     rules.check_immutable(address.spec.parentRef, old.spec.parentRef, "spec.parentRef", errors)
 
 

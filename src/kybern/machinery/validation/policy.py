@@ -28,7 +28,7 @@ from kybern.api.rbac_v1 import (
 from kybern.api.scheduling_v1 import PriorityClass
 from kybern.machinery import names, quantity
 from kybern.machinery.status import FieldError, duplicate, forbidden_field, invalid, not_supported, required
-from kybern.machinery.validation import replicas, resources, rules, scheduling, selectors
+from kybern.machinery.validation import conditions, replicas, resources, rules, scheduling, selectors
 from kybern.machinery.validation.rules import Errors, Rules
 
 # -- RBAC --------------------------------------------------------------------------------------------------------
@@ -142,6 +142,7 @@ def _check_budget(budget: PodDisruptionBudget, errors: Errors) -> None:
 def _status_of_budget(budget: PodDisruptionBudget, old: PodDisruptionBudget, errors: Errors) -> None:
     fields = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
     replicas.check_counts(budget.status, fields, "status", errors)
+    conditions.check(budget.status.conditions, "status.conditions", errors)
 
 
 # -- autoscalers -------------------------------------------------------------------------------------------------
@@ -371,6 +372,7 @@ def _check_runtime_class(runtime: RuntimeClass, errors: Errors) -> None:
 
 
 def _update_runtime_class(runtime: RuntimeClass, old: RuntimeClass, errors: Errors) -> None:
+    _check_runtime_class(runtime, errors)
     rules.check_immutable(runtime.handler, old.handler, "handler", errors)
 
 

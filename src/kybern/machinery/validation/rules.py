@@ -207,7 +207,7 @@ def _size(text: str) -> int:
 
 # Their false is no different from nothing; elsewhere it may be.
 _FLAGS = frozenset({"hostNetwork", "hostPID", "hostIPC", "stdin", "stdinOnce", "tty", "readOnly"})
-_EMPTY: tuple[Any, ...] = (None, "", [], {})
+_EMPTY: tuple[Any, ...] = (None, "", [])
 
 
 def is_same(new: Any, old: Any) -> bool:

@@ -388,6 +388,25 @@ def _check_signer(name: str, path: str, errors: Errors) -> None:
         errors.append(too_long(path, _LONGEST_SIGNER))
 
 
+def _status_of_api_service(service: APIService, old: APIService, errors: Errors) -> None:
+    for i, condition in enumerate(service.status.conditions):
+        if condition.status not in ("True", "False", "Unknown"):
+            choices = ("True", "False", "Unknown")
+            errors.append(not_supported(f"status.conditions[{i}].status", condition.status, choices))
+
+
+def _status_of_flows(obj: Any, old: Any, errors: Errors) -> None:
+    """Of flow schemas and priority levels."""
+    seen: set[str] = set()
+    for i, condition in enumerate(obj.status.conditions):
+        where = f"status.conditions[{i}].type"
+        if not condition.type:
+            errors.append(required(where))
+        elif condition.type in seen:
+            errors.append(duplicate(where, condition.type))
+        seen.add(condition.type or "")
+
+
 _FINAL = ("Approved", "Denied", "Failed")
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE-----")
 
@@ -427,9 +446,9 @@ def _status_of_request(request: CertificateSigningRequest, old: CertificateSigni
 
 
 RULES: dict[type[Any], Rules] = {
-    APIService: Rules(_check_api_service),
-    FlowSchema: Rules(_check_flow_schema),
-    PriorityLevelConfiguration: Rules(_check_priority_level),
+    APIService: Rules(_check_api_service, None, _status_of_api_service),
+    FlowSchema: Rules(_check_flow_schema, None, _status_of_flows),
+    PriorityLevelConfiguration: Rules(_check_priority_level, None, _status_of_flows),
     CertificateSigningRequest: Rules(_check_signing_request, lambda obj, old, errors: None, _status_of_request),
 }
 

@@ -90,12 +90,29 @@ def _check_size(claim: PersistentVolumeClaim, old: PersistentVolumeClaim, errors
 
 
 def _status_of_claim(claim: PersistentVolumeClaim, old: PersistentVolumeClaim, errors: Errors) -> None:
+    _check_resizing(claim, errors)
     for name, amount in claim.status.capacity.items():
         if quantity.nano(amount) < 0:
             path = f"status.capacity[{name}]"
             errors.append(
                 FieldError("FieldValueInvalid", path, f"Invalid value: {amount}: must be a valid resource quantity")
             )
+
+
+_RESIZE_STATES = (
+    "ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizeInProgress", "NodeResizeInfeasible",
+    "NodeResizePending",
+)  # fmt: skip
+
+
+def _check_resizing(claim: PersistentVolumeClaim, errors: Errors) -> None:
+    for name, state in claim.status.allocatedResourceStatuses.items():
+        where = "status.allocatedResourceStatuses"
+        rules.check_rule(name, where, names.check_qualified, errors)
+        if state not in _RESIZE_STATES:
+            errors.append(not_supported(where, name, _RESIZE_STATES))
+    for name in claim.status.allocatedResources:
+        rules.check_rule(name, "status.allocatedResources", names.check_qualified, errors)
 
 
 # -- volumes -----------------------------------------------------------------------------------------------------
@@ -378,14 +395,14 @@ def _check_csi_node(node: CSINode, errors: Errors) -> None:
 def _update_csi_node(node: CSINode, old: CSINode, errors: Errors) -> None:
     _check_csi_node(node, errors)
     before = {d.name: d for d in old.spec.drivers}
-    for i, driver in enumerate(node.spec.drivers):
+    for driver in node.spec.drivers:
         former = before.get(driver.name)
         if former is None:
             continue
         copy = codec.clone(driver)
         copy.allocatable = former.allocatable
         if copy != former:
-            errors.append(invalid(f"spec.drivers[{i}]", codec.to_json(driver), rules.IMMUTABLE))
+            errors.append(invalid("spec.drivers", codec.to_json(driver), rules.IMMUTABLE))
 
 
 def _check_attachment(attachment: VolumeAttachment, errors: Errors) -> None:
@@ -441,6 +458,7 @@ def _update_attributes_class(attributes: Any, old: Any, errors: Errors) -> None:
     for field in ("driverName", "parameters"):
         if getattr(attributes, field) != getattr(old, field):
             errors.append(forbidden_field(field, f"updates to {field} are forbidden."))
+    _check_attributes_class(attributes, errors)
 
 
 RULES: dict[type[Any], Rules] = {

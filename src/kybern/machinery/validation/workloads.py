@@ -77,8 +77,12 @@ def _check_deployment_status(deployment: Deployment, old: Deployment, errors: Er
     bounds = {"updatedReplicas": "replicas", "readyReplicas": "replicas", "availableReplicas": "replicas"}
     replicas.check_at_most(status, bounds, "status", errors, {})
     replicas.check_at_most(status, {"availableReplicas": "readyReplicas"}, "status", errors, _READY)
-    before = old.status.collisionCount or 0
-    if old.status.collisionCount is not None and (status.collisionCount or 0) < before:
+    _check_collisions(status, old.status, errors)
+
+
+def _check_collisions(status: Any, before: Any, errors: Errors) -> None:
+    """The count of hashes that met: it makes names of revisions differ."""
+    if before.collisionCount is not None and (status.collisionCount or 0) < before.collisionCount:
         errors.append(invalid("status.collisionCount", status.collisionCount or 0, "cannot be decremented"))
 
 
@@ -177,6 +181,7 @@ _DAEMON_COUNTS = (
 
 def _check_daemon_status(daemon_set: DaemonSet, old: DaemonSet, errors: Errors) -> None:
     replicas.check_counts(daemon_set.status, _DAEMON_COUNTS, "status", errors)
+    _check_collisions(daemon_set.status, old.status, errors)
 
 
 def _check_stateful_set(stateful_set: StatefulSet, errors: Errors) -> None:
@@ -270,6 +275,7 @@ def _check_stateful_status(stateful_set: StatefulSet, old: StatefulSet, errors: 
     fields = ("readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas")
     replicas.check_at_most(stateful_set.status, dict.fromkeys(fields, "replicas"), "status", errors, {})
     replicas.check_at_most(stateful_set.status, {"availableReplicas": "readyReplicas"}, "status", errors, {})
+    _check_collisions(stateful_set.status, old.status, errors)
 
 
 def _check_revision(revision: ControllerRevision, errors: Errors) -> None:

@@ -24,7 +24,7 @@ from kybern.apiserver.registry.strategies.pods import Pods
 from kybern.apiserver.registry.strategies.resource_claims import ResourceClaims, ResourceClaimTemplates
 from kybern.apiserver.registry.strategies.services import Services
 from kybern.apiserver.registry.strategies.storage import PersistentVolumeClaims, PersistentVolumes
-from kybern.apiserver.registry.strategies.workloads import DaemonSets, ReplicationControllers, StatefulSets
+from kybern.apiserver.registry.strategies.workloads import DaemonSets, Deployments, ReplicationControllers, StatefulSets
 from kybern.apiserver.registry.strategy import Context, Strategy
 
 # By group_resource of the stored version.
@@ -38,6 +38,7 @@ STRATEGIES: dict[str, Callable[[Context, Resource], Strategy]] = {
     "persistentvolumeclaims": PersistentVolumeClaims,
     "persistentvolumes": PersistentVolumes,
     "replicationcontrollers": ReplicationControllers,
+    "deployments.apps": Deployments,
     "daemonsets.apps": DaemonSets,
     "statefulsets.apps": StatefulSets,
     "jobs.batch": Jobs,

@@ -16,6 +16,12 @@ class ReplicationControllers(Strategy):
         return super().selectable_fields(obj) | {"status.replicas": str(obj.status.replicas)}
 
 
+class Deployments(Strategy):
+    def prepare_status_update(self, obj: Any, old: Any) -> None:
+        super().prepare_status_update(obj, old)
+        obj.metadata.labels = old.metadata.labels
+
+
 class DaemonSets(Strategy):
     def apply_defaults(self, obj: Any) -> None:
         super().apply_defaults(obj)
