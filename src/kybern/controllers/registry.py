@@ -26,6 +26,7 @@ CONTROLLERS: dict[str, str] = {
     "disruption-controller": "disruption",
     "persistentvolume-binder-controller": "persistentvolume_binder",
     "persistentvolume-protection-controller": "volume_protection",
+    "volumeattributesclass-protection-controller": "attributes_class_protection",
     "ephemeral-volume-controller": "ephemeral_volume",
     "service-cidr-controller": "service_cidr",
     "legacy-serviceaccount-token-cleaner-controller": "token_cleaner",

@@ -9,7 +9,6 @@ from typing import Any
 
 from kybern.api.core_v1 import PersistentVolume, PersistentVolumeClaim, Pod
 from kybern.client import shapes
-from kybern.client.informer import Informer
 from kybern.controllers import pods, runtime
 from kybern.machinery.status import ApiError
 
@@ -66,7 +65,7 @@ class ProtectionController(runtime.Looped):
             return None
         if claim.metadata.deletionTimestamp is None or await self._is_claim_in_use(key):
             return None
-        await self._release(self._claims, claim, CLAIM_FINALIZER)
+        await release(self._context, claim, CLAIM_FINALIZER)
         return None
 
     async def _is_claim_in_use(self, key: str) -> bool:
@@ -83,22 +82,24 @@ class ProtectionController(runtime.Looped):
             return None
         if volume.metadata.deletionTimestamp is None or is_volume_in_use(volume):
             return None
-        await self._release(self._volumes, volume, VOLUME_FINALIZER)
+        await release(self._context, volume, VOLUME_FINALIZER)
         return None
 
-    async def _release(self, informer: Informer[Any], obj: Any, finalizer: str) -> None:
-        meta = obj.metadata
-        patch = {
-            "metadata": {
-                "resourceVersion": meta.resourceVersion,
-                "finalizers": [f for f in meta.finalizers if f != finalizer],
-            }
+
+async def release(context: runtime.Context, obj: Any, finalizer: str) -> None:
+    """Take a finalizer off, if the object is still as it was seen."""
+    meta = obj.metadata
+    patch = {
+        "metadata": {
+            "resourceVersion": meta.resourceVersion,
+            "finalizers": [f for f in meta.finalizers if f != finalizer],
         }
-        try:
-            await self._context.client.patch(type(obj), meta.namespace, meta.name, patch)
-        except ApiError as error:
-            if not error.is_not_found:
-                raise
+    }
+    try:
+        await context.client.patch(type(obj), meta.namespace, meta.name, patch)
+    except ApiError as error:
+        if not error.is_not_found:
+            raise
 
 
 def build(context: runtime.Context) -> ProtectionController:
