@@ -9,11 +9,15 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
+
 from kybern.api import codec, scalars
 from kybern.api.custom import CustomObject
 from kybern.apiserver.custom_resources import jsonpath, numbers
 from kybern.apiserver.table.column import Column, Printer, human
 from kybern.machinery.schema import definition
+
+log = structlog.get_logger(__name__)
 
 _AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
 _AGE_TEXT = "creationTimestamp"
@@ -28,6 +32,12 @@ def printer_of(columns: Sequence[Mapping[str, Any]]) -> Printer:
     made = [Column("Name", format="name", description=_text_of("name"))]
     cells = []
     for column in described:
+        try:
+            path = jsonpath.compile_path(column["jsonPath"])
+        except jsonpath.PathError as error:
+            # Upstream takes paths that it cannot follow, and prints what comes before them.
+            log.warning("a column cannot be printed", column=column["name"], error=str(error))
+            break
         made.append(
             Column(
                 column["name"],
@@ -38,7 +48,7 @@ def printer_of(columns: Sequence[Mapping[str, Any]]) -> Printer:
                 or f"Custom resource definition column (in JSONPath format): {column['jsonPath']}",
             )
         )
-        cells.append((jsonpath.compile_path(column["jsonPath"]), column["type"]))
+        cells.append((path, column["type"]))
 
     def print_cells(obj: Any, now: datetime.datetime) -> list[Any]:
         document = document_of(obj)
@@ -61,7 +71,7 @@ def _cell(found: list[Any], kind: str, now: datetime.datetime) -> Any:
     if not found:
         return None
     if kind == "string":
-        return " ".join(_text(value) for value in found)
+        return _text(found[0])
     value = found[0]
     match kind:
         case "integer":
@@ -86,7 +96,7 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if value is None:
-        return "<nil>"
+        return "<no value>"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):

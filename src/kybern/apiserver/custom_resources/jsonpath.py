@@ -108,7 +108,7 @@ class _Parser:
         inner, self._at = self._text[self._at : end].strip(), end + 1
         if inner == "*":
             return _every
-        if inner[:1] in ("'", '"'):
+        if inner[:1] == "'":
             return functools.partial(_fields, tuple(_unquote(part.strip()) for part in _split(inner)))
         try:
             if ":" in inner:

@@ -11,8 +11,6 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import structlog
-
 from kybern.api import codec
 from kybern.api.apiextensions_v1 import CustomResourceDefinition, CustomResourceDefinitionVersion
 from kybern.api.resource import Resource, Subresource
@@ -21,8 +19,6 @@ from kybern.apiserver.custom_resources.rules import Place, compile_rules
 from kybern.apiserver.custom_resources.structural import Node
 from kybern.apiserver.custom_resources.validate import Validator
 from kybern.apiserver.table.column import Printer
-
-log = structlog.get_logger(__name__)
 
 VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 _WHOLE = ("get", "patch", "update")
@@ -70,11 +66,7 @@ class Version:
 
     @functools.cached_property
     def printer(self) -> Printer:
-        try:
-            return columns.printer_of(codec.to_json(self._version.additionalPrinterColumns))
-        except jsonpath.PathError as error:  # upstream takes paths that it cannot follow, and prints without them
-            log.warning("a definition has columns that cannot be printed", kind=self.resource.kind, error=str(error))
-            return columns.printer_of(())
+        return columns.printer_of(codec.to_json(self._version.additionalPrinterColumns))
 
 
 def stored_version(definition: CustomResourceDefinition) -> str:

@@ -323,13 +323,13 @@ def test_a_definition_of_many_hundred_fields_is_served() -> None:
     run(scenario)
 
 
-def test_columns_that_cannot_be_followed_are_left_out() -> None:
+def test_columns_are_printed_up_to_the_first_that_cannot_be_followed() -> None:
     async def scenario(api: Api) -> None:
-        broken = [{"name": "A", "type": "string", "jsonPath": ".a["}]
-        where = await establish(api, definition(additionalPrinterColumns=broken))
+        fine, broken = ({"name": n, "type": "string", "jsonPath": p} for n, p in (("A", ".a"), ("B", ".a[")))
+        where = await establish(api, definition(additionalPrinterColumns=[fine, broken, fine]))
         (await api.create(where, custom("a"))).ok()
         table = (await api.get(where, accept="application/json;as=Table;v=v1;g=meta.k8s.io")).ok()
-        assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "Age"]
+        assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "A"]
 
     run(scenario)
 
