@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import types
 import typing
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -76,6 +77,10 @@ def decode_pruned(kind: type[T], data: bytes) -> tuple[T, list[str]]:
 
 def from_json(kind: type[T], value: Any) -> tuple[T, list[str]]:
     """`decode_pruned` for JSON that is decoded already."""
+    try:
+        return msgspec.convert(value, kind, dec_hook=scalars.convert_scalar), []
+    except msgspec.ValidationError:
+        pass  # something to prune, or really wrong
     unknown: list[str] = []
     pruned = prune(kind, value, "", unknown)
     return msgspec.convert(pruned, kind, dec_hook=scalars.convert_scalar), unknown
@@ -125,30 +130,82 @@ def _present(kind: Any, value: Any) -> Any:
 
 def prune(kind: Any, value: Any, path: str, unknown: list[str]) -> Any:
     """A copy of decoded JSON without fields that are null or that `kind` lacks; a null item is an empty one."""
+    pruner = _pruner(kind)
+    return value if pruner is None else pruner(value, (None, path) if path else None, unknown)
+
+
+# Where a value stands, the innermost step last: (where its parent stands, field name or index). Rendered when needed.
+_Path = tuple[Any, str | int] | None
+_Pruner = Callable[[Any, _Path, list[str]], Any]
+
+
+def _told(path: _Path) -> str:
+    """`spec.containers[0].foo`"""
+    steps: list[str] = []
+    while path is not None:
+        path, step = path
+        steps.append(f"[{step}]" if isinstance(step, int) else f".{step}" if path is not None else step)
+    return "".join(reversed(steps))
+
+
+@functools.cache
+def _pruner(kind: Any) -> _Pruner | None:
+    """What prunes values of a type, made once; None where there is nothing to prune."""
     origin = typing.get_origin(kind)
-    if origin is typing.Annotated:
-        return value
     if origin in (types.UnionType, typing.Union):
         structured = [a for a in typing.get_args(kind) if isinstance(a, type) and issubclass(a, msgspec.Struct)]
         containers = [a for a in typing.get_args(kind) if typing.get_origin(a) in (list, dict)]
         chosen = (structured or containers or [None])[0]
-        return value if chosen is None else prune(chosen, value, path, unknown)
-    if origin is list and isinstance(value, list):
+        return None if chosen is None else _pruner(chosen)
+    if origin is list:
         item = typing.get_args(kind)[0]
-        if item is Any:
-            return value  # free-form JSON, in which null is a value
-        return [prune(item, _present(item, v), f"{path}[{i}]", unknown) for i, v in enumerate(value)]
-    if origin is dict and isinstance(value, dict):
-        item = typing.get_args(kind)[1]
-        return {k: prune(item, _present(item, v), f"{path}.{k}" if path else k, unknown) for k, v in value.items()}
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
-        known = fields_of(kind)
+        return None if item is Any else _list_pruner(item)  # free-form JSON, in which null is a value
+    if origin is dict:
+        return _dict_pruner(typing.get_args(kind)[1])
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return _struct_pruner(kind)
+    return None
+
+
+def _list_pruner(item: Any) -> _Pruner:
+    def prune_list(value: Any, path: _Path, unknown: list[str]) -> Any:
+        if not isinstance(value, list):
+            return value
+        pruner = _pruner(item)
+        if pruner is None:
+            return value if None not in value else [_present(item, v) for v in value]
+        return [pruner(_present(item, v), (path, i), unknown) for i, v in enumerate(value)]
+
+    return prune_list
+
+
+def _dict_pruner(item: Any) -> _Pruner:
+    def prune_dict(value: Any, path: _Path, unknown: list[str]) -> Any:
+        if not isinstance(value, dict):
+            return value
+        pruner = _pruner(item)
+        if pruner is None:
+            return value if None not in value.values() else {k: _present(item, v) for k, v in value.items()}
+        return {k: pruner(_present(item, v), (path, k), unknown) for k, v in value.items()}
+
+    return prune_dict
+
+
+def _struct_pruner(kind: type) -> _Pruner:
+    known: dict[str, _Pruner | None] = {}  # filled at the first call: types may hold themselves
+
+    def prune_struct(value: Any, path: _Path, unknown: list[str]) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if not known:
+            known.update({name: _pruner(field) for name, field in fields_of(kind).items()})
         kept = {}
         for name, inner in value.items():
-            where = f"{path}.{name}" if path else name
             if name not in known:
-                unknown.append(where)
+                unknown.append(_told((path, name)))
             elif inner is not None:
-                kept[name] = prune(known[name], inner, where, unknown)
+                pruner = known[name]
+                kept[name] = inner if pruner is None else pruner(inner, (path, name), unknown)
         return kept
-    return value
+
+    return prune_struct
