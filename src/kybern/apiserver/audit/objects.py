@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from kybern.api import protobuf
+from kybern.api import codec, protobuf
 from kybern.apiserver.request import Request, RequestInfo, Response
 from kybern.machinery import manifest, scheme
 
@@ -112,8 +112,8 @@ def _as_json(content_type: str, body: bytes) -> bytes | None:
             struct = scheme.struct_of(envelope.api_version, envelope.kind)
             if struct is None:
                 return None
-            return msgspec.json.encode(protobuf.to_json(struct, envelope.raw))
-    except (ValueError, protobuf.ProtobufError, RecursionError):
+            return codec.encode(codec.from_json(struct, protobuf.to_json(struct, envelope.raw))[0])
+    except (ValueError, msgspec.MsgspecError, protobuf.ProtobufError, RecursionError):
         return None
     return body if not media or media.endswith("json") else None
 

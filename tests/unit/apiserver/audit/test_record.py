@@ -151,6 +151,24 @@ def test_every_event_is_one_line_whatever_is_sent(tmp_path: Path, content_type: 
     assert received["userAgent"].endswith("...TRUNCATED")
 
 
+def piece(number: int, content: bytes) -> bytes:
+    """A field of a protobuf message."""
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+def test_a_protobuf_body_is_shown_as_json(tmp_path: Path) -> None:
+    meta = piece(1, b"a") + piece(8, b"\x08\x80\xe1\xeb\x17")  # name, creationTimestamp
+    body = b"k8s\x00" + piece(1, piece(1, b"v1") + piece(2, b"ConfigMap")) + piece(2, piece(1, meta))
+
+    async def scenario(api: Api) -> None:
+        headers = {"content-type": "application/vnd.kubernetes.protobuf"}
+        assert (await api.request("POST", CONFIGS, body, headers)).status == 201
+
+    complete = audited(scenario, tmp_path)[-1]
+    assert complete["requestObject"]["metadata"] == {"name": "a", "creationTimestamp": "1971-08-02T16:53:20Z"}
+    assert complete["objectRef"]["name"] == "a"
+
+
 def test_addresses_are_those_told_by_proxies_and_last_the_real_one(tmp_path: Path) -> None:
     async def scenario(api: Api) -> None:
         await api.get("/version", x_forwarded_for="192.0.2.1, evil\n, 2001:db8::1", x_real_ip="192.0.2.9")
