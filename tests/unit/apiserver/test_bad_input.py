@@ -246,7 +246,6 @@ BAD_PATHS = (
     "/apis/nope.io/v1/things",
     "/apis/" + "/".join(["x"] * 1000),
     "/nope",
-    "/healthz/nope",
     "/openapi/v9",
     "/openapi/v3/nope",
     "/version/nope",
@@ -264,6 +263,14 @@ def check(answer: Answer, about: object, allowed: Iterable[int] = REFUSED) -> No
     status = answer.json
     assert (status["kind"], status["status"], status["code"]) == ("Status", "Failure", answer.status)
     assert len(answer.body) < 20_000, f"{about!r:.300}: an answer of {len(answer.body)} bytes"
+
+
+def test_an_unknown_health_check_is_told_as_text_as_upstream_does() -> None:
+    async def scenario(api: Api) -> None:
+        answer = await api.get("/healthz/nope")
+        assert (answer.status, answer.body) == (404, b"404 page not found\n")
+
+    api_server.run(scenario)
 
 
 async def check_alive(api: Api) -> None:
