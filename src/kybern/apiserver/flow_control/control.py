@@ -27,6 +27,10 @@ LEVELS = "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io"
 # Classifications kept; anybody may send new paths, so they are forgotten all at once.
 _KEPT = 8192
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+_RETRY_SECONDS = 1
+# Refusals of one flow a second that are told at once, and how many may wait to be told.
+_PATIENT = 50
+_MOST_HELD_BACK = 2000
 _REFUSED = b"Too many requests, please try again later.\n"
 
 
@@ -42,6 +46,8 @@ class Flow:
     fields: bytes  # header lines of every answer
     is_exempt: bool
     verb: str  # "list" (and watch), "write", "": how its work is told
+    refused_in: int = 0  # the last second in which there were refusals
+    refusals: int = 0  # in that second
 
 
 class FlowControl:
@@ -63,6 +69,7 @@ class FlowControl:
         self._level_cache = registry.objects.stores[LEVELS].cache
         self._seen = (-1, -1)
         self._flows: dict[tuple[Any, ...], Flow] = {}
+        self._held_back = 0  # refusals that wait to be told
 
     # -- the step ------------------------------------------------------------------------------------------------
 
@@ -124,12 +131,30 @@ class FlowControl:
         try:
             is_running = seat.join()
         except Rejected:
+            await self._hold_back(flow)
             raise Answered(refusal()) from None
         if not is_running:
             await self._wait(seat)
         request.seat = seat
         if is_heavy:
             await self.turns.take(flow.level.name)
+
+    async def _hold_back(self, flow: Flow) -> None:
+        """Clients that are refused and come again at once, many times, hear of the next refusal after a while.
+
+        Otherwise the refusals alone would keep the loop from everybody else. Those who wait as they are told to
+        (Retry-After) are too few a second to be held back.
+        """
+        second = int(self.clock.monotonic())
+        if flow.refused_in != second:
+            flow.refused_in, flow.refusals = second, 0
+        flow.refusals += 1
+        if flow.refusals > _PATIENT and self._held_back < _MOST_HELD_BACK:
+            self._held_back += 1
+            try:
+                await asyncio.sleep(_RETRY_SECONDS)
+            finally:
+                self._held_back -= 1
 
     async def _wait(self, seat: Seat) -> None:
         seat.waiter = asyncio.get_running_loop().create_future()
@@ -249,5 +274,5 @@ def _seats_of_list(request: Request, store: ResourceStore, most: int) -> int:
 
 def refusal() -> Response:
     """Try again, in a second."""
-    headers = (("Retry-After", "1"), ("X-Content-Type-Options", "nosniff"))
+    headers = (("Retry-After", str(_RETRY_SECONDS)), ("X-Content-Type-Options", "nosniff"))
     return Response(429, _REFUSED, "text/plain; charset=utf-8", headers)

@@ -182,6 +182,7 @@ class Seat:
         if self.ticket.queue is not None:
             self.level.queues.leave(self.ticket, now)
         self.level.note()
+        self._forget()
 
     def release(self) -> None:
         """The request is over (or, of a watch, all is told that was). Once is enough, more do no harm."""
@@ -202,7 +203,17 @@ class Seat:
             if extra > 0:
                 asyncio.get_running_loop().call_later(extra, self._free)
         level.demand.set(level.queues.seats + level.queues.waiting_seats, now)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Break the circle of request, seat and ticket: nothing need wait for the collector."""
+        self.ticket.about = None
+        self.ticket.start = _nothing
 
     def _free(self) -> None:
         self.level.queues.free(self.ticket, self._clock.monotonic())
         self.level.note()
+
+
+def _nothing() -> None:
+    """What a ticket that is over starts."""

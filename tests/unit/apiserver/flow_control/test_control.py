@@ -1,7 +1,9 @@
 import asyncio
+import gc
 from typing import Any
 
 from kybern.apiserver.flow_control import upkeep
+from kybern.apiserver.flow_control.level import Seat
 from kybern.apiserver.request import User
 from kybern.testing import api_server
 from kybern.testing.api_server import Api
@@ -143,6 +145,42 @@ def test_a_refusal_says_when_to_come_again() -> None:
         assert second.body == b"Too many requests, please try again later.\n"
 
     api_server.run(scenario, users=(JOE,))
+
+
+def test_who_comes_again_at_once_many_times_hears_of_it_later() -> None:
+    async def scenario(api: Api) -> None:
+        await may_do_all(api, "joe")
+        (await api.create(LEVELS, level("own", 0, {"type": "Reject"}, borrowingLimitPercent=0))).ok()
+        (await api.create(SCHEMAS, schema("own", "own", "joe"))).ok()
+        joe, loop = api.as_user(JOE), asyncio.get_running_loop()
+        began, took = loop.time(), []
+
+        async def ask() -> None:
+            answer = await joe.create(CONFIGS, {"metadata": {"generateName": "c"}})
+            if answer.status == 429:
+                took.append(loop.time() - began)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(200):
+                tasks.create_task(ask())
+        assert len([t for t in took if t < 0.5]) == 50
+        assert len([t for t in took if t >= 1]) == 149
+
+    api_server.run(scenario, users=(JOE,))
+
+
+def test_requests_that_are_over_leave_nothing_to_the_collector() -> None:
+    async def scenario(api: Api) -> None:
+        await crowd(api, 3)
+        gc.collect()
+        gc.disable()
+        try:
+            await crowd(api, 20)
+            assert not [o for o in gc.get_objects() if isinstance(o, Seat)]
+        finally:
+            gc.enable()
+
+    api_server.run(scenario)
 
 
 def test_a_level_that_queues_lets_everybody_wait_and_dumps_who_does() -> None:
