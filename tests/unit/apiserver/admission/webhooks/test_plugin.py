@@ -631,7 +631,22 @@ def test_an_exact_match_is_not_asked_about_other_versions() -> None:
     run(scenario, w=denies())
 
 
-def test_a_custom_object_is_shown_in_the_version_that_is_asked_for() -> None:
+def converts(review: dict[str, Any]) -> dict[str, Any]:
+    """A conversion webhook: v1 calls `color` what v2 calls `colour`."""
+    request = review["request"]
+    done = []
+    for obj in request["objects"]:
+        spec = dict(obj["spec"])
+        old, new = ("colour", "color") if request["desiredAPIVersion"].endswith("v1") else ("color", "colour")
+        if old in spec:
+            spec[new] = spec.pop(old)
+        done.append({**obj, "apiVersion": request["desiredAPIVersion"], "spec": spec})
+    answer = {"uid": request["uid"], "result": {"status": "Success"}, "convertedObjects": done}
+    return {"apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview", "response": answer}
+
+
+@pytest.mark.parametrize("by_webhook", [False, True])
+def test_a_custom_object_is_shown_in_the_version_that_is_asked_for(by_webhook: bool) -> None:
     async def scenario(api: Api, webhooks: FakeWebhooks) -> None:
         schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
         versions = [{"name": n, "served": True, "storage": n == "v1", "schema": schema} for n in ("v1", "v2")]
@@ -642,6 +657,9 @@ def test_a_custom_object_is_shown_in_the_version_that_is_asked_for() -> None:
             "metadata": {"name": "widgets.example.com"},
             "spec": {"group": "example.com", "names": names, "scope": "Namespaced", "versions": versions},
         }
+        if by_webhook:
+            conversion = {"clientConfig": {"url": url("conversion")}, "conversionReviewVersions": ["v1"]}
+            definition["spec"]["conversion"] = {"strategy": "Webhook", "webhook": conversion}  # type: ignore[index]
         (await api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)).ok()
         where = "/apis/example.com/%s/namespaces/default/widgets"
         for _ in range(200):
@@ -652,12 +670,13 @@ def test_a_custom_object_is_shown_in_the_version_that_is_asked_for() -> None:
         await configure(api, MUTATING, webhook("w", rules=[rule]))
         widget = {"apiVersion": "example.com/v2", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 1}}
         made = (await api.create(where % "v2", widget)).ok()
-        assert (made["apiVersion"], made["spec"]) == ("example.com/v2", {"size": 1, "color": "red"})
-        (request,) = [review["request"] for _, review in webhooks.seen]
+        word = "colour" if by_webhook else "color"
+        assert (made["apiVersion"], made["spec"]) == ("example.com/v2", {"size": 1, word: "red"})
+        (request,) = [review["request"] for to, review in webhooks.seen if to == url("w")]
         assert (request["kind"]["version"], request["requestKind"]["version"]) == ("v1", "v2")
         assert (request["object"]["apiVersion"], request["object"]["spec"]) == ("example.com/v1", {"size": 1})
 
-    run(scenario, w=adds("/spec/color", "red"))
+    run(scenario, w=adds("/spec/color", "red"), conversion=converts)
 
 
 # -- subresources ----------------------------------------------------------------------------------------------------
