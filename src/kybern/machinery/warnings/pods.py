@@ -85,11 +85,17 @@ def _order(name: str) -> tuple[int, str]:
 
 def of_amounts(amounts: Any, path: str) -> Iterator[str]:
     """Quantities of bytes are whole numbers."""
-    for name in sorted(amounts, key=_order):
-        text = str(amounts[name])
-        is_bytes = name in _IN_BYTES or name.endswith((".memory", ".ephemeral-storage", ".storage"))
-        if is_bytes and scalars.parse_quantity(text)[0] % 10**9:
-            yield f'{path}[{name}]: fractional byte value "{text}" is invalid, must be an integer'
+    broken = [
+        name
+        for name, amount in amounts.items()
+        if name.endswith(_IN_BYTES) and scalars.parse_quantity(amount)[0] % 10**9 and _is_bytes(name)
+    ]
+    for name in sorted(broken, key=_order):
+        yield f'{path}[{name}]: fractional byte value "{amounts[name]}" is invalid, must be an integer'
+
+
+def _is_bytes(name: str) -> bool:
+    return name in _IN_BYTES or name.endswith((".memory", ".ephemeral-storage", ".storage"))
 
 
 def _of(obj: Any, prefix: str) -> Iterator[str]:
@@ -97,20 +103,27 @@ def _of(obj: Any, prefix: str) -> Iterator[str]:
     if spec is None:
         return
     path = f"{prefix}spec"
-    yield from _placement(spec, path)
-    yield from _annotations(obj.metadata, f"{prefix}metadata.annotations")
-    yield from _lists(spec, path)
+    # Every pod comes by here: what it has not is not looked into.
+    if spec.nodeSelector or spec.affinity is not None or spec.topologySpreadConstraints:
+        yield from _placement(spec, path)
+    if obj.metadata is not None and obj.metadata.annotations:
+        yield from _annotations(obj.metadata, f"{prefix}metadata.annotations")
+    if spec.imagePullSecrets or spec.hostAliases:
+        yield from _lists(spec, path)
     for number, volume in enumerate(spec.volumes):
         yield from _volume(volume, f"{path}.volumes[{number}]")
-    yield from of_amounts(spec.overhead or {}, f"{path}.overhead")
+    if spec.overhead:
+        yield from of_amounts(spec.overhead, f"{path}.overhead")
     containers = [
         (container, f"{path}.{field}[{number}]")
         for field in ("initContainers", "containers", "ephemeralContainers")
         for number, container in enumerate(getattr(spec, field))
     ]
     for container, where in containers:
-        yield from _container(container, where)
-    yield from _ports(containers)
+        if container.resources is not None or len(container.env) > 1:
+            yield from _container(container, where)
+    if any(container.ports for container, _ in containers):
+        yield from _ports(containers)
 
 
 def _placement(spec: Any, path: str) -> Iterator[str]:
@@ -193,13 +206,16 @@ def of_dead_volume(source: Any, path: str, spared: tuple[str, ...] = ()) -> Iter
 
 
 def of_resources(resources: Any, path: str) -> Iterator[str]:
-    if resources is not None:
+    if resources is not None and resources.limits:
         yield from of_amounts(resources.limits, f"{path}.limits")
+    if resources is not None and resources.requests:
         yield from of_amounts(resources.requests, f"{path}.requests")
 
 
 def _container(container: Any, path: str) -> Iterator[str]:
     yield from of_resources(container.resources, f"{path}.resources")
+    if len(container.env) < 2:
+        return
     names: set[str] = set()
     for number, variable in enumerate(container.env):
         if variable.name in names and f"$({variable.name})" not in (variable.value or ""):
