@@ -83,8 +83,6 @@ class Sight(dict[str, Any]):
 
     def _namespace(self) -> Any:
         a = self._a
-        if a.group_resource == "namespaces":
-            return self["object"] if a.object is not None else self["oldObject"]
         found = self._reader.get("namespaces", "", a.namespace) if a.namespace else None
         return codec.to_json(found) if found is not None else None
 
@@ -146,8 +144,9 @@ def request_of(a: Attributes, wanted: Resource) -> dict[str, Any]:
         found["subResource"] = found["requestSubResource"] = a.subresource
     if a.name:
         found["name"] = a.name
-    if a.namespace:
-        found["namespace"] = a.namespace
+    namespace = a.name if a.group_resource == "namespaces" else a.namespace  # as in the path of the request
+    if namespace:
+        found["namespace"] = namespace
     options = review.options_of(a)
     if options is not None:
         found["options"] = options

@@ -274,6 +274,18 @@ def test_a_policy_whose_expressions_are_none_is_refused(spec: dict[str, Any], me
     assert message in refused.json["message"]
 
 
+def test_a_namespace_is_in_its_own_namespace_but_has_no_namespace_object() -> None:
+    async def scenario(api: Api) -> Answer:
+        text = '"%s %s".format([namespaceObject == null, request.namespace])'
+        made = policy(says("false", messageExpression=text))
+        made["spec"]["matchConstraints"]["resourceRules"][0]["resources"] = ["namespaces"]
+        (await api.create(f"{GROUP}/validatingadmissionpolicies", made)).ok()
+        (await api.create(f"{GROUP}/validatingadmissionpolicybindings", binding())).ok()
+        return await api.create("/api/v1/namespaces", {"metadata": {"name": "new"}})
+
+    assert run(scenario).json["message"].endswith("denied request: true new")
+
+
 class Recorder:
     """The audit of one request."""
 
