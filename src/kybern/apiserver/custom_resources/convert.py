@@ -48,7 +48,8 @@ def version_of(data: bytes) -> str:
 
 def without_revision(data: bytes) -> tuple[bytes, int]:
     """Bytes as they are stored, and the resourceVersion that was spliced into them (0: none)."""
-    found = _REVISION.search(data)
+    # The object's own metadata comes first; what is embedded in it may have a revision as well.
+    found = _REVISION.match(data, data.find(b'"metadata":{'))
     if found is None:
         return data, 0
     return b'%s"metadata":{%s' % (data[: found.start()], data[found.end() :]), int(found[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
+from kybern.apiserver.custom_resources.convert import without_revision
 from kybern.testing.api_server import Api, run
 from kybern.testing.definitions import ANY, DEFINITIONS, custom, definition, establish, version
 from kybern.testing.webhooks import FakeWebhooks
@@ -189,3 +190,11 @@ def test_without_a_webhook_versions_differ_by_name_alone() -> None:
         assert (other["apiVersion"], other["spec"]) == ("stable.example.com/v2", {"x": 1})
 
     run(scenario)
+
+
+def test_only_the_objects_own_revision_is_taken_out_of_its_bytes() -> None:
+    inner = b'"spec":{"of":{"metadata":{"resourceVersion":"7"}}}}'
+    bare = b'{"kind":"A","apiVersion":"b/v1","metadata":{"name":"x"},' + inner
+    told = b'{"kind":"A","apiVersion":"b/v1","metadata":{"resourceVersion":"5","name":"x"},' + inner
+    assert without_revision(told) == (bare, 5)
+    assert without_revision(bare) == (bare, 0)
