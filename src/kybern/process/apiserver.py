@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from kybern.apiserver import upkeep
+from kybern.apiserver.encryption.store import Undecryptable
 from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.reload import Reload
 from kybern.apiserver.request import Request
@@ -145,6 +146,15 @@ def add_store_size(registry: metrics.Registry, store: Path) -> None:
     registry.read("gauge", "apiserver_storage_size_bytes", text, ("storage_cluster_id",), read)
 
 
+async def start(server: ApiServer, tasks: asyncio.TaskGroup) -> None:
+    """Start, or end the process with one sentence where its keys do not fit the store."""
+    try:
+        await server.start(tasks)
+    except Undecryptable as error:
+        log.critical("the store cannot be read", error=str(error))
+        raise SystemExit(1) from None
+
+
 async def shut_down(server: ApiServer, listener: Server[Request], options: Options, clock: Clock) -> None:
     """End in the documented order: not ready, nothing new, what is under way, streams. The store is closed last."""
     server.begin_shutdown()
@@ -176,7 +186,7 @@ async def run(options: Options) -> None:
         server = ApiServer(server_options(options), encrypting, clock, rng, policies=policies)
         security.follow(server, options, clock, reloads)
         async with asyncio.TaskGroup() as tasks:
-            await server.start(tasks)
+            await start(server, tasks)
             _settle_memory()
             for number, reload in enumerate(reloads):
                 tasks.create_task(reload.run(), name=f"configuration file {number}")

@@ -41,15 +41,15 @@ class Providers:
 
     def decrypt(self, value: bytes, key: str) -> bytes:
         """Raises CannotDecrypt."""
-        why = CannotDecrypt("no key that is configured has written it")
+        why: CannotDecrypt | None = None  # of the first that should have fitted
         for transformer in self.transformers:
             if not value.startswith(transformer.prefix):
                 continue
             try:
                 return transformer.decrypt(value, key)
             except CannotDecrypt as error:
-                why = error
-        raise why
+                why = why or error
+        raise why or CannotDecrypt("no key that is configured has written it")
 
     def is_stale(self, value: bytes) -> bool:
         """Whether it was written with another key than it would be now."""
