@@ -160,6 +160,8 @@ class Ownership:
             return [] if owners is not None else list(before)  # nobody is tracked, or nobody can be made out
         try:
             live, new = self._value(old, owner.api_version), self._value(obj, owner.api_version)
+            if owner.subresource == "scale":
+                live, new = _scaled(live), _scaled(new)
             if live == new and given is before:
                 return list(before)
             after = rules.update(self._source, live, new, owners, self._writing(owner))
@@ -178,7 +180,7 @@ class Ownership:
         if old is None:
             live = self._source.empty(version)
         else:
-            live = self._value(old, version)
+            live = compare.without_zeroes(self._node(owner), self._value(old, version))
             owners = self._decode(old.metadata.managedFields) or self._untracked(live, writing)
         done = last_applied.apply(self._source, live, config, owners, writing, force=force)
         value = dict(done.value)
@@ -218,6 +220,14 @@ class Ownership:
     def _value(self, obj: Any, api_version: str) -> dict[str, Any]:
         value = _without_managers(codec.to_json_unowned(obj))
         return value if api_version == self._stored else self._source.convert(value, self._stored, api_version)
+
+
+def _scaled(value: dict[str, Any]) -> dict[str, Any]:
+    """What a Scale tells of an object: no replicas at all where they are zero, as upstream."""
+    spec = value.get("spec")
+    if isinstance(spec, dict) and spec.get("replicas") == 0:
+        return {**value, "spec": {name: inner for name, inner in spec.items() if name != "replicas"}}
+    return value
 
 
 def _without_managers(value: dict[str, Any]) -> dict[str, Any]:

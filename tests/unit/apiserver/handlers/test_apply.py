@@ -343,3 +343,26 @@ def test_kubectl_may_make_its_client_side_manager_an_applier() -> None:
         assert (await api.patch(f"{CONFIGS}/a", patch, "json")).status == 409
 
     api_server.run(scenario)
+
+
+def test_a_scale_to_zero_leaves_replicas_to_nobody() -> None:
+    async def scenario(api: Api) -> None:
+        (await apply(api, f"{DEPLOYMENTS}/d", deployment(replicas=1), "whole")).ok()
+        (await api.patch(f"{DEPLOYMENTS}/d/scale?fieldManager=patcher", {"spec": {"replicas": 0}})).ok()
+        found = (await api.get(f"{DEPLOYMENTS}/d")).json
+        assert (found["spec"]["replicas"], owners_of(found, "f:spec", "f:replicas")) == (0, [])
+
+    api_server.run(scenario)
+
+
+def test_an_empty_value_is_another_value() -> None:
+    async def scenario(api: Api) -> None:
+        config = deployment()
+        container = config["spec"]["template"]["spec"]["containers"][0]
+        container["env"] = [{"name": "A", "value": "1"}]
+        (await apply(api, f"{DEPLOYMENTS}/d", config, "first")).ok()
+        container["env"] = [{"name": "A", "value": ""}]
+        answer = await apply(api, f"{DEPLOYMENTS}/d", config, "second")
+        assert '.spec.template.spec.containers[name="c"].env[name="A"].value' in answer.json["message"]
+
+    api_server.run(scenario)

@@ -38,9 +38,12 @@ _MODIFIED: _Three = (None, LEAF, None)
 _SAME: _Three = (None, None, None)
 
 
-def compare(node: Node, old: Any, new: Any) -> Difference:
-    """How `new` differs from `old`, both whole objects."""
-    added, modified, removed = _compare(node, old, new)
+def compare(node: Node, old: Any, new: Any, *, as_told: bool = True) -> Difference:
+    """How `new` differs from `old`, both whole objects.
+
+    `as_told`: both are objects that upstream tells without zeroes and with nulls; otherwise they count as they stand.
+    """
+    added, modified, removed = _compare(node, old, new, as_told)
     return Difference(added or LEAF, modified or LEAF, removed or LEAF)
 
 
@@ -82,7 +85,7 @@ def _items(node: Node, value: list[Any]) -> Fields:
     return found
 
 
-def _compare(node: Node, old: Any, new: Any) -> _Three:
+def _compare(node: Node, old: Any, new: Any, as_told: bool) -> _Three:
     """Two values that are there."""
     if old is new or (old == new and type(old) is type(new)):
         return _SAME
@@ -93,8 +96,8 @@ def _compare(node: Node, old: Any, new: Any) -> _Three:
     if node.atomic or node.kind is Kind.SCALAR:
         return _MODIFIED
     if node.kind is Kind.MAP:
-        return _compare_maps(node, old, new)
-    return _compare_lists(node, old, new)
+        return _compare_maps(node, old, new, as_told)
+    return _compare_lists(node, old, new, as_told)
 
 
 def _replaced(left: Node, old: Any, right: Node, new: Any) -> _Three:
@@ -104,13 +107,13 @@ def _replaced(left: Node, old: Any, right: Node, new: Any) -> _Three:
     return come or None, LEAF, gone or None
 
 
-def _compare_maps(node: Node, old: Any, new: Any) -> _Three:
+def _compare_maps(node: Node, old: Any, new: Any, as_told: bool) -> _Three:
     if not (isinstance(old, dict) or old is None) or not (isinstance(new, dict) or new is None):
         return _MODIFIED
     old, new = old or {}, new or {}
     if not old and not new:
         return _MODIFIED  # null and {}
-    if node.nulls or node.zeros:
+    if as_told and (node.nulls or node.zeros):
         old, new = _told(node, old), _told(node, new)
     added: Fields = {}
     modified: Fields = {}
@@ -127,7 +130,7 @@ def _compare_maps(node: Node, old: Any, new: Any) -> _Three:
         before = old[name]
         if before is value:
             continue
-        a, m, r = _compare(own, before, value)
+        a, m, r = _compare(own, before, value, as_told)
         if a is not None:
             added[element] = a
         if m is not None:
@@ -149,7 +152,21 @@ def _told(node: Node, value: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _compare_lists(node: Node, old: Any, new: Any) -> _Three:
+def without_zeroes(node: Node, value: Any) -> Any:
+    """A built-in object as upstream would tell it, but for null times: scalars that are zero and no pointers go."""
+    if isinstance(value, dict) and node.kind is Kind.MAP:
+        kept = {}
+        for name, inner in value.items():
+            own = node.fields.get(name, node.element)
+            if own is None or inner or name not in node.zeros:
+                kept[name] = inner if own is None or not inner else without_zeroes(own, inner)
+        return kept
+    if isinstance(value, list) and node.element is not None and node.element.kind is not Kind.SCALAR:
+        return [without_zeroes(node.element, item) for item in value]
+    return value
+
+
+def _compare_lists(node: Node, old: Any, new: Any, as_told: bool) -> _Three:
     if not (isinstance(old, list) or old is None) or not (isinstance(new, list) or new is None):
         return _MODIFIED
     old, new = old or [], new or []
@@ -166,7 +183,7 @@ def _compare_lists(node: Node, old: Any, new: Any) -> _Three:
         if previous is None:
             added[element] = LEAF if node.is_set or not single else whole(node.element, items[0])
         elif single and len(previous) == 1:
-            a, m, r = _compare(node.element, previous[0], items[0])
+            a, m, r = _compare(node.element, previous[0], items[0], as_told)
             if a is not None:
                 added[element] = a
             if m is not None:

@@ -88,7 +88,7 @@ def apply(
     merged = combine.merge(node, live, applied)
     if last is not None:
         merged = _pruned(versions, merged, last, {**others, own.key: own}, writing.api_version)
-    difference = compare(node, live, merged)
+    difference = compare(node, live, merged, as_told=False)
     counted = _counted(difference, writing.ignored)
     after, conflicts = _taken(versions, live, merged, others, writing, counted)
     if conflicts and not force:
@@ -120,7 +120,7 @@ def _counted(difference: Difference, ignored: Fields) -> Difference:
 def _name_first(owner: tuple[Key, Manager]) -> tuple[str, ...]:
     """The order in which conflicts are told."""
     key, _ = owner
-    return key.name, key.operation, key.api_version, key.subresource
+    return key.name, key.operation, key.api_version, key.subresource or "~"  # those of the object itself come last
 
 
 def _taken(
