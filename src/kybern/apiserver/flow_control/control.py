@@ -152,7 +152,8 @@ class FlowControl:
         if flow.refusals > _PATIENT and self._held_back < _MOST_HELD_BACK:
             self._held_back += 1
             try:
-                await asyncio.sleep(_RETRY_SECONDS)
+                # Spread over a second: they would all come again in one turn of the loop.
+                await asyncio.sleep(_RETRY_SECONDS + flow.refusals % 64 / 64)
             finally:
                 self._held_back -= 1
 
