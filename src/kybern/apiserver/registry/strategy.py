@@ -83,6 +83,9 @@ class Strategy:
         if self._metadata_kept:
             for field in ("labels", "annotations", "finalizers", "ownerReferences"):
                 setattr(metadata, field, getattr(old.metadata, field))
+        if self.resource.group == "flowcontrol.apiserver.k8s.io":  # there, all of it
+            metadata.generateName = old.metadata.generateName
+            metadata.deletionGracePeriodSeconds = old.metadata.deletionGracePeriodSeconds
 
     def apply_defaults(self, obj: Any) -> None:
         defaults.apply(obj)

@@ -339,6 +339,11 @@ def _check_scope_selector(quota: ResourceQuota, path: str, errors: Errors) -> No
             errors.append(invalid(f"{path}.scopeName", requirement.scopeName, "unsupported scope"))
         elif requirement.scopeName in _EXISTS_ONLY and requirement.operator != "Exists":
             errors.append(invalid(f"{path}.operator", requirement.operator, _MUST_EXIST))
+        if requirement.scopeName in _SCOPES and any(
+            not _fits(requirement.scopeName, name) for name in quota.spec.hard if _is_standard(name)
+        ):
+            shown = codec.to_json(selector)
+            errors.append(invalid(path, shown, "unsupported scope applied to resource"))
         match requirement.operator:
             case "In" | "NotIn":
                 if not requirement.values:

@@ -74,6 +74,8 @@ _ANY_FINALIZER = frozenset(
 )  # fmt: skip
 # Where the status is written, finalizers are held to the general rule only.
 _ANY_FINALIZER_OF_STATUS = _ANY_FINALIZER | {"cronjobs.batch"}
+# A write to the status of these is held to the rule of names, too.
+_NAMED_AGAIN_BY_STATUS = frozenset({"volumeattachments.storage.k8s.io"})
 
 _STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 # Bytes of names in managedFields. kube-apiserver: the same.
@@ -222,7 +224,7 @@ def check_update(
         errors.append(invalid("metadata.generation", metadata.generation, "must not be decremented"))
     name = resource.group_resource
     if metadata.generateName:
-        again = name in _NAMED_AGAIN and not of_status
+        again = name in (_NAMED_AGAIN_BY_STATUS if of_status else _NAMED_AGAIN)
         _check_prefix(metadata.generateName, _prefix_rule, errors)
         if again:
             _check_prefix(metadata.generateName, name_rule(resource), errors)

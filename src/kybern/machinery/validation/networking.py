@@ -377,8 +377,11 @@ def _update_service_cidr(service_cidr: Any, old: Any, errors: Errors) -> None:
     if len(cidrs) == 2 and len(former) == 1 and cidrs[:1] == former:
         _check_service_cidr(service_cidr, errors)
     else:
+        if len(cidrs) < len(former):
+            errors.append(invalid("spec.cidrs", former, rules.IMMUTABLE))
+            return
         for i, before in enumerate(former):
-            now = cidrs[i] if i < len(cidrs) else ""
+            now = cidrs[i]
             if now != before:
                 errors.append(invalid(f"spec.cidrs[{i}]", now, rules.IMMUTABLE))
 

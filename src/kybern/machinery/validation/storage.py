@@ -424,6 +424,13 @@ def _check_attachment(attachment: VolumeAttachment, errors: Errors) -> None:
         rules.check_rule(source.persistentVolumeName, path, names.check_subdomain, errors)
 
 
+def _status_of_attachment(attachment: VolumeAttachment, old: VolumeAttachment, errors: Errors) -> None:
+    for field in ("attachError", "detachError"):
+        error = getattr(attachment.status, field)
+        if error is not None:
+            rules.check_range(error.errorCode, f"status.{field}.errorCode", 0, 2**31 - 1, errors)
+
+
 def _update_attachment(attachment: VolumeAttachment, old: VolumeAttachment, errors: Errors) -> None:
     _check_attachment(attachment, errors)
     if attachment.spec != old.spec:
@@ -467,7 +474,7 @@ RULES: dict[type[Any], Rules] = {
     StorageClass: Rules(_check_storage_class, _update_storage_class),
     CSIDriver: Rules(_check_csi_driver, _update_csi_driver),
     CSINode: Rules(_check_csi_node, _update_csi_node),
-    VolumeAttachment: Rules(_check_attachment, _update_attachment),
+    VolumeAttachment: Rules(_check_attachment, _update_attachment, _status_of_attachment),
     CSIStorageCapacity: Rules(_check_capacity, _update_capacity),
     VolumeAttributesClass: Rules(_check_attributes_class, _update_attributes_class),
     storage_v1beta1.VolumeAttributesClass: Rules(_check_attributes_class, _update_attributes_class),

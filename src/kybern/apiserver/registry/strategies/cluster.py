@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from kybern.api import scalars
@@ -111,6 +112,13 @@ class EndpointSlices(Strategy):
         # Labels count: they say whose endpoints these are.
         if obj.metadata.generation == old.metadata.generation and obj.metadata.labels != old.metadata.labels:
             obj.metadata.generation = (old.metadata.generation or 0) + 1
+
+
+class LimitRanges(Strategy):
+    def prepare_create(self, obj: Any, user: User) -> None:
+        super().prepare_create(obj, user)
+        # The one kind that upstream names itself.
+        obj.metadata.name = obj.metadata.name or str(uuid.UUID(int=self.context.rng.getrandbits(128), version=4))
 
 
 class ResourceSlices(Strategy):
