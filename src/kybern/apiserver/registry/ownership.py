@@ -108,6 +108,7 @@ class Ownership:
 
     def __init__(self, resource: Resource, source: SchemaSource, clock: Clock, *, is_custom: bool = False) -> None:
         self._stored = resource.api_version
+        self._is_custom = is_custom
         self._source = source
         self._clock = clock
         self._resets = resets.of_resource(resource, is_custom=is_custom)
@@ -158,10 +159,13 @@ class Ownership:
             owners = self._decode(before)
         if not owners:
             return [] if owners is not None else list(before)  # nobody is tracked, or nobody can be made out
+        is_scale = owner.subresource == "scale"
+        if is_scale and not self._is_custom and not any(map(_has_replicas, owners.values())):
+            return list(before)  # to a Scale this object has no managers: nobody is tracked
         try:
             live, new = self._value(old, owner.api_version), self._value(obj, owner.api_version)
-            if owner.subresource == "scale":
-                live, new = _scaled(live), _scaled(new)
+            if is_scale:
+                new = _scaled(live, new)
             if live == new and given is before:
                 return list(before)
             after = rules.update(self._source, live, new, owners, self._writing(owner))
@@ -222,12 +226,19 @@ class Ownership:
         return value if api_version == self._stored else self._source.convert(value, self._stored, api_version)
 
 
-def _scaled(value: dict[str, Any]) -> dict[str, Any]:
-    """What a Scale tells of an object: no replicas at all where they are zero, as upstream."""
-    spec = value.get("spec")
-    if isinstance(spec, dict) and spec.get("replicas") == 0:
-        return {**value, "spec": {name: inner for name, inner in spec.items() if name != "replicas"}}
-    return value
+def _has_replicas(manager: Manager) -> bool:
+    return "f:replicas" in manager.owned.get("f:spec", fields.LEAF)
+
+
+def _scaled(live: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """What a scale counts as: to zero and from zero nobody gets the replicas, and whoever had them loses them.
+
+    As upstream, where a Scale tells no replicas if they are zero.
+    """
+    before, spec = (live.get("spec") or {}).get("replicas"), new.get("spec")
+    if not isinstance(spec, dict) or before == spec.get("replicas") or (before != 0 and spec.get("replicas") != 0):
+        return new
+    return {**new, "spec": {name: inner for name, inner in spec.items() if name != "replicas"}}
 
 
 def _without_managers(value: dict[str, Any]) -> dict[str, Any]:

@@ -345,12 +345,13 @@ def test_kubectl_may_make_its_client_side_manager_an_applier() -> None:
     api_server.run(scenario)
 
 
-def test_a_scale_to_zero_leaves_replicas_to_nobody() -> None:
+def test_a_scale_to_and_from_zero_leaves_replicas_to_nobody() -> None:
     async def scenario(api: Api) -> None:
         (await apply(api, f"{DEPLOYMENTS}/d", deployment(replicas=1), "whole")).ok()
-        (await api.patch(f"{DEPLOYMENTS}/d/scale?fieldManager=patcher", {"spec": {"replicas": 0}})).ok()
-        found = (await api.get(f"{DEPLOYMENTS}/d")).json
-        assert (found["spec"]["replicas"], owners_of(found, "f:spec", "f:replicas")) == (0, [])
+        for wanted, owners in ((3, ["patcher/scale"]), (0, []), (0, []), (2, []), (4, [])):
+            (await api.patch(f"{DEPLOYMENTS}/d/scale?fieldManager=patcher", {"spec": {"replicas": wanted}})).ok()
+            found = (await api.get(f"{DEPLOYMENTS}/d")).json
+            assert (found["spec"]["replicas"], owners_of(found, "f:spec", "f:replicas")) == (wanted, owners)
 
     api_server.run(scenario)
 
