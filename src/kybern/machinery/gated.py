@@ -7,6 +7,7 @@ Source: kubernetes_feature_enabled of a v1.36 API server, and what it stores.
 
 from __future__ import annotations
 
+from kybern.api.coordination_v1 import LeaseSpec
 from kybern.api.core_v1 import Container, EphemeralContainer, PodSpec, PodStatus, VolumeMountStatus, VolumeProjection
 from kybern.api.resource_v1 import ResourceSliceSpec
 
@@ -61,6 +62,13 @@ def drop_from_slice(spec: ResourceSliceSpec, old: ResourceSliceSpec | None) -> N
         for device in spec.devices:
             if device.nodeAllocatableResourceMappings:
                 device.nodeAllocatableResourceMappings = {}
+
+
+def drop_from_lease(spec: LeaseSpec, old: LeaseSpec | None) -> None:
+    """CoordinatedLeaderElection."""
+    for field in ("strategy", "preferredHolder"):
+        if getattr(spec, field) is not None and (old is None or getattr(old, field) is None):
+            setattr(spec, field, None)
 
 
 def drop_from_pod_status(status: PodStatus, old: PodStatus) -> None:

@@ -106,7 +106,24 @@ class PodDisruptionBudgets(Strategy):
         obj.status = PodDisruptionBudgetStatus(disruptionsAllowed=0, currentHealthy=0, desiredHealthy=0, expectedPods=0)
 
 
+class Leases(Strategy):
+    def prepare_create(self, obj: Any, user: User) -> None:
+        gated.drop_from_lease(obj.spec, None)
+        super().prepare_create(obj, user)
+
+    def prepare_update(self, obj: Any, old: Any) -> None:
+        gated.drop_from_lease(obj.spec, old.spec)
+        super().prepare_update(obj, old)
+
+
 class EndpointSlices(Strategy):
+    def prepare_create(self, obj: Any, user: User) -> None:
+        super().prepare_create(obj, user)
+        # Only what was written before v1 has one.
+        for endpoint in obj.endpoints:
+            if endpoint.deprecatedTopology:
+                endpoint.deprecatedTopology = {}
+
     def prepare_update(self, obj: Any, old: Any) -> None:
         super().prepare_update(obj, old)
         # Labels count: they say whose endpoints these are.
