@@ -43,9 +43,10 @@ _SYSTEM_CLIENTS = {
 class Line:
     """Requests of one kind: one verb on one resource in one scope, or on one path."""
 
-    __slots__ = ("codes", "dry_durations", "durations", "key", "running", "sizes")
+    __slots__ = ("codes", "dry_durations", "durations", "key", "owner", "running", "sizes")
 
-    def __init__(self, key: Labels) -> None:
+    def __init__(self, owner: Metrics, key: Labels) -> None:
+        self.owner = owner  # findings are shared by all servers of a process
         self.key = key
         self.codes: dict[tuple[int, str, str], int] = {}  # by code, dry run and system client
         self.durations = Series(DURATIONS)
@@ -82,7 +83,7 @@ class Metrics:
         """A request is over: answered with a code and so many bytes (-1: a stream)."""
         seconds = time.perf_counter() - request.began
         line = request.info.findings.line
-        if line is None or request.method == "PATCH":
+        if line is None or line.owner is not self or request.method == "PATCH":
             line = self._line_of(request)
         dry_run = "All" if "dryRun" in request.query else ""
         agent = request.headers.get("user-agent", "")
@@ -120,7 +121,7 @@ class Metrics:
             labels = _labels_of(request, method, resource) if resource is not None else (method, *[""] * 6)
         line = self._lines.get(labels)
         if line is None:
-            line = self._lines[labels] = Line(labels)
+            line = self._lines[labels] = Line(self, labels)
         if not info.is_resource or info.resource is not None:  # custom ones come and go
             info.findings.line = line
         return line
