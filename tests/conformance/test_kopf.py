@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import kopf
+import pytest
 
 from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.request import Request
@@ -21,6 +22,8 @@ from kybern.storage.memory import MemoryStore
 from kybern.testing.api_server import ADMIN, Api
 from kybern.testing.definitions import DEFINITIONS, custom, definition
 from kybern.wire.http1.server import serve
+
+pytestmark = pytest.mark.thorough
 
 GROUP = "kopf.dev"
 PLURAL = "kopfexamples"

@@ -10,11 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
+import pytest
 import yaml
 
 from kybern.machinery import scheme
 from kybern.machinery.merge import json_patch, strategic
 from kybern.machinery.merge.errors import PatchError
+
+pytestmark = pytest.mark.thorough
 
 TABLES = pathlib.Path(__file__).parents[1] / "unit/machinery/merge"
 KUBECTL = pathlib.Path(sys.executable).with_name("kubectl")

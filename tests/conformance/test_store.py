@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 from kybern.apiserver.encryption.rules import Providers, Rule, Rules
@@ -14,6 +15,8 @@ from kybern.storage.memory import MemoryStore
 from kybern.storage.sqlite import SqliteStore
 from kybern.testing.store_machine import machine_of
 from kybern.testing.store_suite import StoreSuite
+
+pytestmark = pytest.mark.thorough
 
 
 async def open_memory(directory: Path) -> Store:

@@ -11,6 +11,8 @@ import pytest
 from kybern.testing import store_crashes
 from kybern.testing.crash_disk import Replay, Step
 
+pytestmark = pytest.mark.thorough
+
 
 def test_no_crash_loses_or_changes_what_was_acknowledged(tmp_path: Path) -> None:
     async def run() -> None:

@@ -55,7 +55,7 @@ def test_from_the_clients_apply_to_the_servers_and_back(kubectl: Kubectl) -> Non
     assert 'Apply failed with 1 conflict: conflict with "kubectl": .spec.replicas' in refused.stderr
     kubectl("apply", "--server-side", "--field-manager=other", "--force-conflicts", "-f", "-", stdin=config("a:2", 1))
     assert owners(kubectl, "f:replicas") == ["other"]
-    kubectl("scale", "deployment/applied", "--replicas=0")
+    kubectl("scale", "deployment/applied", "--replicas=2")
     assert owners(kubectl, "f:replicas") == ["kubectl"]
 
     kubectl("apply", "-f", "-", stdin=config("a:4"))

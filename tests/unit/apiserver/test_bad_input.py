@@ -21,6 +21,8 @@ from kybern.testing import api_server
 from kybern.testing.api_server import Answer, Api
 from kybern.wire.http1.head import parse_line
 
+pytestmark = pytest.mark.thorough
+
 DEFAULT = "/api/v1/namespaces/default"
 CONFIGS = f"{DEFAULT}/configmaps"
 REFUSED = frozenset({400, 404, 405, 406, 409, 410, 413, 415, 422})

@@ -18,6 +18,8 @@ import pytest
 
 from kybern.testing import agreement
 
+pytestmark = pytest.mark.thorough
+
 SAMPLE = pathlib.Path(__file__).parent / "recorded_corpus.jsonl.xz"
 
 

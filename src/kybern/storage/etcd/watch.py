@@ -54,9 +54,11 @@ class EtcdWatch:
             if self._closed:
                 raise StopAsyncIteration
             try:
-                if self._stream is None:
-                    await self.begin()
-                batch = await self._read()
+                stream = self._stream if self._stream is not None else await self.begin()
+                if self._closed or self._failure is not None:
+                    stream.cancel()  # while it began
+                    continue
+                batch = await self._read(stream)
             except (self._client.rpc_error, StreamEnded, asyncio.CancelledError) as error:
                 if isinstance(error, asyncio.CancelledError) and not (self._closed or self._failure):
                     raise
@@ -71,8 +73,8 @@ class EtcdWatch:
             if batch:
                 return batch
 
-    async def begin(self) -> None:
-        """Open the stream. Raises Compacted, and what a broken stream does."""
+    async def begin(self) -> Any:
+        """Open the stream, and return it. Raises Compacted, and what a broken stream does."""
         from kybern.storage.etcd.store import span
 
         pb = self._client.pb
@@ -83,9 +85,10 @@ class EtcdWatch:
         stream = self._stream = self._client.watch()
         await stream.write(pb.WatchRequest(create_request=created))
         self._check(await stream.read())
+        return stream
 
-    async def _read(self) -> list[Change]:
-        response = await self._stream.read()
+    async def _read(self, stream: Any) -> list[Change]:
+        response = await stream.read()
         self._check(response)
         changes = [change_of(event) for event in response.events]
         self._owner.heard(response)

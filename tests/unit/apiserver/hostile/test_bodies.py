@@ -10,6 +10,8 @@ from kybern.machinery import manifest
 from kybern.testing import api_server
 from kybern.testing.api_server import Answer, Api
 
+pytestmark = pytest.mark.thorough
+
 CONFIGS = "/api/v1/namespaces/default/configmaps"
 MANY = 3 * 1024 * 1024 - 100  # as large as a body may be
 SECONDS = 5.0  # of processor time, on however slow a machine: idle, all of these take less than half a second

@@ -11,6 +11,8 @@ from kybern.machinery.cel import types
 from kybern.testing import api_server
 from kybern.testing.api_server import Answer, Api
 
+pytestmark = pytest.mark.thorough
+
 SECONDS = 10.0  # of processor time, on however slow a machine
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 WIDGETS = "/apis/example.com/v1/namespaces/default/widgets"

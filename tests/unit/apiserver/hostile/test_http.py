@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kybern.testing import live_server
 from kybern.testing.live_server import Live
 from kybern.wire.http1.server import Limits
+
+pytestmark = pytest.mark.thorough
 
 CONFIGS = b"/api/v1/namespaces/default/configmaps"
 AUTH = b"Host: h\r\nAuthorization: Bearer admin\r\n"

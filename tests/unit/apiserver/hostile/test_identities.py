@@ -16,6 +16,8 @@ from kybern.machinery.status import ApiError
 from kybern.testing.clock import START, FakeClock
 from kybern.testing.objects import ObjectTable
 
+pytestmark = pytest.mark.thorough
+
 
 def authority(name: str) -> KeyPair:
     return certificates.issue(Profile(name, is_ca=True), None, START, certificates.generate_key())

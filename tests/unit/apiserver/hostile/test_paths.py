@@ -8,6 +8,8 @@ from kybern.apiserver.request import User
 from kybern.testing import api_server
 from kybern.testing.api_server import Api
 
+pytestmark = pytest.mark.thorough
+
 JANE = User("jane", "2", ("devs",))
 READER = {
     "metadata": {"name": "reader"},

@@ -22,6 +22,8 @@ from kybern.testing.clock import FakeClock
 from kybern.testing.issuer import EC, NOW, OTHER_RSA, RSA, URL, Issuer, claims, forged, jwk, token
 from kybern.testing.objects import ObjectTable
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = configuration.parse(
     f"""
 apiVersion: apiserver.config.k8s.io/v1
