@@ -74,7 +74,7 @@ class Authority:
             if not _may_authenticate(leaf):
                 return "the certificate is not meant for client authentication"
             return Verified(_text(leaf, NameOID.COMMON_NAME), _user(leaf), *_validity(leaf))
-        except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion) as error:
             return f"the certificate cannot be read: {error}"
 
     def _vouches_for(self, chain: list[x509.Certificate]) -> bool:
