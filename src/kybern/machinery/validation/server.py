@@ -362,7 +362,7 @@ def _request_fault(data: bytes) -> str:
     try:
         request = x509.load_pem_x509_csr(data)
         return "" if request.is_signature_valid else "signature of the request is invalid"
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         return f"asn1: structure error: {error}"
 
 

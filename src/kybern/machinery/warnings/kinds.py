@@ -144,7 +144,7 @@ def _tls_fault(certificate: bytes, key: bytes) -> str:
     plain, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     try:
         public = x509.load_pem_x509_certificates(certificate)[0].public_key().public_bytes(plain, form)
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         return "failed to find any PEM data in certificate input"
     try:
         own = serialization.load_pem_private_key(key, None).public_key().public_bytes(plain, form)
