@@ -47,6 +47,7 @@ CONTROLLERS: dict[str, str] = {
     "certificatesigningrequest-signing-controller": "certificates.sign",
     "certificatesigningrequest-approving-controller": "certificates.approve",
     "certificatesigningrequest-cleaner-controller": "certificates.clean",
+    "storage-version-migrator-controller": "storage_version_migration",
     "garbage-collector-controller": "garbage_collector",
 }
 

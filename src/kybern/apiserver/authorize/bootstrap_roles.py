@@ -61,6 +61,7 @@ _CLUSTER_BINDINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "system:kube-scheduler": (_SCHEDULER,),
     "system:volume-scheduler": (_SCHEDULER,),
     "system:service-account-issuer-discovery": (("Group", "system:serviceaccounts"),),
+    "system:cluster-trust-bundle-discovery": (("Group", "system:serviceaccounts"),),
     "system:node": (),  # nodes are judged by the Node authorizer
     "system:kybern-dns": (_DNS,),
     "system:kybern-controllers": (_CONTROLLER_MANAGER,),

@@ -20,6 +20,7 @@ from kybern.machinery.validation import (
     device_slices,
     jobs,
     metadata,
+    migration,
     networking,
     pods,
     policy,
@@ -42,6 +43,7 @@ _FAMILIES = (
     policy,
     admission,
     server,
+    migration,
     device_claims,
     device_slices,
 )

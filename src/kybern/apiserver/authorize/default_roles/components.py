@@ -72,6 +72,11 @@ CLUSTER_ROLES = {
         get | resource.k8s.io | resourceclaims
         deletecollection | resource.k8s.io | resourceslices
         get | core | serviceaccounts
+        get list watch | certificates.k8s.io | clustertrustbundles
+        create get list watch | certificates.k8s.io | podcertificaterequests
+    """,
+    "system:cluster-trust-bundle-discovery": """
+        get list watch | certificates.k8s.io | clustertrustbundles
     """,
     "system:node-bootstrapper": """
         create get list watch | certificates.k8s.io | certificatesigningrequests

@@ -126,6 +126,11 @@ CLUSTER_ROLES = {
         create delete list patch watch | core | pods
         create patch update | core events.k8s.io | events
     """,
+    "system:controller:kube-apiserver-serving-clustertrustbundle-publisher": """
+        attest | certificates.k8s.io | signers | kubernetes.io/kube-apiserver-serving
+        create delete list update watch | certificates.k8s.io | clustertrustbundles
+        create patch update | core events.k8s.io | events
+    """,
     "system:controller:legacy-service-account-token-cleaner": """
         get | core | configmaps | kube-apiserver-legacy-service-account-token-tracking
         delete patch | core | secrets
@@ -157,6 +162,9 @@ CLUSTER_ROLES = {
         delete list watch | core | pods
         get list watch | core | nodes
         patch | core | pods/status
+    """,
+    "system:controller:podcertificaterequestcleaner": """
+        delete get list watch | certificates.k8s.io | podcertificaterequests
     """,
     "system:controller:pv-protection-controller": """
         get list update watch | core | persistentvolumes
@@ -240,6 +248,12 @@ CLUSTER_ROLES = {
         delete update | core | persistentvolumeclaims
         update | core | pods/finalizers
         create patch update | core events.k8s.io | events
+    """,
+    "system:controller:storage-version-migrator-controller": """
+        create list patch | * | *
+        get | apiextensions.k8s.io | customresourcedefinitions
+        patch | apiextensions.k8s.io | customresourcedefinitions/status
+        update | storagemigration.k8s.io | storageversionmigrations/status
     """,
     "system:controller:ttl-after-finished-controller": """
         delete get list watch | batch | jobs
