@@ -119,6 +119,40 @@ def test_an_unready_pod_holds_up_the_next_one():
     assert run(scenario) == ["db-0"]
 
 
+@pytest.mark.parametrize(
+    ("ready", "left"),
+    [
+        # As kube-controller-manager v1.36 leaves them.
+        ((True, True, True), ""),
+        ((True, True, False), ""),
+        ((True, False, True), ""),
+        ((True, False, False), "012"),
+        ((False, True, True), ""),
+        ((False, True, False), "012"),
+        ((False, False, True), "01"),
+        ((False, False, False), "012"),
+    ],
+)
+def test_of_pods_that_do_not_work_only_the_lowest_may_go(ready, left):
+    def be(is_ready):
+        def change(pod):
+            next(c for c in pod.status.conditions if c.type == "Ready").status = "True" if is_ready else "False"
+
+        return change
+
+    async def scenario(plane):
+        await plane.client.create(stateful())
+        await plane.until(lambda: is_done(plane))
+        for ordinal, is_ready in enumerate(ready):
+            plane.api.edit(Pod, "default", f"db-{ordinal}", be(is_ready))
+        await plane.clock.sleep(1)
+        edit(plane, lambda obj: setattr(obj.spec, "replicas", 0))
+        await plane.clock.sleep(60)
+        return "".join(name[-1] for name in sorted(images(plane)))
+
+    assert run(scenario) == left
+
+
 def test_parallel_makes_all_at_once():
     async def scenario(plane):
         made = stateful(podManagementPolicy="Parallel")

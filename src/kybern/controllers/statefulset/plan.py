@@ -91,7 +91,7 @@ def plan_pods(seen: Seen) -> Plan:
         return step
     if not _fill(seen, wanted, by_ordinal, step):
         return step
-    if not _shrink(seen, condemned, by_ordinal, step):
+    if not _shrink(seen, condemned, step):
         return step
     if owner.spec.updateStrategy.type == "RollingUpdate":
         _update(seen, wanted, by_ordinal, step)
@@ -120,7 +120,7 @@ def _fill(seen: Seen, wanted: range, by_ordinal: dict[int, Pod], step: Plan) -> 
     return not step.create
 
 
-def _shrink(seen: Seen, condemned: list[tuple[int, Pod]], by_ordinal: dict[int, Pod], step: Plan) -> bool:
+def _shrink(seen: Seen, condemned: list[tuple[int, Pod]], step: Plan) -> bool:
     """Pods beyond the size go, the highest first. False: this step ends here."""
     if not condemned:
         return True
@@ -131,9 +131,9 @@ def _shrink(seen: Seen, condemned: list[tuple[int, Pod]], by_ordinal: dict[int, 
     first = condemned[0][1]
     if first.metadata.deletionTimestamp is not None:
         return False
-    unhealthy = [pod for pod in by_ordinal.values() if not _is_healthy(seen, pod)]
-    unhealthy += [pod for _, pod in condemned[1:] if not _is_healthy(seen, pod)]
-    if not unhealthy or not _is_healthy(seen, first):
+    # A pod that does not work stays while a lower one does not work either: the lowest is to be mended first.
+    # (Those that remain all work: _fill ends the step otherwise.)
+    if _is_healthy(seen, first) or all(_is_healthy(seen, pod) for _, pod in condemned[1:]):
         step.delete.append(first)
     return False
 
