@@ -18,6 +18,7 @@ from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import ResourceStore
 from kybern.apiserver.request import Answer, Request, Response
 from kybern.apiserver.watch_cache.entry import Entry
+from kybern.apiserver.watch_cache.feed import Feed
 from kybern.apiserver.watch_cache.hub import Selection
 from kybern.machinery.status import ApiError
 from kybern.storage.interface import Compacted, FutureRevision, Revision
@@ -38,7 +39,7 @@ def list_objects(handlers: Handlers, request: Request, served: Served) -> Answer
     selection = selection_of(request, served.store)
     options = options_of(request, watch=False)
     form = handlers.forms.form_of(served, accepted, query.include_object(request))
-    past = _past_revision(options, handlers.feed.revision, served.store.cache.changed_at)
+    past = _past_revision(options, handlers.feed, served.store.cache.changed_at)
     if past is not None:
         return _list_past(handlers, served.store, selection, options, past, form, accepted)
     if options.resource_version and int(options.resource_version) > handlers.feed.revision:
@@ -46,7 +47,7 @@ def list_objects(handlers: Handlers, request: Request, served: Served) -> Answer
     return _list_now(handlers, served.store, selection, options, form, accepted)
 
 
-def _past_revision(options: ListOptions, current: int, changed_at: int) -> int | None:
+def _past_revision(options: ListOptions, feed: Feed, changed_at: int) -> int | None:
     """The exact revision asked for, where the present state would not do."""
     if options.token is not None:
         exact = options.token.revision
@@ -58,8 +59,8 @@ def _past_revision(options: ListOptions, current: int, changed_at: int) -> int |
         exact = int(options.resource_version)
     else:
         return None
-    # Unchanged since: the present is that past.
-    return None if changed_at <= exact <= current else exact
+    # Unchanged since: the present is that past. A revision that is compacted is gone all the same.
+    return None if max(changed_at, feed.store.oldest) <= exact <= feed.revision else exact
 
 
 def _list_now(

@@ -97,6 +97,26 @@ def test_a_token_that_was_compacted_away_is_answered_with_one_that_goes_on() -> 
     api_server.run(scenario)
 
 
+def test_a_revision_that_was_compacted_away_is_gone_even_where_nothing_has_changed_since() -> None:
+    async def scenario(api: Api) -> None:
+        await fill(api, 4)
+        first = (await api.get(f"{CONFIGS}?limit=2")).ok()
+        exact = f"{CONFIGS}?resourceVersion={first['metadata']['resourceVersion']}&resourceVersionMatch=Exact"
+        second = f"{CONFIGS}?limit=2&continue={first['metadata']['continue']}"
+        await api.create("/api/v1/namespaces/default/secrets", {"metadata": {"name": "another-resource"}})
+        assert names((await api.get(second)).ok()) == ["c002", "c003"]
+        await api.server.feed.store.compact(api.server.feed.revision)
+        late = await api.get(second)
+        assert (late.status, late.json["reason"]) == (410, "Expired")
+        assert names((await api.get(f"{CONFIGS}?continue={late.json['metadata']['continue']}")).ok()) == [
+            "c002",
+            "c003",
+        ]
+        assert (await api.get(exact)).status == 410
+
+    api_server.run(scenario)
+
+
 def test_an_exact_revision_is_shown_as_it_was_until_it_is_forgotten() -> None:
     async def scenario(api: Api) -> None:
         await fill(api, 2)
