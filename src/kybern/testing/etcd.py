@@ -1,4 +1,4 @@
-"""Real etcd for tests: members on loopback, and a store that begins anew for each test on the same member.
+"""Real etcd for tests: members on loopback or on hosts of a switch, and a store that begins anew for each test.
 
 `Member` runs Debian's etcd with a data directory of the test's. `Fresh` shows a store below a prefix of its own, with
 revisions counted from where the test began: what the contract promises of a new store can then be asked of an old one.
@@ -7,6 +7,7 @@ revisions counted from where the test began: what the contract promises of a new
 from __future__ import annotations
 
 import contextlib
+import datetime
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kybern.cli.pki.certificates import Profile, generate_key, issue
 from kybern.storage.etcd.store import EtcdStore
 from kybern.storage.etcd.watch import EtcdWatch
 from kybern.storage.interface import (
@@ -56,6 +58,29 @@ class Certificates:
         )
 
 
+def make_certificates(folder: Path, addresses: Sequence[str] = ("127.0.0.1",)) -> Certificates:
+    """An authority of etcd's own, and one certificate for members (at these addresses) and for clients."""
+    now = datetime.datetime.now(datetime.UTC)
+    ca = issue(Profile("etcd-ca", is_ca=True), None, now, generate_key())
+    profile = Profile("etcd", names=("localhost",), addresses=tuple(addresses), server=True, client=True)
+    leaf = issue(profile, ca, now, generate_key())
+    made = Certificates(folder / "etcd-ca.crt", folder / "etcd.crt", folder / "etcd.key")
+    made.ca.write_bytes(ca.certificate_pem)
+    made.certificate.write_bytes(leaf.certificate_pem)
+    made.key.write_bytes(leaf.key_pem)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a member listens, and what its command begins with to be run there."""
+
+    client: int
+    peer: int
+    address: str = "127.0.0.1"
+    before: tuple[str, ...] = ()
+
+
 class Member:
     """One etcd process. `start` it; what it wrote stays in `folder`."""
 
@@ -63,19 +88,18 @@ class Member:
         self,
         folder: Path,
         name: str,
-        client: int,
-        peer: int,
+        place: Place,
         cluster: str,
         flags: Sequence[str] = (),
         scheme: str = "http",
     ) -> None:
         self.name = name
-        self.url = f"{scheme}://127.0.0.1:{client}"
-        here = f"{scheme}://127.0.0.1:{peer}"
-        self._port = client
+        self.url = f"{scheme}://{place.address}:{place.client}"
+        here = f"{scheme}://{place.address}:{place.peer}"
+        self._place = place
         self._log = folder / f"{name}.log"
         self._command = [
-            *("etcd", "--name", name, "--data-dir", str(folder / name), "--logger", "zap"),
+            *(*place.before, "etcd", "--name", name, "--data-dir", str(folder / name), "--logger", "zap"),
             *("--listen-client-urls", self.url, "--advertise-client-urls", self.url),
             *("--listen-peer-urls", here, "--initial-advertise-peer-urls", here),
             *("--initial-cluster", cluster, "--initial-cluster-state", "new", *flags),
@@ -89,8 +113,9 @@ class Member:
     def wait(self, seconds: float = 20.0) -> None:
         """Until it takes connections. Raises TimeoutError."""
         end = time.monotonic() + seconds
+        address = (self._place.address, self._place.client)
         while time.monotonic() < end:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 0.5):
+            with contextlib.suppress(OSError), socket.create_connection(address, 0.5):
                 return
             time.sleep(0.05)
         raise TimeoutError(f"etcd does not listen: {self._log.read_text()[-2000:]}")
@@ -113,14 +138,19 @@ class Member:
 
 
 def cluster(
-    folder: Path, size: int, flags: Sequence[str] = (), certificates: Certificates | None = None
+    folder: Path,
+    size: int,
+    flags: Sequence[str] = (),
+    certificates: Certificates | None = None,
+    places: Sequence[Place] = (),
 ) -> list[Member]:
     """Members of one cluster, not started. With certificates all they say is encrypted, and clients show theirs."""
     ports = free_ports(2 * size)
+    where = places or [Place(ports[2 * i], ports[2 * i + 1]) for i in range(size)]
     scheme = "http" if certificates is None else "https"
-    peers = ",".join(f"m{i}={scheme}://127.0.0.1:{ports[2 * i + 1]}" for i in range(size))
+    peers = ",".join(f"m{i}={scheme}://{place.address}:{place.peer}" for i, place in enumerate(where))
     flags = (*flags, *(certificates.flags if certificates else ()))
-    return [Member(folder, f"m{i}", ports[2 * i], ports[2 * i + 1], peers, flags, scheme) for i in range(size)]
+    return [Member(folder, f"m{i}", place, peers, flags, scheme) for i, place in enumerate(where)]
 
 
 class Fresh:
@@ -244,4 +274,4 @@ def run(members: Sequence[Member]) -> None:
         member.wait()
 
 
-__all__ = ["Fresh", "Member", "begin", "cluster", "free_ports", "run"]
+__all__ = ["Fresh", "Member", "Place", "begin", "cluster", "free_ports", "make_certificates", "run"]

@@ -2,7 +2,7 @@
 
 The search is Wing and Gong's, with Lowe's memory of what was tried. An operation takes effect at one moment between its
 call and its return; one whose outcome is unknown takes effect at some moment after its call, or never.
-Used by tools/linearize over histories of a real store.
+Used by tools/linearize over histories of a real store, by tools/partitions over those of API servers.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Operation:
     outcome: Outcome
     value: str = ""  # that was to be written
     expected: int = 0  # revision asked for by update and delete
-    revision: int = 0  # of the write that was done
-    seen: tuple[str, int] | None = None  # value and revision that a read, or a refusal, told
+    revision: int = 0  # of the write that was done; 0 where a delete was answered without one
+    seen: tuple[str, int] | None = None  # value and revision that a read told, or a refusal (which need not tell)
 
 
 State = tuple[str, int] | None
@@ -78,7 +78,9 @@ def _effects(state: State, operation: Operation) -> list[State]:
 def _done(state: State, operation: Operation) -> list[State]:
     if operation.kind == "create":
         return [(operation.value, operation.revision)] if state is None else []
-    if state is None or state[1] not in (operation.expected, ANY) or operation.revision <= operation.expected:
+    if state is None or state[1] not in (operation.expected, ANY):
+        return []
+    if operation.revision <= operation.expected and (operation.kind != "delete" or operation.revision):
         return []
     return [None] if operation.kind == "delete" else [(operation.value, operation.revision)]
 
@@ -94,7 +96,12 @@ def _unknown(state: State, operation: Operation) -> list[State]:
 
 def _seen(state: State, operation: Operation) -> list[State]:
     seen = operation.seen
-    if state is None or seen is None or state[0] != seen[0] or state[1] not in (seen[1], ANY):
+    if state is None:
+        return []
+    if seen is None:  # a refusal over HTTP says no more than that
+        is_refused = operation.outcome == "exists" or state[1] != operation.expected
+        return [state] if is_refused and operation.outcome != "found" else []
+    if state[0] != seen[0] or state[1] not in (seen[1], ANY):
         return []
     if operation.outcome == "mismatch" and seen[1] == operation.expected:
         return []

@@ -54,6 +54,17 @@ def test_a_deleted_key_is_made_anew() -> None:
     assert not is_linearizable([CREATED, gone, op(4, 5, "create", "exists", value="z", seen=("a", 5))])
 
 
+def test_refusals_and_deletes_of_an_api_server_tell_no_revision() -> None:
+    gone = op(2, 3, "delete", "done", expected=5)
+    assert is_linearizable([CREATED, gone, op(4, 5, "get", "nothing")])
+    assert not is_linearizable([CREATED, op(2, 3, "delete", "done", expected=4)])
+    assert not is_linearizable([CREATED, op(2, 3, "update", "done", value="b", expected=5)])
+    assert is_linearizable([CREATED, op(2, 3, "create", "exists"), op(2, 3, "update", "mismatch", expected=4)])
+    assert not is_linearizable([CREATED, op(2, 3, "update", "mismatch", expected=5)])
+    assert not is_linearizable([CREATED, gone, op(4, 5, "create", "exists")])
+    assert not is_linearizable([CREATED, op(2, 3, "get", "found")])
+
+
 def test_long_histories_of_a_real_register_pass_and_a_lost_write_is_found() -> None:
     rng = random.Random(3)
     history: list[Operation] = []

@@ -94,6 +94,7 @@ class _Following:
         self._options = options
         self._form = form
         self._told = told  # called once the present is told
+        self._is_present = False  # whether all was told that there was
 
     def check(self) -> None:
         """What must be refused before the answer's head is sent."""
@@ -110,6 +111,7 @@ class _Following:
             # Changes that came while the sink was draining; the last round ends without an await.
             revision = await self._catch_up(sink, revision)
         self._told()
+        self._is_present = True
         watcher = self._store.hub.subscribe(self._selection, self._form, sink, self._options.bookmarks)
         try:
             await sink.wait_closed()
@@ -117,8 +119,11 @@ class _Following:
             self._store.hub.unsubscribe(watcher)
 
     def say_goodbye(self, sink: Sink) -> None:
-        """The time is up: a last bookmark lets the client resume where it is."""
-        if self._options.bookmarks and not sink.closed:
+        """The time is up: a last bookmark lets the client resume where it is.
+
+        Not while it is being told of the past, or waits for what this server has not heard of.
+        """
+        if self._is_present and self._options.bookmarks and not sink.closed:
             sink.write_framed(self._form.bookmark(self._feed.revision, {}))
 
     def _start(self) -> Revision | None:

@@ -18,11 +18,14 @@ from kybern.storage.interface import OutcomeUnknown, StoreUnavailable
 log = structlog.get_logger(__name__)
 
 CALL_TIMEOUT = 10.0  # seconds of one call
+QUICK_TIMEOUT = 3.0  # of one that asks for a single key: a member that is silent so long is passed over
 TRIES = 3  # of each member, before the store counts as unavailable
 RETRY_PAUSE = 0.2  # seconds, after every member was asked once
 _MAX_MESSAGE = 256 << 20  # bytes received; etcd bounds what it is sent (1.5 MiB a request)
 _KV = "/etcdserverpb.KV/"
 _WATCH = "/etcdserverpb.Watch/Watch"
+# A member that is parted from the others says so, and does not take what it cannot do, nor watch what does not come.
+_REQUIRE_LEADER = (("hasleader", "true"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,8 @@ class EtcdClient:
 
     async def range(self, request: Any) -> Any:
         """Reads change nothing: they are tried until one answers. Raises Refused, StoreUnavailable."""
-        return await self._call("Range", request, "RangeResponse", is_read=True)
+        seconds = QUICK_TIMEOUT if request.count_only or not request.range_end else CALL_TIMEOUT
+        return await self._call("Range", request, "RangeResponse", is_read=True, seconds=seconds)
 
     async def transaction(self, request: Any) -> Any:
         """Raises Refused, StoreUnavailable (nothing was done), OutcomeUnknown."""
@@ -106,7 +110,7 @@ class EtcdClient:
         """Doing it twice does no harm. Raises Refused, StoreUnavailable."""
         return await self._call("Compact", request, "CompactionResponse", is_read=True)
 
-    async def _call(self, name: str, request: Any, answer: str, *, is_read: bool) -> Any:
+    async def _call(self, name: str, request: Any, answer: str, *, is_read: bool, seconds: float = CALL_TIMEOUT) -> Any:
         last = "closed"
         for number in range(TRIES * len(self._channels)):
             if self._closed:
@@ -120,7 +124,7 @@ class EtcdClient:
                 response_deserializer=getattr(self.pb, answer).FromString,
             )
             try:
-                response = await method(request, timeout=CALL_TIMEOUT, wait_for_ready=False)
+                response = await method(request, timeout=seconds, metadata=_REQUIRE_LEADER, wait_for_ready=False)
             except self._grpc.aio.AioRpcError as error:
                 code, last = error.code().name, error.details() or ""
                 if code not in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL", "UNKNOWN"):
@@ -143,7 +147,7 @@ class EtcdClient:
             request_serializer=self.pb.WatchRequest.SerializeToString,
             response_deserializer=self.pb.WatchResponse.FromString,
         )
-        return method(wait_for_ready=False)
+        return method(metadata=_REQUIRE_LEADER, wait_for_ready=False)
 
     def leave(self) -> None:
         """The member that answered last does so no more: ask the next one first."""

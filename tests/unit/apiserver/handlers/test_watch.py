@@ -211,6 +211,17 @@ def test_a_watch_ends_when_its_time_is_up() -> None:
     api_server.run(scenario)
 
 
+def test_no_bookmark_leads_back_behind_what_the_client_has_seen() -> None:
+    """At another server it has seen what this one has not heard of; its time is up before this one has."""
+
+    async def scenario(api: Api) -> None:
+        query = "watch=1&resourceVersion=999999&timeoutSeconds=1&allowWatchBookmarks=1"
+        answer = await api.get(f"{CONFIGS}?{query}")
+        assert (answer.status, answer.body) == (200, b"")
+
+    api_server.run(scenario)
+
+
 def test_the_longest_time_that_can_be_asked_for_is_no_fault() -> None:
     async def scenario(api: Api) -> None:
         await write(api, "a")
