@@ -16,7 +16,7 @@ from kybern.api.meta_v1 import ObjectMeta
 from kybern.controllers.volume_protection import CLAIM_FINALIZER, VOLUME_FINALIZER
 from kybern.testing import control_plane
 
-NAMES = ["persistentvolume-protection-controller"]
+NAMES = ["persistentvolume-protection-controller", "persistentvolumeclaim-protection-controller"]
 
 
 def pod(phase="Running", node="n"):

@@ -143,7 +143,7 @@ def test_a_claim_in_use_outlives_its_deletion_until_the_pod_has_ended():
         await plane.clock.sleep(5)
         return amid, plane.api.get(PersistentVolumeClaim, "default", "c")
 
-    assert run(["persistentvolume-protection-controller"], scenario) == (True, None)
+    assert run(["persistentvolumeclaim-protection-controller"], scenario) == (True, None)
 
 
 def test_a_bound_volume_outlives_its_deletion():

@@ -1,6 +1,6 @@
 """Volumes and claims in use are not deleted: the finalizers that admission gave them go when nobody uses them.
 
-Two small controllers of one kind: claims are used by pods, volumes by claims.
+Two small controllers: claims are used by pods, volumes by claims.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from kybern.controllers import pods, runtime
 from kybern.machinery.status import ApiError
 
 NAME = "persistentvolume-protection-controller"
+CLAIMS_NAME = "persistentvolumeclaim-protection-controller"
 CLAIM_FINALIZER = "kubernetes.io/pvc-protection"
 VOLUME_FINALIZER = "kubernetes.io/pv-protection"
 INDEX = "claim"
@@ -38,20 +39,17 @@ def _holds(pod: Pod) -> bool:
     return bool(pod.spec.nodeName) and not pods.is_finished(pod)
 
 
-class ProtectionController(runtime.Looped):
-    """runtime.Controller of both."""
+class ClaimProtection(runtime.Looped):
+    """runtime.Controller of claims."""
 
     def __init__(self, context: runtime.Context) -> None:
         self._context = context
         self._claims = context.informers.of(PersistentVolumeClaim)
-        self._volumes = context.informers.of(PersistentVolume)
         self._pods = context.informers.of(Pod)
         self._pods.add_index(INDEX, claims_of)
         self.claims = runtime.Loop("pvc-protection", self.reconcile_claim, context.clock)
-        self.volumes = runtime.Loop("pv-protection", self.reconcile_volume, context.clock)
-        super().__init__(NAME, self.claims, self.volumes)
+        super().__init__(CLAIMS_NAME, self.claims)
         runtime.enqueue_on_change(self.claims, self._claims)
-        runtime.enqueue_on_change(self.volumes, self._volumes)
         self._pods.on_change(self._pod_changed)
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
@@ -75,6 +73,17 @@ class ProtectionController(runtime.Looped):
         namespace, _ = shapes.split_key(key)
         live = await self._context.client.list(Pod, namespace)
         return any(key in claims_of(pod) and _holds(pod) for pod in live.items)
+
+
+class VolumeProtection(runtime.Looped):
+    """runtime.Controller of volumes."""
+
+    def __init__(self, context: runtime.Context) -> None:
+        self._context = context
+        self._volumes = context.informers.of(PersistentVolume)
+        self.volumes = runtime.Loop("pv-protection", self.reconcile_volume, context.clock)
+        super().__init__(NAME, self.volumes)
+        runtime.enqueue_on_change(self.volumes, self._volumes)
 
     async def reconcile_volume(self, key: str) -> runtime.RequeueAfter | None:
         volume = self._volumes.by_key(key)
@@ -102,5 +111,9 @@ async def release(context: runtime.Context, obj: Any, finalizer: str) -> None:
             raise
 
 
-def build(context: runtime.Context) -> ProtectionController:
-    return ProtectionController(context)
+def build(context: runtime.Context) -> VolumeProtection:
+    return VolumeProtection(context)
+
+
+def build_claims(context: runtime.Context) -> ClaimProtection:
+    return ClaimProtection(context)
