@@ -6,6 +6,7 @@ Neighbours: plan decides, history remembers. Keeps every promise of interface.py
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from kybern.storage import plan
 from kybern.storage.history import History
@@ -17,8 +18,9 @@ COMPACT_STEP = 5_000  # revisions forgotten without letting others run
 class MemoryStore:
     """See interface.Store."""
 
-    def __init__(self) -> None:
-        self._history = History()
+    def __init__(self, oldest: Revision = Revision(0), records: Iterable[Record] = ()) -> None:
+        """Start at revision `oldest`, at which exactly `records` exist."""
+        self._history = History(oldest, records)
         self._closed = False
 
     @property

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from kybern.apiserver import upkeep
+from kybern.storage.memory import MemoryStore
 from kybern.testing import api_server
 from kybern.testing.api_server import Api
 from kybern.testing.clock import FakeClock
@@ -58,7 +59,7 @@ def test_an_address_that_endpoints_refuse_does_not_keep_the_server_down() -> Non
         assert (await api.get("/readyz")).status == 200
         assert (await api.get("/api/v1/namespaces/default/endpoints/kubernetes")).status == 404
 
-    api_server.run(scenario, options={"advertise_address": "127.0.0.1"})
+    api_server.run(scenario, store=MemoryStore(), options={"advertise_address": "127.0.0.1"})
 
 
 def test_upkeep_goes_on_after_any_fault() -> None:

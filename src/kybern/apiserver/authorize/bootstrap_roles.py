@@ -161,7 +161,8 @@ def _mend(wanted: RbacObject, found: RbacObject) -> RbacObject:
         lost = [s for s in wanted.aggregationRule.clusterRoleSelectors if s not in selectors]
         mended.aggregationRule = AggregationRule(clusterRoleSelectors=[*selectors, *lost])
     elif isinstance(wanted, ClusterRole | Role) and isinstance(mended, ClusterRole | Role):
-        uncovered = rules.plan_uncovered(mended.rules, wanted.rules)
+        # Of most nobody has touched the rules, and to look at each rule of each takes a third of a start.
+        uncovered = rules.plan_uncovered(mended.rules, wanted.rules) if mended.rules != wanted.rules else []
         mended.rules = [*mended.rules, *rules.plan_compact(uncovered)]
     elif isinstance(wanted, ClusterRoleBinding | RoleBinding) and isinstance(mended, ClusterRoleBinding | RoleBinding):
         mended.subjects = [*mended.subjects, *(s for s in wanted.subjects if s not in mended.subjects)]

@@ -17,7 +17,7 @@ from kybern.api.resource import Resource
 from kybern.apiserver.registry import keys, ownership, strategies
 from kybern.apiserver.registry.object_codec import ObjectCodec, struct_codec
 from kybern.apiserver.registry.ownership import BuiltIn, Owner, Ownership
-from kybern.apiserver.registry.resource_store import Gate, ResourceStore, Write
+from kybern.apiserver.registry.resource_store import WHOLE, Gate, ResourceStore, Write
 from kybern.apiserver.registry.strategy import Context, Strategy
 from kybern.apiserver.request import User
 from kybern.apiserver.table.column import Printer
@@ -146,7 +146,7 @@ class Objects:
         store = self.stores[resource]
         # Status and spec at once: the server's own writes are whole.
         owner = Owner(ownership.SERVER, store.resource.api_version, _written(store, obj))
-        write = Write(SERVER, subresource="whole", admit=False, owner=owner)
+        write = Write(SERVER, subresource=WHOLE, admit=False, owner=owner)
         data, _ = await store.update(obj.metadata.namespace, obj.metadata.name, lambda _: obj, write)
         return store.codec.decode(data)
 

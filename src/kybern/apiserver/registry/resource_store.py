@@ -36,6 +36,7 @@ _NAME_TRIES = 8
 # An unconditional update that loses this many races in a row is answered with a conflict. Every round has a winner, so
 # this is how many writers may want one object at once.
 _UPDATE_TRIES = 512
+WHOLE = "whole"  # as a subresource: spec and status at once, as only the server itself writes them
 
 Half = Callable[[Attributes], Awaitable[None] | None]
 
@@ -298,6 +299,8 @@ class ResourceStore:
         if write.subresource == "status":
             self.strategy.prepare_status_update(obj, old)
             return self.strategy.validate_status_update
+        if write.subresource == WHOLE:
+            return self.strategy.validate_update
         if write.subresource:
             prepare = getattr(self.strategy, f"prepare_{write.subresource}_update", None)
             if prepare is not None:
