@@ -54,8 +54,6 @@ def _read_path(method: str, path: str) -> RequestInfo:
     else:
         return other
     verb = _VERBS.get(method, "")
-    if not verb and "/proxy" not in path:
-        return other  # other methods (OPTIONS) only mean something to what is behind a proxy
     if rest[0] == "watch" and len(rest) > 1:
         if verb != "get":
             return other

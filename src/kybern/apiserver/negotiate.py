@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kybern.api import protobuf
+from kybern.api.resource import Resource
 from kybern.machinery.status import ApiError
 
 Encoding = Literal["json", "yaml", "protobuf"]
@@ -20,6 +21,9 @@ _JSON = "application/json"
 _YAML = "application/yaml"
 _PROTOBUF = protobuf.CONTENT_TYPE
 ACCEPTED = (_JSON, _YAML, _PROTOBUF)
+# A collection is also watched.
+ACCEPTED_OF_LISTS = (*ACCEPTED, f"{_JSON};stream=watch", f"{_PROTOBUF};stream=watch")
+_KNOWN = frozenset({*ACCEPTED, "*/*", "application/*"})
 _TYPES: dict[Encoding, str] = {"json": _JSON, "yaml": _YAML, "protobuf": _PROTOBUF}
 
 
@@ -46,18 +50,18 @@ PLAIN = Accepted()
 _LONGEST_KEPT = 512
 
 
-def choose(accept: str, streams: bool = False, has_protobuf: bool = True) -> Accepted:
+def choose(accept: str, streams: bool | None = None, has_protobuf: bool = True) -> Accepted:
     """The first of the client's wishes that can be had, by weight and then by order.
 
-    `streams`: for a watch. `has_protobuf`: whether the object has such a form; custom ones have not (their metadata
-    has).
+    `streams`: for a watch, False for a list. `has_protobuf`: whether the object has such a form; custom ones have not
+    (their metadata has).
     """
     if len(accept) <= _LONGEST_KEPT:
         return _kept_choice(accept, streams, has_protobuf)
     return _choose(accept, streams, has_protobuf)
 
 
-def _choose(accept: str, streams: bool, has_protobuf: bool) -> Accepted:
+def _choose(accept: str, streams: bool | None, has_protobuf: bool) -> Accepted:
     wishes = [w for w in (_parse(part) for part in accept.split(",")) if w is not None]
     if not wishes and not accept.strip():
         return PLAIN
@@ -65,10 +69,20 @@ def _choose(accept: str, streams: bool, has_protobuf: bool) -> Accepted:
         found = _offer(media, parameters, streams, has_protobuf)
         if found is not None:
             return PLAIN if found == PLAIN else found
-    raise ApiError.not_acceptable(ACCEPTED if has_protobuf else ACCEPTED[:2])
+    if has_protobuf and not any(media in _KNOWN for _, media, _ in wishes):
+        raise ApiError.no_representation(ACCEPTED_OF_LISTS if streams is not None else ACCEPTED)
+    raise ApiError.not_acceptable(ACCEPTED)
 
 
 _kept_choice = functools.lru_cache(maxsize=1024)(_choose)
+
+
+def choose_plain(accept: str) -> Accepted:
+    """The encoding of an answer that has no other shape. Raises ApiError 406."""
+    accepted = choose(accept)
+    if accepted.shape:
+        raise ApiError.not_acceptable(ACCEPTED)
+    return accepted
 
 
 def for_status(accept: str) -> Accepted:
@@ -82,10 +96,12 @@ def for_status(accept: str) -> Accepted:
     return PLAIN if chosen.shape else chosen
 
 
-def check_shape(accepted: Accepted, *, is_list: bool) -> None:
+def check_shape(accepted: Accepted, resource: Resource, *, is_list: bool) -> None:
     """Metadata of one object and of a list are asked for by different names. Raises ApiError 406."""
     if accepted.shape == ("PartialObjectMetadata" if is_list else "PartialObjectMetadataList"):
-        what = "a list" if is_list else "not a list"
+        package = resource.group.partition(".")[0] or "core" if resource.module else "unstructured"
+        kind = resource.kind if resource.module else "Unstructured"
+        what = f"a list (*{package}.{kind}List)" if is_list else f"not a list (*{package}.{kind})"
         raise ApiError.make(406, "NotAcceptable", f"you requested {accepted.shape}, but the requested object is {what}")
 
 
@@ -104,7 +120,7 @@ def _parse(part: str) -> tuple[float, str, dict[str, str]] | None:
     return (weight, media.lower(), parameters) if weight > 0 else None
 
 
-def _offer(media: str, parameters: dict[str, str], streams: bool, has_protobuf: bool) -> Accepted | None:
+def _offer(media: str, parameters: dict[str, str], streams: bool | None, has_protobuf: bool) -> Accepted | None:
     if media in ("*/*", "application/*"):
         encoding: Encoding = "json"
     elif media == _JSON:

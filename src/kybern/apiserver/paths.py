@@ -27,14 +27,16 @@ from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError
 
 
-def read_only(handler: PathHandler) -> PathHandler:
-    """Refuse all but GET and HEAD."""
+def routed(handler: PathHandler, media: str = "application/json") -> PathHandler:
+    """What is read by GET alone, as `media` and nothing else."""
+    accepted = (media, "*/*", media.partition("/")[0] + "/*")
 
     def handle(request: Request) -> Answer | Awaitable[Answer]:
-        if request.method not in ("GET", "HEAD"):
-            raise ApiError.make(
-                405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
-            )
+        if request.method != "GET":
+            raise ApiError.no_such_method()
+        accept = request.headers.get("accept", "")
+        if accept and not any(part.partition(";")[0].strip().lower() in accepted for part in accept.split(",")):
+            raise ApiError.no_representation((media,))
         return handler(request)
 
     return handle
@@ -62,7 +64,7 @@ def build(
     started = clock.now()
     version_document = version.render()
     exact: dict[str, PathHandler] = {
-        "/version": read_only(lambda _: Response(body=version_document)),
+        "/version": routed(lambda _: Response(body=version_document)),
         "/metrics": lambda _: Response(body=metrics.render(), content_type=CONTENT_TYPE),
         "/metrics/slis": lambda _: Response(body=metrics.slis.render(), content_type=CONTENT_TYPE),
         "/flagz": lambda _: _text(zpages.render_flags("apiserver", options.flags)),
@@ -71,21 +73,26 @@ def build(
                 "apiserver", version.GIT_VERSION[1:].split("+")[0], started, clock.now(), _STATUS_PATHS
             )
         ),
-        openid.CONFIGURATION_PATH: lambda _: Response(
-            body=openid.render_configuration(
-                options.service_account_issuer,
-                f"https://{options.advertise_address}:{options.secure_port}{openid.KEYS_PATH}",
-                keys.keys,
+        openid.CONFIGURATION_PATH: routed(
+            lambda _: Response(
+                body=openid.render_configuration(
+                    options.service_account_issuer,
+                    f"https://{options.advertise_address}:{options.secure_port}{openid.KEYS_PATH}",
+                    keys.keys,
+                )
             )
         ),
-        openid.KEYS_PATH: lambda _: Response(body=openid.render_keys(keys.keys), content_type=openid.KEYS_TYPE),
+        openid.KEYS_PATH: routed(
+            lambda _: Response(body=openid.render_keys(keys.keys), content_type=openid.KEYS_TYPE), openid.KEYS_TYPE
+        ),
         **{path: handler for path, handler in healths.items() if not path.endswith("/")},
     }
     exact.update(discovery.paths(registry, offered))
-    exact.update(openapi.paths(registry, offered))
+    documents = openapi.openapi_of(registry, clock, offered)
+    exact.update(openapi.paths(documents))
     prefixes: list[tuple[str, PathHandler]] = [item for item in healths.items() if item[0].endswith("/")]
     prefixes += discovery.prefixes(registry, offered)
-    prefixes += openapi.prefixes(registry, offered)
+    prefixes += openapi.prefixes(documents)
     index = orjson.dumps({"paths": sorted(exact)})
 
     def root(_: Request) -> Response:

@@ -19,7 +19,7 @@ from typing import TypeVar, cast
 import structlog
 
 from kybern.api import codec
-from kybern.apiserver import audit, negotiate, pending
+from kybern.apiserver import audit, negotiate, pending, unrouted
 from kybern.apiserver import info as request_info
 from kybern.apiserver.aggregator import routes
 from kybern.apiserver.aggregator.reconcile import Aggregator
@@ -50,6 +50,7 @@ _ALWAYS_ANSWERED = ("/healthz", "/livez", "/readyz", "/metrics")
 # Bytes that the kernel takes without making the client's slowness ours.
 _QUICKLY_SENT = 64 * 1024
 _FIELDS = b"Audit-Id: %b\r\nCache-Control: no-cache, private\r\n"
+_KEPT_FIELDS = b"Audit-Id: %b\r\n"  # of an answer that says itself how long it may be kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ class Pipeline:
             return dispatch.handle(self._handlers, request)
         path_handler = self._paths.find(request.path)
         if path_handler is None:
-            raise ApiError.no_such_path()
+            raise unrouted.nowhere()
         return path_handler(request)
 
     async def _later(self, request: Request, waiting: Awaitable[Answer]) -> Answer:
@@ -234,7 +235,10 @@ class Pipeline:
         if isinstance(answer, UpgradeResponse):
             answer.run = self._followed(request, 101, answer.run)
             return answer
-        answer.fields = _FIELDS % request.audit_id.encode("latin-1")
+        fields = _FIELDS
+        if answer.headers and any(name == "Cache-Control" for name, _ in answer.headers):
+            fields = _KEPT_FIELDS
+        answer.fields = fields % request.audit_id.encode("latin-1")
         if request.flow is not None:
             answer.fields += request.flow.fields
         if request.warnings:

@@ -158,7 +158,29 @@ class ApiError(Exception):
 
     @classmethod
     def no_such_path(cls) -> ApiError:
-        return cls.make(404, "NotFound", "the server could not find the requested resource")
+        return cls._of_path(404, "NotFound", "the server could not find the requested resource")
+
+    @classmethod
+    def no_such_method(cls) -> ApiError:
+        """405 of a path that is known for other methods."""
+        message = "the server does not allow this method on the requested resource"
+        return cls._of_path(405, "MethodNotAllowed", message)
+
+    @classmethod
+    def no_representation(cls, available: Sequence[str]) -> ApiError:
+        """406 where not even the media type is one the path has."""
+        listed = ", ".join(available)
+        return cls._of_path(406, "NotAcceptable", f"406: Not Acceptable\n\nAvailable representations: {listed}")
+
+    @classmethod
+    def unsupported_body(cls) -> ApiError:
+        """415 where the path takes no such media type."""
+        return cls._of_path(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+
+    @classmethod
+    def _of_path(cls, code: int, reason: str, message: str) -> ApiError:
+        """What was wrong before any resource was looked at: details that are there and say nothing."""
+        return cls(Status(status="Failure", message=message, reason=reason, details=StatusDetails(), code=code))
 
     @classmethod
     def method_not_allowed(cls, group: str, resource: str, action: str) -> ApiError:

@@ -4,6 +4,7 @@ import pytest
 
 from kybern.apiserver import negotiate
 from kybern.apiserver.negotiate import Accepted, Shape
+from kybern.machinery import scheme
 from kybern.machinery.status import ApiError
 
 META = "g=meta.k8s.io;v=v1"
@@ -51,15 +52,19 @@ def test_a_watch_is_never_yaml() -> None:
         negotiate.choose("application/yaml", streams=True)
 
 
+DEPLOYMENTS = next(r for r in scheme.RESOURCES if r.plural == "deployments")
+
+
 def test_an_object_is_no_list_and_a_list_no_object() -> None:
     one = negotiate.choose(f"application/json;as=PartialObjectMetadata;{META}")
     many = negotiate.choose(f"application/json;as=PartialObjectMetadataList;{META}")
-    negotiate.check_shape(one, is_list=False)
-    negotiate.check_shape(many, is_list=True)
+    negotiate.check_shape(one, DEPLOYMENTS, is_list=False)
+    negotiate.check_shape(many, DEPLOYMENTS, is_list=True)
     for accepted, is_list in ((one, True), (many, False)):
         with pytest.raises(ApiError) as caught:
-            negotiate.check_shape(accepted, is_list=is_list)
+            negotiate.check_shape(accepted, DEPLOYMENTS, is_list=is_list)
         assert caught.value.code == 406
+        assert str(caught.value).endswith("(*apps.DeploymentList)" if is_list else "(*apps.Deployment)")
 
 
 def test_custom_objects_have_no_protobuf_but_their_metadata_has() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from kybern.api.resource import Resource
-from kybern.apiserver import negotiate
+from kybern.apiserver import negotiate, unrouted
 from kybern.apiserver.aggregator.discovery import Offered
 from kybern.apiserver.discovery import documents
 from kybern.apiserver.pipeline import PathHandler
@@ -33,6 +33,7 @@ class _Rendered:
     offered: Offered
     plain: dict[str, bytes] = field(default_factory=dict)  # path -> document
     aggregated: dict[str, tuple[bytes, str]] = field(default_factory=dict)  # /api and /apis -> document, ETag
+    any_method: frozenset[str] = frozenset()  # paths that do not ask by which method they are read
 
 
 class Discovery:
@@ -45,21 +46,20 @@ class Discovery:
 
     def __call__(self, request: Request) -> Response:
         """Any path at or below /api and /apis. Raises ApiError 404, 405, 406."""
-        if request.method not in ("GET", "HEAD"):
-            raise ApiError.make(
-                405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
-            )
         path = request.path.rstrip("/")
         rendered = self._current()
+        if path not in rendered.any_method and request.method != "GET":
+            is_known = path in rendered.plain or path in rendered.aggregated
+            raise ApiError.no_such_method() if is_known else _missing(path)
         if path in rendered.aggregated and _wants_aggregated(request.headers.get("accept", "")):
             return _aggregated(request, *rendered.aggregated[path])
         if path == "/api":
             address = request.headers.get("host", "")
-            return _plain(request, orjson.dumps(documents.legacy_versions(address)))
+            return _plain(request, orjson.dumps(documents.legacy_versions(address)), is_routed=True)
         document = rendered.plain.get(path)
         if document is None:
-            raise ApiError.no_such_path()
-        return _plain(request, document)
+            raise _missing(path)
+        return _plain(request, document, is_routed=path not in rendered.any_method)
 
     def known_paths(self) -> list[str]:
         """Every path with a document now."""
@@ -85,10 +85,20 @@ def _render(resources: tuple[Resource, ...], offered: Offered) -> _Rendered:
                 continue  # that server tells itself
             own = [r for r in resources if (r.group, r.version) == (group, version)]
             rendered.plain[path] = orjson.dumps(documents.resource_list(group, version, own))
+    remote = {f"/apis/{r.group}/{r.version}" for r in resources if not r.module}
+    groups_told = {f"/apis/{group}" for group in groups if group}
+    rendered.any_method = frozenset({"/apis", *groups_told, *remote})
     for path in ("/api", "/apis"):
         body = orjson.dumps(documents.aggregated(groups, resources, offered.versions, legacy=path == "/api"))
         rendered.aggregated[path] = (body, f'"{hashlib.sha512(body).hexdigest().upper()}"')
     return rendered
+
+
+def _missing(path: str) -> Exception:
+    """Groups that are built in are told from those that nobody has."""
+    parts = path.split("/", 3)
+    is_built_in = parts[1] == "api" or any(parts[2:3] == [group] for group, _ in scheme.GROUPS)
+    return ApiError.no_such_path() if is_built_in else unrouted.nowhere()
 
 
 def _wants_aggregated(accept: str) -> bool:
@@ -114,14 +124,19 @@ def _aggregated(request: Request, body: bytes, tag: str) -> Response:
     return Response(200, body, AGGREGATED_TYPE, headers)
 
 
-def _plain(request: Request, document: bytes) -> Response:
+def _plain(request: Request, document: bytes, *, is_routed: bool) -> Response:
+    """`is_routed`: the path says itself which media types it has."""
     from kybern.apiserver.handlers import forms
 
-    accepted = negotiate.choose(request.headers.get("accept", ""))
+    try:
+        accepted = negotiate.choose(request.headers.get("accept", ""))
+    except ApiError:
+        if is_routed:
+            raise
+        raise ApiError.not_acceptable(negotiate.ACCEPTED) from None
     if accepted.shape:
         raise ApiError.not_acceptable(negotiate.ACCEPTED)
-    headers = (("Cache-Control", "no-cache, private"),)
-    return Response(200, forms.encoded(document, accepted), accepted.content_type, headers)
+    return Response(200, forms.encoded(document, accepted), accepted.content_type)
 
 
 def rows_of(registry: Registry) -> list[Resource]:

@@ -32,7 +32,7 @@ MEDIA = "application/apply-patch+yaml"
 
 async def apply(handlers: Handlers, request: Request, served: Served) -> Response:
     """The applied object as stored (201 where it is new). Raises ApiError."""
-    accepted = negotiate.choose(request.headers.get("accept", ""), False, served.has_protobuf)
+    accepted = negotiate.choose(request.headers.get("accept", ""), None, served.has_protobuf)
     info = request.info
     owner = applier_of(request, served)
     is_dry_run = body.is_dry_run(request)

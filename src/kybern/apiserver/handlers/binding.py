@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from kybern.api import codec, scalars
+from kybern.api import scalars
 from kybern.api.core_v1 import Binding, PodCondition
-from kybern.api.meta_v1 import Status
+from kybern.apiserver import negotiate
 from kybern.apiserver.admission import Attributes
-from kybern.apiserver.handlers import body
+from kybern.apiserver.handlers import body, forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import Write
@@ -19,6 +19,7 @@ from kybern.machinery.status import ApiError, FieldError, not_supported, require
 
 async def bind(handlers: Handlers, request: Request, pods: Served) -> Response:
     """Status 201. Raises ApiError 400, 404, 409 (bound already), 422."""
+    accepted = negotiate.choose_plain(request.headers.get("accept", ""))
     wanted = body.decode(request, Binding, "v1", "Binding")
     name = request.info.name or wanted.metadata.name
     if wanted.metadata.name and wanted.metadata.name != name:
@@ -63,7 +64,7 @@ async def bind(handlers: Handlers, request: Request, pods: Served) -> Response:
 
     write = Write(request.user, body.is_dry_run(request), "binding", warnings=request.warnings, admit=False)
     await pods.store.update(request.info.namespace, name, change, write)
-    return Response(status=201, body=codec.encode(Status(status="Success", code=201)))
+    return forms.success(accepted)
 
 
 def _faults(wanted: Binding) -> list[FieldError]:

@@ -82,7 +82,10 @@ def decode_object(request: Request, objects: ObjectCodec, api_version: str, kind
     if media not in accepted:
         raise ApiError.unsupported_media_type(accepted)
     if not request.body:
-        raise ApiError.bad_request("the body of the request was empty")
+        raise ApiError.bad_request(
+            f"the object provided is unrecognized (must be of type {objects.kind}): couldn't get version/kind; "
+            "json parse error: unexpected end of JSON input (<empty>)"
+        )
     strictness = field_validation(request)
     faults: list[str] = []
     if media == protobuf.CONTENT_TYPE and objects.struct is not None:

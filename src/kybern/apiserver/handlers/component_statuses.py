@@ -21,6 +21,7 @@ from kybern.machinery.status import ApiError
 _PORTS = {"controller-manager": 10257, "scheduler": 10259}
 _STORE = "etcd-0"
 _SECONDS = 2.0
+_WARNING = "v1 ComponentStatus is deprecated in v1.19+"
 
 
 async def read(handlers: Handlers, request: Request) -> Answer:
@@ -29,10 +30,11 @@ async def read(handlers: Handlers, request: Request) -> Answer:
     info = request.info
     names = [_STORE, *_PORTS]
     if info.name and info.name not in names:
-        raise ApiError.not_found("", "componentstatuses", info.name)
+        request.warnings.append(_WARNING)
+        raise ApiError.not_found("", "componentstatus", info.name)
     asked = [info.name] if info.name else names
     statuses = await asyncio.gather(*(_status(handlers, name) for name in asked))
-    request.warnings.append("v1 ComponentStatus is deprecated in v1.19+")
+    request.warnings.append(_WARNING)
     if accepted.shape == "Table":
         resource = scheme.resource_for("", "v1", "componentstatuses")
         assert resource is not None

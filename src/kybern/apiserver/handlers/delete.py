@@ -11,7 +11,7 @@ from kybern.apiserver.handlers import body, forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.create import answer
 from kybern.apiserver.handlers.list import select
-from kybern.apiserver.handlers.selection import options_of, selection_of
+from kybern.apiserver.handlers.selection import asked_of
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import Deleted, Write
 from kybern.apiserver.request import Request, Response
@@ -23,7 +23,7 @@ _AT_ONCE = 64
 
 async def delete(handlers: Handlers, request: Request, served: Served) -> Response:
     """A Status when the object is gone, the object while something holds it. Raises ApiError."""
-    accepted = negotiate.choose(request.headers.get("accept", ""), False, served.has_protobuf)
+    accepted = negotiate.choose(request.headers.get("accept", ""), None, served.has_protobuf)
     options = body.delete_options(request)
     info, store = request.info, served.store
     write = Write(
@@ -49,9 +49,9 @@ def _success(served: Served, name: str, done: Deleted) -> bytes:
 
 async def delete_collection(handlers: Handlers, request: Request, served: Served) -> Response:
     """The list of what was deleted, as it was. Raises ApiError."""
-    accepted = negotiate.choose(request.headers.get("accept", ""), False, served.has_protobuf)
-    selection = selection_of(request, served.store)
-    limit = options_of(request, watch=False).limit
+    accepted = negotiate.choose(request.headers.get("accept", ""), None, served.has_protobuf)
+    selection, listed = asked_of(request, served.store, watch=False)
+    limit = listed.limit
     options = body.delete_options(request)
     entries = select(served.store, selection, "")
     if limit:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Awaitable
 
+from kybern.api.resource import Resource
+from kybern.apiserver import unrouted
 from kybern.apiserver.handlers.binding import bind
 from kybern.apiserver.handlers.context import Handler, Handlers
 from kybern.apiserver.handlers.create import create
@@ -21,6 +23,7 @@ from kybern.apiserver.handlers.update import update
 from kybern.apiserver.handlers.watch import watch
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.request import Answer, Request, RequestInfo
+from kybern.machinery import scheme
 from kybern.machinery.status import ApiError
 
 VERBS: dict[str, Handler] = {
@@ -56,8 +59,8 @@ def handle(handlers: Handlers, request: Request) -> Answer | Awaitable[Answer]:
         if info.namespace and info.plural == "namespaces" and not info.group:
             # For authorization a namespace is in itself; it is stored outside of any.
             info = request.info = dataclasses.replace(info, namespace="")
-            return _handler_of(handlers, info, served)(handlers, request, served)
-        handler = _handler_of(handlers, info, served)
+            return _handler_of(handlers, request, served)(handlers, request, served)
+        handler = _handler_of(handlers, request, served)
         info.findings.route = (registry.edition, served, handler)
         return handler(handlers, request, served)
     if info.resource is None:
@@ -65,25 +68,35 @@ def handle(handlers: Handlers, request: Request) -> Answer | Awaitable[Answer]:
         if coming is not None:
             return _handle_later(handlers, request, coming)
     if info.resource is None or not registry.is_enabled(info.group, info.version):
+        raise _no_such_resource(info)
+    resource = info.resource
+    virtual = handlers.virtual.get(resource.group_resource)
+    if virtual is None or info.subresource or (resource.namespaced and not info.namespace):
         raise ApiError.no_such_path()
-    virtual = handlers.virtual.get(info.resource.group_resource)
-    if virtual is None or info.subresource:
+    if info.name and "get" not in resource.verbs:
         raise ApiError.no_such_path()
-    if info.verb not in info.resource.verbs:
-        raise ApiError.method_not_allowed(info.group, info.plural, info.verb)
+    if info.verb not in resource.verbs or request.method == "HEAD":
+        raise ApiError.no_such_method()
     return virtual(request)
+
+
+def _no_such_resource(info: RequestInfo) -> Exception:
+    """Groups that are built in are told from those that nobody has."""
+    is_built_in = not info.group or any(info.group == group for group, _ in scheme.GROUPS)
+    return ApiError.no_such_path() if is_built_in else unrouted.nowhere()
 
 
 async def _handle_later(handlers: Handlers, request: Request, coming: Awaitable[Served | None]) -> Answer:
     served = await coming
     if served is None:
         raise ApiError.no_such_path()
-    answer = _handler_of(handlers, request.info, served)(handlers, request, served)
+    answer = _handler_of(handlers, request, served)(handlers, request, served)
     return await answer if isinstance(answer, Awaitable) else answer
 
 
-def _handler_of(handlers: Handlers, info: RequestInfo, served: Served) -> Handler:
-    handler = _choose(handlers, info, served)
+def _handler_of(handlers: Handlers, request: Request, served: Served) -> Handler:
+    info = request.info
+    handler = _choose_routed(handlers, request, served) if served.has_protobuf else _choose(handlers, info, served)
     if served.warm is not None and info.verb not in ("create", "watch"):
         handler = _warmed(handler)
     warning = served.warning
@@ -111,37 +124,75 @@ def _warmed(handler: Handler) -> Handler:
     return warmed
 
 
-def _choose(handlers: Handlers, info: RequestInfo, served: Served) -> Handler:
-    resource = served.resource
+def _choose_routed(handlers: Handlers, request: Request, served: Served) -> Handler:
+    """The handler of a built-in kind: paths have methods, and what has no path is not there."""
+    info, resource = request.info, served.resource
     if not resource.namespaced and info.namespace:
         raise ApiError.no_such_path()
+    if "%" in info.name:
+        raise ApiError.no_such_path()  # a slash that is part of a name is part of no path
+    is_everywhere = resource.namespaced and not info.namespace
     if info.subresource:
-        return _subresource_handler(handlers, served, info)
-    if info.verb not in resource.verbs:
-        raise ApiError.method_not_allowed(resource.group, resource.plural, info.verb)
-    if info.name and info.verb == "create":
-        raise ApiError.method_not_allowed(resource.group, resource.plural, "create")
-    if not info.name and info.verb in ("update", "patch"):
-        raise ApiError.method_not_allowed(resource.group, resource.plural, info.verb)
-    if resource.namespaced and not info.namespace:
-        # All namespaces: to be read only. A list may have a name too: that of its field selector.
-        if info.verb in ("create", "deletecollection"):
-            raise ApiError.method_not_allowed(resource.group, resource.plural, info.verb)
-        if info.verb not in ("list", "watch"):
-            raise ApiError.no_such_path()
-    if info.name in (".", ".."):
-        raise ApiError.bad_request(f"Name parameter invalid: \"{info.name}\": may not be '{info.name}'")
+        return _subresource_handler(handlers, served, request)
+    if is_everywhere and info.name and info.verb not in ("list", "watch"):
+        raise ApiError.no_such_path()  # a list may have a name: that of its field selector
+    if is_everywhere and info.verb in ("create", "deletecollection"):
+        raise ApiError.no_such_method()
+    if not _has_method(info, resource) or request.method == "HEAD":
+        raise ApiError.no_such_method()
+    _check_name(info)
     return VERBS[info.verb]
 
 
-def _subresource_handler(handlers: Handlers, served: Served, info: RequestInfo) -> Handler:
-    resource = served.resource
+def _has_method(info: RequestInfo, resource: Resource) -> bool:
+    """Whether a collection or an object, whichever is meant, has this verb."""
+    if info.verb not in resource.verbs or (info.name and info.verb == "create"):
+        return False
+    return bool(info.name) or info.verb not in ("update", "patch")
+
+
+def _check_name(info: RequestInfo) -> None:
+    if info.name in (".", ".."):
+        raise ApiError.bad_request(f"Name parameter invalid: \"{info.name}\": may not be '{info.name}'")
+
+
+def _subresource_handler(handlers: Handlers, served: Served, request: Request) -> Handler:
+    info, resource = request.info, served.resource
     known = next((s for s in resource.subresources if s.name == info.subresource), None)
     if known is None or (resource.namespaced and not info.namespace):
         raise ApiError.no_such_path()
-    is_passed_on = info.subresource == "proxy" and not info.verb  # any method
-    if info.verb not in known.verbs and not (info.verb == "watch" and "get" in known.verbs) and not is_passed_on:
+    is_passed_on = info.subresource == "proxy"  # any method
+    is_known = info.verb in known.verbs or (info.verb == "watch" and "get" in known.verbs)
+    if not is_passed_on and (not is_known or request.method == "HEAD"):
+        raise ApiError.no_such_method()
+    return _handler_of_subresource(handlers, served, info)
+
+
+def _choose(handlers: Handlers, info: RequestInfo, served: Served) -> Handler:
+    """The handler of a custom kind: one handler looks at all paths of its group."""
+    resource = served.resource
+    if not resource.namespaced and info.namespace:
+        raise unrouted.nowhere()
+    is_everywhere = resource.namespaced and not info.namespace
+    if is_everywhere and (info.verb not in ("list", "watch") or info.subresource):
+        raise unrouted.nowhere()
+    if info.subresource:
+        known = next((s for s in resource.subresources if s.name == info.subresource), None)
+        if known is None:
+            raise ApiError.not_found(resource.group, resource.plural, info.name)
+        if info.verb not in known.verbs:
+            raise ApiError.method_not_allowed(resource.group, resource.plural, info.verb)
+        return _handler_of_subresource(handlers, served, info)
+    if info.verb == "update" and not info.name:
+        raise ApiError.bad_request("name must be provided")
+    if not _has_method(info, resource):
         raise ApiError.method_not_allowed(resource.group, resource.plural, info.verb)
+    _check_name(info)
+    return VERBS[info.verb]
+
+
+def _handler_of_subresource(handlers: Handlers, served: Served, info: RequestInfo) -> Handler:
+    resource = served.resource
     own = OWN.get((resource.group_resource, info.subresource)) or handlers.extensions.get(
         f"{resource.group_resource}/{info.subresource}"
     )

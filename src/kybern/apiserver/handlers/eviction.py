@@ -10,10 +10,11 @@ from typing import Any
 
 from kybern.api import codec, scalars
 from kybern.api.core_v1 import PodCondition
-from kybern.api.meta_v1 import DeleteOptions, Status, StatusCause
+from kybern.api.meta_v1 import DeleteOptions, StatusCause
 from kybern.api.policy_v1 import Eviction
+from kybern.apiserver import negotiate
 from kybern.apiserver.admission import Attributes
-from kybern.apiserver.handlers import body
+from kybern.apiserver.handlers import body, forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import Write
@@ -28,6 +29,7 @@ _TRIES = 5
 
 async def evict(handlers: Handlers, request: Request, pods: Served) -> Response:
     """Status 201. Raises ApiError 404, 429 (the budget is used up), 500 (more than one budget)."""
+    accepted = negotiate.choose_plain(request.headers.get("accept", ""))
     eviction = body.decode(request, Eviction, "policy/v1", "Eviction")
     info = request.info
     if eviction.metadata.name != info.name:
@@ -57,7 +59,7 @@ async def evict(handlers: Handlers, request: Request, pods: Served) -> Response:
         await _say_why(handlers, request, pods)
     write = Write(request.user, dry_run, warnings=request.warnings, options=options, admit=False)
     await pods.store.delete(info.namespace, info.name, options, write)
-    return Response(status=201, body=codec.encode(Status(status="Success", code=201)))
+    return forms.success(accepted)
 
 
 def _placed(eviction: Eviction, namespace: str, name: str) -> Eviction:

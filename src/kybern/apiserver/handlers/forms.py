@@ -14,11 +14,13 @@ import orjson
 import yaml
 
 from kybern.api import codec, protobuf
+from kybern.api.meta_v1 import Status
 from kybern.apiserver import table
 from kybern.apiserver.handlers import protobuf_form
 from kybern.apiserver.handlers.protobuf_form import ProtobufForm
 from kybern.apiserver.negotiate import Accepted
 from kybern.apiserver.registry.registry import Served
+from kybern.apiserver.request import Response
 from kybern.apiserver.watch_cache.entry import Entry
 from kybern.machinery import scheme
 from kybern.machinery.clock import Clock
@@ -241,6 +243,12 @@ def encoded(data: bytes, accepted: Accepted) -> bytes:
     if accepted.encoding == "json" or data.startswith(protobuf.MAGIC):
         return data
     return to_yaml(data) if accepted.encoding == "yaml" else protobuf_form.document(data)
+
+
+def success(accepted: Accepted) -> Response:
+    """201 of what makes no object of its own: a binding, an eviction."""
+    status = codec.encode(Status(status="Success", code=201))
+    return Response(status=201, body=encoded(status, accepted), content_type=accepted.content_type)
 
 
 def plain(obj: Any) -> bytes:

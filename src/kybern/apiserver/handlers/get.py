@@ -24,14 +24,14 @@ def get(handlers: Handlers, request: Request, served: Served) -> Answer | Awaita
 
 def _get_now(handlers: Handlers, request: Request, served: Served) -> Response:
     accept = request.headers.get("accept")
-    accepted = negotiate.choose(accept, False, served.has_protobuf) if accept else negotiate.PLAIN
+    accepted = negotiate.choose(accept, None, served.has_protobuf) if accept else negotiate.PLAIN
     info = request.info
     entry = served.store.cache.get(info.namespace, info.name)
     if entry is None:
         raise ApiError.not_found(served.resource.group, served.resource.plural, info.name)
     if accepted is negotiate.PLAIN and served.is_stored_version:
         return Response(body=entry.data)
-    negotiate.check_shape(accepted, is_list=False)
+    negotiate.check_shape(accepted, served.resource, is_list=False)
     form = handlers.forms.form_of(served, accepted, query.include_object(request))
     return Response(body=forms.encoded(form.object_bytes(entry), accepted), content_type=accepted.content_type)
 

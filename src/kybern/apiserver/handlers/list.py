@@ -13,7 +13,7 @@ from kybern.apiserver.handlers import forms, protobuf_form
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.get import too_large
 from kybern.apiserver.handlers.protobuf_form import ProtobufForm
-from kybern.apiserver.handlers.selection import Continue, ListOptions, options_of, selection_of
+from kybern.apiserver.handlers.selection import Continue, ListOptions, asked_of
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import ResourceStore
 from kybern.apiserver.request import Answer, Request, Response
@@ -35,9 +35,8 @@ _EXPIRED = (
 def list_objects(handlers: Handlers, request: Request, served: Served) -> Answer | Awaitable[Answer]:
     """The selected objects. Raises ApiError 400, 406, 410, 504."""
     accepted = negotiate.choose(request.headers.get("accept", ""), False, served.has_protobuf)
-    negotiate.check_shape(accepted, is_list=True)
-    selection = selection_of(request, served.store)
-    options = options_of(request, watch=False)
+    negotiate.check_shape(accepted, served.resource, is_list=True)
+    selection, options = asked_of(request, served.store, watch=False)
     form = handlers.forms.form_of(served, accepted, query.include_object(request))
     past = _past_revision(options, handlers.feed, served.store.cache.changed_at)
     if past is not None:

@@ -33,15 +33,17 @@ ACCEPTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC)
 
 async def patch(handlers: Handlers, request: Request, served: Served) -> Response:
     """The patched object as stored. Raises ApiError."""
-    accepted = negotiate.choose(request.headers.get("accept", ""), False, served.has_protobuf)
     info = request.info
     media = body.media_type(request)
     if media == apply.MEDIA:
         return await apply.apply(handlers, request, served)
+    if media not in ACCEPTED and served.has_protobuf:
+        raise ApiError.unsupported_body()
     # A strategic merge needs to know of each list how it merges: only built-in kinds say that.
-    known = ACCEPTED if served.codec.struct is not None else (JSON_PATCH, MERGE_PATCH)
+    known = ACCEPTED if served.has_protobuf else (JSON_PATCH, MERGE_PATCH)
     if media not in known:
         raise ApiError.unsupported_media_type((*known, apply.MEDIA))
+    accepted = negotiate.choose(request.headers.get("accept", ""), None, served.has_protobuf)
     strictness = body.field_validation(request)
     faults: list[str] = []
     if "force" in request.query:

@@ -111,7 +111,7 @@ def _replace(request: Request, store: ResourceStore) -> Any:
 def _patch(request: Request, store: ResourceStore) -> Any:
     media = body.media_type(request)
     if media not in ACCEPTED:
-        raise ApiError.unsupported_media_type((*ACCEPTED, apply.MEDIA))
+        raise ApiError.unsupported_body()
     merge = merger(media, body.read_json(request.body), _DEFINITION)
 
     def change(current: Entry) -> Any:

@@ -58,10 +58,20 @@ class _Token(msgspec.Struct):
     start: str
 
 
+_JSON_BEGINS = tuple(bytes([c]) for c in b'{["-0123456789tfn')
+
+
 def parse_continue(token: str) -> Continue:
     """The inverse of `Continue.render`. Raises ApiError 400."""
     try:
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        if not raw.lstrip().startswith(_JSON_BEGINS):
+            shown = chr(raw.lstrip()[0]) if raw.strip() else ""
+            raise ValueError(
+                f"invalid character '{shown}' looking for beginning of value"
+                if shown
+                else "unexpected end of JSON input"
+            )
         found = msgspec.json.decode(raw, type=_Token)
         if found.v != "meta.k8s.io/v1":
             raise ValueError("unrecognized version")
@@ -94,36 +104,18 @@ def _field_selector(text: str) -> fields.FieldSelector | None:
     return _kept_field_selector(text) if len(text) <= _LONGEST_KEPT else _read_field_selector(text)
 
 
-def selection_of(request: Request, store: ResourceStore) -> Selection:
-    """Which objects the request is about. A name in the path (a watch of one object) is a field selector too."""
+def asked_of(request: Request, store: ResourceStore, *, watch: bool) -> tuple[Selection, ListOptions]:
+    """All that the query says, looked at in upstream's order: numbers, selectors, what may stand together, and only
+    then whether fields and revisions are there. Raises ApiError."""
     info = request.info
+    timeout = query.integer(request, "timeoutSeconds") or 0
+    limit = query.integer(request, "limit") or 0
     label_text, field_text = request.flag("labelSelector"), request.flag("fieldSelector")
     try:
         label_selector = _label_selector(label_text)
-    except ValueError as error:
-        raise ApiError.bad_request(f'unable to parse requirement: labelSelector "{label_text}": {error}') from None
-    if info.name:
-        field_text = ",".join(filter(None, (field_text, f"metadata.name={fields.escape(info.name)}")))
-    try:
         field_selector = _field_selector(field_text)
     except ValueError as error:
-        raise ApiError.bad_request(f'invalid field selector "{field_text}": {error}') from None
-    if field_selector is not None:
-        known = _selectable(store)
-        for name, _, _ in field_selector.requirements:
-            if name not in known:
-                raise ApiError.bad_request(f"field label not supported: {name}")
-    namespace = info.namespace or None
-    return Selection(namespace, label_selector, field_selector, (namespace, label_text, field_text))
-
-
-@functools.lru_cache(maxsize=512)
-def _selectable(store: ResourceStore) -> frozenset[str]:
-    return store.strategy.selectable
-
-
-def options_of(request: Request, *, watch: bool) -> ListOptions:
-    """The options, checked for what may stand together. Raises ApiError."""
+        raise ApiError.bad_request(str(error)) from None
     token = request.flag("continue")
     version = request.flag("resourceVersion")
     match = request.flag("resourceVersionMatch")
@@ -131,15 +123,20 @@ def options_of(request: Request, *, watch: bool) -> ListOptions:
     errors = _watch_faults(match, token, send_initial) if watch else _list_faults(version, match, token, send_initial)
     if errors:
         raise ApiError.invalid("meta.k8s.io", "ListOptions", "", errors)
+    if info.name:  # of a watch of one object: a field selector too
+        field_text = ",".join(filter(None, (field_text, f"metadata.name={fields.escape(info.name)}")))
+        field_selector = _field_selector(field_text)
+    if field_selector is not None:
+        _check_fields(store, field_selector)
+    namespace = info.namespace or None
+    selection = Selection(namespace, label_selector, field_selector, (namespace, label_text, field_text))
     start = parse_continue(token) if token else None
     if token and version not in ("", "0"):
         raise ApiError.bad_request("specifying resource version is not allowed when using continue")
     query.check_version(version, "" if watch else "invalid resource version: ")
-    limit = query.integer(request, "limit") or 0
     if version == "0" and not watch and not token:
         limit = 0  # whatever is at hand, and all of it: as upstream's watch cache answers
-    timeout = query.integer(request, "timeoutSeconds") or 0
-    return ListOptions(
+    return selection, ListOptions(
         resource_version=version,
         match=match,
         limit=max(0, limit),
@@ -148,6 +145,31 @@ def options_of(request: Request, *, watch: bool) -> ListOptions:
         bookmarks=query.boolean(request, "allowWatchBookmarks"),
         send_initial=send_initial,
     )
+
+
+_COMMON = frozenset({"metadata.name", "metadata.namespace"})
+
+
+def _check_fields(store: ResourceStore, selector: fields.FieldSelector) -> None:
+    known = _selectable(store)
+    resource = store.resource
+    for name, _, _ in selector.requirements:
+        if name in known:
+            continue
+        if known <= _COMMON and resource.module:
+            said = f'"{name}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+        elif resource.group_resource == "jobs.batch":
+            said = f'field label "{name}" not supported for Job'
+        elif resource.group_resource == "resourceslices.resource.k8s.io":
+            said = f"field label not supported for {resource.api_version}, Kind={resource.kind}: {name}"
+        else:
+            said = f"field label not supported: {name}"
+        raise ApiError.bad_request(said)
+
+
+@functools.lru_cache(maxsize=512)
+def _selectable(store: ResourceStore) -> frozenset[str]:
+    return store.strategy.selectable
 
 
 _MATCH = "resourceVersionMatch"

@@ -32,7 +32,6 @@ from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.proxy import routes as proxy_routes
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.request import Answer, Request, Response
-from kybern.machinery.status import ApiError
 
 
 def install(
@@ -69,7 +68,7 @@ def _install_tokens(handlers: Handlers, options: ServerOptions, rng: random.Rand
     )
 
     async def token(owner: Handlers, request: Request, served: Served) -> Answer:
-        accepted = _plain(request)
+        accepted = negotiate.choose_plain(request.headers.get("accept", ""))
         asked = body.decode(request, TokenRequest, "authentication.k8s.io/v1", "TokenRequest")
         info = request.info
         account = served.store.entry(info.namespace, info.name).object
@@ -84,14 +83,6 @@ def _install_tokens(handlers: Handlers, options: ServerOptions, rng: random.Rand
         return _made(issuer.issue_token(account, admitted), accepted)
 
     handlers.extensions["serviceaccounts/token"] = token
-
-
-def _plain(request: Request) -> negotiate.Accepted:
-    """The encoding of an answer that has no other shape. Raises ApiError 406 for a Table."""
-    accepted = negotiate.choose(request.headers.get("accept", ""))
-    if accepted.shape:
-        raise ApiError.not_acceptable(negotiate.ACCEPTED)
-    return accepted
 
 
 def _made(obj: Any, accepted: negotiate.Accepted) -> Response:
@@ -119,7 +110,7 @@ def _of_review(request: Request, asked: Any) -> Attributes:
 def _install_reviews(handlers: Handlers, authenticators: Authenticators, authorizers: Authorizers) -> None:
     def review(kind: type[Any], group: str, fill: Any) -> Any:
         def handle(request: Request) -> Answer | Awaitable[Answer]:
-            accepted = _plain(request)
+            accepted = negotiate.choose_plain(request.headers.get("accept", ""))
             asked = body.decode(request, kind, f"{group}/v1", kind.__name__)
             attributes = _of_review(request, asked)
             waiting = handlers.admit(attributes)

@@ -26,7 +26,7 @@ _NO_VERSION = FieldError(
 
 async def update(handlers: Handlers, request: Request, served: Served) -> Response:
     """The object as stored (201 where the kind may be created by PUT). Raises ApiError."""
-    accepted = negotiate.choose(request.headers.get("accept", ""), False, served.has_protobuf)
+    accepted = negotiate.choose(request.headers.get("accept", ""), None, served.has_protobuf)
     resource, info, store = served.resource, request.info, served.store
     obj = served.to_stored(body.decode_object(request, served.codec, resource.api_version, resource.kind))
     if not obj.metadata.managedFields and body.forgets_managers(request.body):

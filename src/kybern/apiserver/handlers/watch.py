@@ -13,7 +13,7 @@ from kybern.apiserver.custom_resources import converted_watch
 from kybern.apiserver.handlers import forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.get import too_large
-from kybern.apiserver.handlers.selection import ListOptions, options_of, selection_of
+from kybern.apiserver.handlers.selection import ListOptions, asked_of
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import ResourceStore
 from kybern.apiserver.request import Answer, Request, Sink, StreamResponse
@@ -32,8 +32,7 @@ DRAIN_EVERY = 256
 def watch(handlers: Handlers, request: Request, served: Served) -> Answer:
     """Start a watch. Raises ApiError 400, 406, 410."""
     accepted = negotiate.choose(request.headers.get("accept", ""), True, served.has_protobuf)
-    selection = selection_of(request, served.store)
-    options = options_of(request, watch=True)
+    selection, options = asked_of(request, served.store, watch=True)
     form = handlers.forms.form_of(served, accepted, query.include_object(request))
     seconds = options.timeout or MIN_SECONDS + handlers.rng.randrange(MIN_SECONDS)
 

@@ -10,7 +10,7 @@ import pytest
 
 from kybern.apiserver.discovery import documents
 from kybern.apiserver.discovery.serve import Discovery
-from kybern.apiserver.request import Request
+from kybern.apiserver.request import Answered, Request
 from kybern.machinery import scheme
 from kybern.machinery.status import ApiError
 
@@ -73,8 +73,14 @@ def test_a_client_that_prefers_the_old_form_gets_it() -> None:
     assert json.loads(ask("/apis", f"{ACCEPT},{beta},application/json").body)["kind"] == "APIGroupDiscoveryList"
 
 
-@pytest.mark.parametrize("path", ["/apis/nope", "/apis/apps/v2", "/api/v2"])
-def test_an_unknown_group_or_version_is_not_found(path: str) -> None:
+def test_an_unknown_group_has_no_page() -> None:
+    with pytest.raises(Answered) as caught:
+        ask("/apis/nope")
+    assert (caught.value.response.status, caught.value.response.body) == (404, b"404 page not found\n")
+
+
+@pytest.mark.parametrize("path", ["/apis/apps/v2", "/api/v2"])
+def test_an_unknown_version_is_not_found(path: str) -> None:
     with pytest.raises(ApiError) as caught:
         ask(path)
     assert caught.value.code == 404

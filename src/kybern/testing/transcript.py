@@ -1,0 +1,126 @@
+"""Conversations with an API server, recorded from a v1.36 one: each question with what of its answer must be the same.
+
+Read from JSON lines by tests, which ask a server of `api_server` the same, in order. What a server makes up (uids,
+revisions, times, addresses) is masked on both sides. A step may keep a value of its answer for questions after it.
+"""
+
+from __future__ import annotations
+
+import lzma
+import pathlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from kybern.testing.api_server import Answer, Api
+
+_MADE_UP = frozenset({
+    "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "managedFields", "selfLink", "continue",
+    "remainingItemCount",
+})  # fmt: skip
+_UID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NUMBER = re.compile(r"\b\d{2,}\b")
+_TIME = re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One question. In `path` and `body`, `<name>` stands for what an earlier step kept under that name."""
+
+    method: str
+    path: str
+    body: Any = None
+    accept: str = "application/json"
+    content: str = "application/json"  # Content-Type, where there is a body
+    keep: Mapping[str, str] = field(default_factory=dict)  # name -> dotted path in the answer
+    whole: bool = False  # the body of a success counts as well
+
+    def filled(self, kept: Mapping[str, str]) -> tuple[str, bytes]:
+        """Path and body with what was kept in their places."""
+        text = (
+            self.body if isinstance(self.body, str) else "" if self.body is None else orjson.dumps(self.body).decode()
+        )
+        path = self.path
+        for name, value in kept.items():
+            path, text = path.replace(f"<{name}>", value), text.replace(f"<{name}>", value)
+        return path, text.encode()
+
+
+def told(step: Step, code: int, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    """What of an answer is compared."""
+    found: dict[str, Any] = {"code": code}
+    if headers.get("content-type") not in (None, "application/json"):
+        found["type"] = headers["content-type"]
+    if "warning" in headers:
+        found["warning"] = _masked_text(headers["warning"].replace("\n", ", "))
+    try:
+        document = orjson.loads(body)
+    except ValueError:
+        if found.get("type", "").startswith("text/"):
+            found["text"] = body[:40].decode("latin-1")
+        return found
+    if not isinstance(document, dict):
+        return found
+    if document.get("kind") == "Status" and code >= 400:
+        found |= {
+            key: masked(document[key]) for key in ("reason", "message", "details") if document.get(key) is not None
+        }
+    elif step.whole:
+        found["body"] = masked(document)
+    else:
+        found["kind"] = document.get("kind", "")
+    return found
+
+
+def masked(value: Any) -> Any:
+    """A value without what a server makes up; what says nothing is as good as absent."""
+    if isinstance(value, dict):
+        shown = {key: "*" if key in _MADE_UP else masked(inner) for key, inner in value.items() if inner is not None}
+        return {key: inner for key, inner in shown.items() if inner not in ("", [], {}) or key == "details"}
+    if isinstance(value, list):
+        return [masked(inner) for inner in value]
+    return _masked_text(value) if isinstance(value, str) else value
+
+
+def _masked_text(text: str) -> str:
+    return _NUMBER.sub("N", _TIME.sub("TIME", _UID.sub("UID", text)))
+
+
+def kept_of(step: Step, body: bytes) -> dict[str, str]:
+    """What a step keeps of its answer."""
+    found = {}
+    for name, path in step.keep.items():
+        value: Any = orjson.loads(body)
+        for part in path.split("."):
+            value = value[int(part)] if isinstance(value, list) else value[part]
+        found[name] = str(value)
+    return found
+
+
+def read(file: pathlib.Path) -> list[tuple[Step, dict[str, Any]]]:
+    """Steps with what they were answered, out of compressed JSON lines."""
+    cases = []
+    for line in lzma.decompress(file.read_bytes()).splitlines():
+        case = orjson.loads(line)
+        answer = case.pop("answer")
+        cases.append((Step(**case), answer))
+    return cases
+
+
+async def replay(api: Api, cases: Iterable[tuple[Step, dict[str, Any]]]) -> list[str]:
+    """Ask all, in order; each difference as a line."""
+    kept: dict[str, str] = {}
+    wrong = []
+    for step, expected in cases:
+        path, body = step.filled(kept)
+        headers = {"accept": step.accept} | ({"content-type": step.content} if body else {})
+        answer: Answer = await api.request(step.method, path, body, headers)
+        found = told(step, answer.status, answer.headers, b"" if step.method == "HEAD" else answer.body)
+        if found != expected:
+            wrong.append(f"{step.method} {path} {body[:300].decode()}\n  upstream {expected}\n  here     {found}")
+        else:
+            kept |= kept_of(step, answer.body)
+    return wrong
