@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Modules are compiled once, not at each start of each process, whatever the caller is used to.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: up down reset test check unit lint types imports generate bench venv system clean
 

@@ -2,6 +2,7 @@
 # Format, lint, types, import contracts, the quick tests: about a minute. All are run, even after one failed.
 set -u
 cd "$(dirname "$0")/.."
+unset PYTHONDONTWRITEBYTECODE  # compiled tests are kept for the next run
 bin=.venv/bin
 failed=0
 step() {
