@@ -137,7 +137,7 @@ def asked_of(request: Request, store: ResourceStore, *, watch: bool) -> tuple[Se
     if version == "0" and not watch and not token:
         limit = 0  # whatever is at hand, and all of it: as upstream's watch cache answers
     return selection, ListOptions(
-        resource_version=version,
+        resource_version=version.lstrip("0") or version[:1],  # "00" is as good as "0"
         match=match,
         limit=max(0, limit),
         token=start,
