@@ -1,4 +1,4 @@
-"""Run the benchmarks and print their tables: `python -m bench [apiserver|store ...]`."""
+"""Run the benchmarks and print their tables: `python -m bench [apiserver|store ...]`, or `scale --help`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ BENCHES = ("store", "apiserver", "memory", "peer", "fairness")
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["scale"]:  # takes minutes and options of its own
+        importlib.import_module("bench.scale").run(sys.argv[2:])
+        return
     for name in sys.argv[1:] or BENCHES:
         print(f"== {name}", flush=True)
         rows = importlib.import_module(f"bench.{name}").run()

@@ -24,6 +24,7 @@ COMPONENTS = {
     "kubelet": "kybern.process.kubelet",
     "proxy": "kybern.process.proxy",
     "dns": "kybern.process.dns",
+    "simulated-nodes": "kybern.process.simulated_nodes",
 }
 
 

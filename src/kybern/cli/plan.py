@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import sys
 
 from kybern.cli.pki.ensure import Pki
@@ -18,6 +19,7 @@ def plan_cluster(settings: Settings, pki: Pki, containerd_config: str) -> Plan:
             "controller-manager",
             kubeconfig=pki.kubeconfig("controller-manager"),
             cluster_cidr=settings.cluster_cidr,
+            node_cidr_mask_size=settings.node_cidr_mask_size,
             service_account_private_key_file=pki.directory / "sa.key",
             root_ca_file=pki.ca,
             cluster_signing_cert_file=pki.ca,
@@ -43,8 +45,23 @@ def plan_cluster(settings: Settings, pki: Pki, containerd_config: str) -> Plan:
             register=True,
         ),
     }
+    if settings.simulated_nodes:
+        commands["simulated-nodes"] = _component("simulated-nodes", **_simulated_nodes(settings, pki))
     children = [Child(name, command, str(settings.log(name))) for name, command in commands.items()]
     return Plan(tuple(children), str(settings.state_file), str(settings.pid_file))
+
+
+def plan_node_ranges(nodes: int, pods_per_node: int) -> tuple[str, int]:
+    """The cluster's pod addresses and the prefix length of a node's share: enough for so many nodes.
+
+    Raises ValueError where there are not so many addresses.
+    """
+    for cidr in ("10.244.0.0/16", "100.64.0.0/10"):  # the second is RFC 6598's, which no other network here uses
+        network = ipaddress.ip_network(cidr)
+        for size in range(24, 29):
+            if 1 << (32 - size) >= pods_per_node + 4 and 1 << (size - network.prefixlen) > nodes:
+                return cidr, size
+    raise ValueError(f"no pod addresses for {nodes} nodes of {pods_per_node} pods")
 
 
 def _component(name: str, **flags: object) -> tuple[str, ...]:
@@ -109,4 +126,14 @@ def _kubelet(settings: Settings, pki: Pki) -> dict[str, object]:
         "tls_private_key_file": pki.key(f"kubelet-{node}"),
         "cni_conf_dir": settings.data / "cni/net.d",
         "cluster_cidr": settings.cluster_cidr,
+    }
+
+
+def _simulated_nodes(settings: Settings, pki: Pki) -> dict[str, object]:
+    return {
+        "kubeconfig": pki.kubeconfig("admin"),
+        "nodes": settings.simulated_nodes,
+        "pods_per_node": settings.simulated_pods_per_node,
+        "cluster_signing_cert_file": pki.ca,
+        "cluster_signing_key_file": pki.key("ca"),
     }

@@ -18,6 +18,8 @@ from kybern.cli import cluster_client
 from kybern.cli.settings import Settings
 from kybern.client.rest import RestClient
 from kybern.machinery.status import ApiError
+from kybern.simulated.shape import TYPE, TYPE_LABEL
+from kybern.simulated.workload import OURS
 
 # How often a probe that is not content is asked again.
 _PAUSE = 0.05
@@ -63,6 +65,36 @@ def all_probes(settings: Settings, client: RestClient) -> list[Probe]:
         Probe("DNS", lambda: _dns(settings)),
         Probe("pod networking", lambda: _pod_network(client)),
     ]
+
+
+def simulated(client: RestClient, settings: Settings, seconds: float) -> list[Probe]:
+    """The simulated nodes and the pods on them, with time for as many as there are."""
+    nodes, pods = settings.simulated_nodes, settings.simulated_nodes * settings.simulated_pods_per_node
+    found = []
+    if nodes:
+        found.append(Probe(f"{nodes} simulated nodes", lambda: _ready_nodes(client, nodes), seconds + nodes * 0.1))
+    if pods:
+        found.append(Probe(f"{pods} simulated pods", lambda: _running_pods(client, pods), seconds + pods * 0.1))
+    return found
+
+
+async def _ready_nodes(client: RestClient, wanted: int) -> str:
+    found = await client.list(Node, label_selector=f"{TYPE_LABEL}={TYPE}", resource_version="0")
+    ready = sum(any(c.type == "Ready" and c.status == "True" for c in n.status.conditions) for n in found.items)
+    return await _not_yet("ready", ready, wanted)
+
+
+async def _running_pods(client: RestClient, wanted: int) -> str:
+    found = await client.list(Deployment, label_selector=f"{OURS}=true", resource_version="0")
+    return await _not_yet("ready", sum(d.status.readyReplicas or 0 for d in found.items), wanted)
+
+
+async def _not_yet(state: str, found: int, wanted: int) -> str:
+    """ "" once there are enough. Many are not asked for without a pause: counting them is work."""
+    if found >= wanted:
+        return ""
+    await asyncio.sleep(min(5.0, wanted / 1000))
+    return f"{found} of {wanted} are {state}"
 
 
 async def _api(client: RestClient) -> str:

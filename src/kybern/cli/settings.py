@@ -23,6 +23,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     node_ip: str
     api_port: int = 6443
     cluster_cidr: str = "10.244.0.0/16"
+    node_cidr_mask_size: int = 24
     service_cidr: str = "10.96.0.0/12"
     cluster_dns: str = "10.96.0.10"
     cluster_domain: str = "cluster.local"
@@ -31,6 +32,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     etcd_ca: str = ""
     etcd_certificate: str = ""
     etcd_key: str = ""
+    # Nodes without containers, and how many pods to make for each.
+    simulated_nodes: int = 0
+    simulated_pods_per_node: int = 0
     # Kernel settings as they were before `up` changed them, for `reset`.
     sysctls_before: dict[str, str] = {}
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import click
 import msgspec
+from msgspec import structs
 
 from kybern.cli import archive, cluster_client, containerd, pki, probes, settings, supervision, system
-from kybern.cli.plan import plan_cluster
+from kybern.cli.plan import plan_cluster, plan_node_ranges
 from kybern.cli.settings import Settings
 from kybern.client.clock import RealClock
 from kybern.storage.etcd import Endpoints
@@ -43,6 +44,10 @@ class Progress:
 @click.option("--etcd-ca", default="", help="PEM file of the authority of etcd's certificates")
 @click.option("--etcd-cert", default="", help="PEM file of the certificate to show to etcd")
 @click.option("--etcd-key", default="", help="and of its key")
+@click.option(
+    "--simulated-nodes", type=click.IntRange(0), default=None, help="nodes without containers [default: as it was]"
+)
+@click.option("--simulated-pods-per-node", type=click.IntRange(0), default=None, help="pods made for each of them")
 @click.option("--timeout", default=60.0, show_default=True, help="seconds that each proof may take")
 def up(
     data_dir: str,
@@ -53,6 +58,8 @@ def up(
     etcd_ca: str,
     etcd_cert: str,
     etcd_key: str,
+    simulated_nodes: int | None,
+    simulated_pods_per_node: int | None,
     timeout: float,
 ) -> None:
     """Start a cluster on this machine, or bring it back as it was."""
@@ -64,6 +71,7 @@ def up(
         raise click.ClickException(f"missing on this machine: {names} (install them, or run `make up`)")
     progress = Progress()
     cluster = _settle(data_dir, node_ip, node_name, (etcd, etcd_ca, etcd_cert, etcd_key))
+    cluster = _settle_simulated(cluster, simulated_nodes, simulated_pods_per_node)
     start(cluster, progress)
     try:
         asyncio.run(_prove(cluster, progress, demo, timeout))
@@ -101,6 +109,29 @@ def _settle(data_dir: str, node_ip: str, node_name: str, etcd: tuple[str, str, s
     )
     cluster.save()
     return cluster
+
+
+def _settle_simulated(cluster: Settings, nodes: int | None, pods_per_node: int | None) -> Settings:
+    """How many nodes without containers: as asked for, or as it was. Pod addresses are dealt out once and for all."""
+    changed = structs.replace(
+        cluster,
+        simulated_nodes=cluster.simulated_nodes if nodes is None else nodes,
+        simulated_pods_per_node=cluster.simulated_pods_per_node if pods_per_node is None else pods_per_node,
+    )
+    if changed == cluster:
+        return cluster
+    if supervision.running_pid(cluster) is not None:
+        raise click.ClickException("the cluster is running: `kybern down` first, then change its simulated nodes")
+    try:
+        ranges = plan_node_ranges(changed.simulated_nodes + 1, changed.simulated_pods_per_node)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    if ranges != (changed.cluster_cidr, changed.node_cidr_mask_size):
+        if (cluster.data / "store").exists() or cluster.etcd_servers:
+            raise click.ClickException(f"{cluster.cluster_cidr} has no room for so many nodes: `kybern reset` first")
+        changed = structs.replace(changed, cluster_cidr=ranges[0], node_cidr_mask_size=ranges[1])
+    changed.save()
+    return changed
 
 
 def start(cluster: Settings, progress: Progress) -> None:
@@ -146,6 +177,9 @@ async def _prove(cluster: Settings, progress: Progress, demo: bool, timeout: flo
         if index == 0 and demo:
             for obj in cluster_client.read_manifest("demo.yaml"):
                 await cluster_client.ensure(client, obj)
+    for probe in probes.simulated(client, cluster, timeout):
+        await probes.wait_for(probe)
+        progress.say(f"{probe.name} are there")
     if demo:
         for probe in probes.application(client, cluster):
             await probes.wait_for(probes.Probe(probe.name, probe.ask, timeout))

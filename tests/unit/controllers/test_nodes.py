@@ -261,13 +261,35 @@ def test_when_ranges_run_out_nodes_wait_for_one():
     assert len(without) == 1 and after == []
 
 
-@given(st.sets(st.integers(0, 31), max_size=32))
-def test_the_lowest_free_range_is_given_and_never_one_that_overlaps(taken):
-    cluster = ipaddress.ip_network("10.0.0.0/19")
-    ranges = [ipaddress.ip_network(f"10.0.{number}.0/24") for number in taken]
-    found = ipam.free_range(cluster, 24, ranges)
+def free_of(pool, taken):
     free = [number for number in range(32) if number not in taken]
-    assert found == (ipaddress.ip_network(f"10.0.{free[0]}.0/24") if free else None)
+    return pool.free() == (ipaddress.ip_network(f"10.0.{free[0]}.0/24") if free else None)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 31)), max_size=100))
+def test_the_lowest_free_range_is_given_and_never_one_that_overlaps(steps):
+    pool = ipam.Pool(ipaddress.ip_network("10.0.0.0/19"), 24)
+    holders = [0] * 32
+    for is_taken, number in steps:
+        network = ipaddress.ip_network(f"10.0.{number}.0/25" if number % 2 else f"10.0.{number}.0/24")
+        if is_taken:
+            holders[number] += 1
+            pool.take(network)
+        elif holders[number]:
+            holders[number] -= 1
+            pool.release(network)
+        assert free_of(pool, {n for n in range(32) if holders[n]})
+
+
+def test_ranges_of_others_and_of_nearly_everything_are_counted():
+    pool = ipam.Pool(ipaddress.ip_network("10.0.0.0/8"), 28)
+    pool.take(ipaddress.ip_network("192.0.2.0/24"))
+    pool.take(ipaddress.ip_network("fd00::/64"))
+    assert str(pool.free()) == "10.0.0.0/28"
+    pool.take(ipaddress.ip_network("0.0.0.0/0"))
+    assert pool.free() is None
+    pool.release(ipaddress.ip_network("0.0.0.0/0"))
+    assert str(pool.free()) == "10.0.0.0/28"
 
 
 # pods nobody else takes away

@@ -1,20 +1,21 @@
 """List, then watch, for ever: keeps one informer in step with the server.
 
-Reads rest, feeds informer.Informer. After a lost watch it goes on from the last version seen; after 410 it lists
-anew; failures are retried with growing, jittered pauses. Ends only by cancellation.
+Reads rest, feeds informer.Informer (or another Sink). After a lost watch it goes on from the last version seen; after
+410 it lists anew; failures are retried with growing, jittered pauses. Ends only by cancellation.
 """
 
 from __future__ import annotations
 
 import contextlib
 import random
-from typing import Generic, TypeVar
+from collections.abc import Iterable
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 
 from kybern.client import shapes
-from kybern.client.informer.informer import Informer
 from kybern.client.rest import RestClient
+from kybern.client.shapes import Shape
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError
 
@@ -25,6 +26,18 @@ QUIET_AFTER = 120.0  # seconds without failure, after which pauses start small a
 WATCH_SECONDS = 300  # client-go: 5 to 10 minutes, so that not all watches end together
 
 log = structlog.get_logger(__name__)
+
+
+class Sink(Protocol[T]):
+    """What a reflector feeds: informer.Informer, or who keeps less than all of every object."""
+
+    shape: Shape[T]
+
+    def replace(self, objects: Iterable[T], resource_version: str, *, exact: bool = False) -> None: ...
+
+    def upsert(self, obj: T) -> None: ...
+
+    def remove(self, obj: T) -> None: ...
 
 
 class Backoff:
@@ -52,7 +65,7 @@ class Reflector(Generic[T]):
     def __init__(
         self,
         client: RestClient,
-        informer: Informer[T],
+        informer: Sink[T],
         clock: Clock,
         rng: random.Random,
         *,

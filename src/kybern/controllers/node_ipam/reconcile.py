@@ -6,12 +6,14 @@ Woken by nodes. One worker: what was given is seen by the next turn, because wri
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 
 from kybern.api.core_v1 import Node
 from kybern.controllers import runtime
 from kybern.controllers.node_ipam import plan
 
 NAME = "node-ipam-controller"
+Texts = tuple[str, ...]
 
 
 class NodeIpamController:
@@ -22,8 +24,12 @@ class NodeIpamController:
         self._context = context
         self._recorder = context.recorder("cidrAllocator")
         settings = context.settings
-        self._ranges = plan.parse_ranges(settings.cluster_cidr) if settings.allocate_node_cidrs else []
-        self._reserved = plan.parse_ranges(settings.service_cidr)
+        ranges = plan.parse_ranges(settings.cluster_cidr) if settings.allocate_node_cidrs else []
+        self._pools = [plan.Pool(found, plan.mask_for(found, settings.node_cidr_mask_size)) for found in ranges]
+        for reserved in plan.parse_ranges(settings.service_cidr):
+            for pool in self._pools:
+                pool.take(reserved)
+        self._counted: dict[str, Texts] = {}  # node -> the ranges it has, as the pools know
         self._nodes = context.informers.of(Node)
         self.loop = runtime.Loop(NAME, self.reconcile, context.clock, workers=1)
         self.loops = (self.loop,)
@@ -33,24 +39,37 @@ class NodeIpamController:
         await self.loop.run()
 
     def _node_changed(self, old: Node | None, new: Node | None) -> None:
-        if new is not None and not new.spec.podCIDRs and not new.metadata.deletionTimestamp:
-            self.loop.queue.add(new.metadata.name)
+        if not self._pools:
+            return
+        if new is not None:
+            self._count(new.metadata.name, _ranges_of(new))
+            if not new.spec.podCIDRs and not new.metadata.deletionTimestamp:
+                self.loop.queue.add(new.metadata.name)
+        elif old is not None:
+            self._count(old.metadata.name, ())
+
+    def _count(self, name: str, texts: Texts) -> None:
+        """Tell the pools what a node has now."""
+        known = self._counted.get(name, ())
+        if known == texts:
+            return
+        for pool in self._pools:
+            for network in _parsed(texts):
+                pool.take(network)
+            for network in _parsed(known):
+                pool.release(network)
+        if texts:
+            self._counted[name] = texts
+        else:
+            del self._counted[name]
 
     async def reconcile(self, key: str) -> runtime.RequeueAfter | None:
         node = self._nodes.by_key(key)
-        if node is None or node.spec.podCIDRs or node.spec.podCIDR or not self._ranges:
+        if node is None or _ranges_of(node):
             return None
-        taken = list(self._reserved)
-        for other in self._nodes.list():
-            for text in other.spec.podCIDRs or ([other.spec.podCIDR] if other.spec.podCIDR else []):
-                try:
-                    taken.append(ipaddress.ip_network(text, strict=False))
-                except ValueError:
-                    continue
         chosen = []
-        for cluster in self._ranges:
-            mask = plan.mask_for(cluster, self._context.settings.node_cidr_mask_size)
-            found = plan.free_range(cluster, mask, taken)
+        for pool in self._pools:
+            found = pool.free()
             if found is None:
                 message = f"Node {key} status is now: CIDRNotAvailable"
                 self._recorder.event(node, "Normal", "CIDRNotAvailable", message)
@@ -62,6 +81,19 @@ class NodeIpamController:
         }
         await self._context.patch(Node, "", key, patch)
         return None
+
+
+def _ranges_of(node: Node) -> Texts:
+    return tuple(node.spec.podCIDRs or ([node.spec.podCIDR] if node.spec.podCIDR else []))
+
+
+def _parsed(texts: Texts) -> Iterator[plan.Network]:
+    """What is not a range (somebody else wrote it) is left out."""
+    for text in texts:
+        try:
+            yield ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            continue
 
 
 def build(context: runtime.Context) -> NodeIpamController:
