@@ -45,16 +45,30 @@ def content(message: str, value: Any) -> bytes:
 
 def envelope(api_version: str, kind: str, raw: bytes) -> bytes:
     """A whole document: what it is, and the bytes of its message."""
+    return b"%b%b%b" % (_envelope_head(api_version, kind, len(raw)), raw, ENVELOPE_END)
+
+
+# Go writes the empty encoding and content type (fields 3 and 4), and so do we.
+ENVELOPE_END = b"\x1a\x00\x22\x00"
+
+
+def _envelope_head(api_version: str, kind: str, size: int) -> bytes:
     about = _delimited(b"\x0a", api_version.encode()) + _delimited(b"\x12", kind.encode())
-    # Go writes the empty encoding and content type (fields 3 and 4), and so do we.
-    return b"%s%s%s\x1a\x00\x22\x00" % (protobuf.MAGIC, _delimited(b"\x0a", about), _delimited(b"\x12", raw))
+    return b"%b%b\x12%b" % (protobuf.MAGIC, _delimited(b"\x0a", about), _varint(size))
 
 
-def listing(metadata: Any, items: Iterable[bytes]) -> bytes:
-    """The content of any list kind: its ListMeta, and items that are encoded already."""
-    parts = [_delimited(b"\x0a", content("meta_v1.ListMeta", metadata))]
-    parts += [_delimited(b"\x12", item) for item in items]
-    return b"".join(parts)
+def listing_head(api_version: str, kind: str, metadata: Any, sizes: Iterable[int]) -> bytes:
+    """A document of any list kind up to its items, which are encoded already to so many bytes each.
+
+    After it come the items as `list_item`, and ENVELOPE_END.
+    """
+    told = _delimited(b"\x0a", content("meta_v1.ListMeta", metadata))
+    size = len(told) + sum(1 + len(_varint(size)) + size for size in sizes)
+    return _envelope_head(api_version, kind, size) + told
+
+
+def list_item(item: bytes) -> bytes:
+    return _delimited(b"\x12", item)
 
 
 def watch_event(kind: str, document: bytes) -> bytes:

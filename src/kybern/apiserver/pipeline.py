@@ -28,7 +28,7 @@ from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.limits import Limits, is_long
 from kybern.apiserver.metrics import Metrics
 from kybern.apiserver.pending import Pending
-from kybern.apiserver.request import Answer, Answered, Audited, Request, Response, StreamResponse, UpgradeResponse
+from kybern.apiserver.request import Answer, Answered, Audited, Request, Response, Sink, StreamResponse, UpgradeResponse
 from kybern.machinery.status import ApiError
 from kybern.wire.http1.answer import field_bytes
 
@@ -244,7 +244,10 @@ class Pipeline:
         if request.warnings:
             answer.headers += tuple(("Warning", f'299 - "{text}"') for text in _warnings(request.warnings))
         if isinstance(answer, StreamResponse):
-            answer.run = self._followed(request, answer.status, answer.run)
+            if answer.is_document:
+                answer.run = self._told(request, answer, answer.run)
+            else:
+                answer.run = self._followed(request, answer.status, answer.run)
             return answer
         size = len(answer.body)
         self._metrics.finish(request, answer.status, size)
@@ -273,6 +276,26 @@ class Pipeline:
                 self._metrics.finish(request, status, -1)
 
         return follow
+
+    def _told(
+        self, request: Request, answer: StreamResponse, run: Callable[[Sink], Awaitable[None]]
+    ) -> Callable[[Sink], Awaitable[None]]:
+        """A long document: within the limits of other answers, until its client has it."""
+
+        async def tell(sink: Sink) -> None:
+            self._metrics.inflight(is_mutating=False, step=1)
+            try:
+                async with asyncio.timeout(request.time_limit or self._limits.request_timeout):
+                    await run(sink)
+            except TimeoutError:
+                sink.abort()  # its head is sent: all that is left to say is that it has no end
+            finally:
+                self._metrics.inflight(is_mutating=False, step=-1)
+                if request.seat is not None:
+                    request.seat.release()
+                self._metrics.finish(request, answer.status, answer.size)
+
+        return tell
 
 
 def _too_late() -> Response:

@@ -84,6 +84,11 @@ _UNKNOWN = RequestInfo("", "")
 class Audited(Protocol):
     """The audit of one request; see audit/record."""
 
+    @property
+    def keeps_answer(self) -> bool:
+        """Whether the body of the answer is recorded."""
+        ...
+
     def annotate(self, key: str, value: str) -> None:
         """The first value of a key stays."""
         ...

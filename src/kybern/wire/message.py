@@ -86,6 +86,10 @@ class StreamResponse:
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
     fields: bytes = b""  # as those of a Response
+    # One document, too long to be made at once, that comes to its end by itself. It is written with `write`, and
+    # compressed where the client takes that.
+    is_document: bool = False
+    size: int = 0  # bytes of the document written so far, before compression: for whom it may concern
 
 
 class RawStream(Protocol):

@@ -104,7 +104,8 @@ class Record:
             return answer
         code = answer.status if isinstance(answer, StreamResponse) else 101
         self._answered = {"responseStatus": {"metadata": {}, "code": code}}
-        self.tell(STARTED)
+        if not (isinstance(answer, StreamResponse) and answer.is_document):
+            self.tell(STARTED)
         run: Callable[[Any], Awaitable[None]] = answer.run
 
         async def told(stream: Any) -> None:
@@ -115,6 +116,11 @@ class Record:
 
         answer.run = told
         return answer
+
+    @property
+    def keeps_answer(self) -> bool:
+        """Whether the body of the answer goes into the record."""
+        return self._scope.level == Level.REQUEST_RESPONSE
 
     def crash(self, answer: Response) -> Response:
         """The server itself failed."""

@@ -213,7 +213,7 @@ class WebhookCodec(CustomCodec):
         elif revision == 0:
             return super().shown(value)
         made = super().shown(bare)
-        return splice(made, revision)[0] if revision else made
+        return splice(made, revision) if revision else made
 
 
 class StoredCodec(CustomCodec):
@@ -228,6 +228,8 @@ class StoredCodec(CustomCodec):
 
 class ConvertedCache(ResourceCache):
     """The memory of such objects: what selectors need is found out when it is needed."""
+
+    has_fixed_fields = False
 
     def prepare(self, value: bytes, labels: Mapping[str, str], fields: Mapping[str, str]) -> None:
         """Nothing: the fields of other versions are not known yet."""

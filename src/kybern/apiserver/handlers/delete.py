@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 from kybern.api import codec
 from kybern.api.meta_v1 import Status, StatusDetails
 from kybern.apiserver import negotiate, query
-from kybern.apiserver.handlers import body, forms
+from kybern.apiserver.handlers import body, forms, listing
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.create import answer
-from kybern.apiserver.handlers.list import select
 from kybern.apiserver.handlers.selection import asked_of
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import Deleted, Write
-from kybern.apiserver.request import Request, Response
+from kybern.apiserver.request import Answer, Request, Response
+from kybern.apiserver.watch_cache.select import select
 from kybern.machinery.status import ApiError
 
 # A deletecollection removes so many objects at once.
@@ -47,13 +48,13 @@ def _success(served: Served, name: str, done: Deleted) -> bytes:
     return codec.encode(Status(status="Success", details=details))
 
 
-async def delete_collection(handlers: Handlers, request: Request, served: Served) -> Response:
+async def delete_collection(handlers: Handlers, request: Request, served: Served) -> Answer:
     """The list of what was deleted, as it was. Raises ApiError."""
     accepted = negotiate.choose(request.headers.get("accept", ""), None, served.has_protobuf)
     selection, listed = asked_of(request, served.store, watch=False)
     limit = listed.limit
     options = body.delete_options(request)
-    entries = select(served.store, selection, "")
+    entries = select(served.store.cache, selection)
     if limit:
         entries = entries[:limit]
     revision = handlers.feed.revision
@@ -72,8 +73,8 @@ async def delete_collection(handlers: Handlers, request: Request, served: Served
                     _delete_if_there(served, entry.namespace, entry.name, request, write), name=f"delete {entry.key}"
                 )
     form = handlers.forms.form_of(served, accepted, query.include_object(request))
-    data = form.list_bytes(entries, revision, "", None)
-    return Response(body=forms.encoded(data, accepted), content_type=accepted.content_type)
+    told = listing.answer(request, form, accepted, listing.Listing(entries, revision, "", None))
+    return await told if isinstance(told, Awaitable) else told
 
 
 async def _delete_if_there(served: Served, namespace: str, name: str, request: Request, write: Write) -> None:

@@ -6,7 +6,8 @@ Bytes of other forms than the stored JSON are kept for the newest revisions, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ import yaml
 
 from kybern.api import codec, protobuf
 from kybern.api.meta_v1 import Status
+from kybern.api.resource import Resource
 from kybern.apiserver import table
 from kybern.apiserver.handlers import protobuf_form
 from kybern.apiserver.handlers.protobuf_form import ProtobufForm
@@ -59,10 +61,30 @@ class Form:
         """The object of a write's answer, given in stored bytes."""
         return self.served.bytes_from_stored(data)
 
-    def list_bytes(self, entries: Iterable[Entry], revision: int, token: str, remaining: int | None) -> bytes:
+    def list_bytes(self, entries: Sequence[Entry], revision: int, token: str, remaining: int | None) -> bytes:
         """A listing with its metadata."""
-        head = self._list_head + list_metadata(revision, token, remaining) + ',"items":['
-        return b"%s%s]}" % (head.encode(), b",".join(map(self.object_bytes, entries)))
+        head = self.list_head(entries, revision, token, remaining)
+        return b"%b%b%b" % (head, self.items_bytes(entries), self.list_tail)
+
+    # A long listing is told in parts: its head, some items, the separator, more items, its tail.
+    separator = b","
+    list_tail = b"]}"
+
+    @property
+    def is_quick(self) -> bool:
+        """Items cost no more than copying their bytes."""
+        return self.served.is_stored_version
+
+    async def prepare(self, entries: Sequence[Entry]) -> None:
+        """What takes time and must be done before the head is known."""
+
+    def list_head(self, entries: Sequence[Entry], revision: int, token: str, remaining: int | None) -> bytes:
+        return f'{self._list_head}{list_metadata(revision, token, remaining)},"items":['.encode()
+
+    def items_bytes(self, entries: Iterable[Entry]) -> bytes:
+        if self.served.is_stored_version:
+            return b",".join([entry.data for entry in entries])
+        return b",".join(map(self.object_bytes, entries))
 
     def frame(self, kind: str, entry: Entry, revision: int) -> bytes:
         """A framed watch event, told at `revision` (a deletion's own revision is newer than the object's)."""
@@ -104,6 +126,7 @@ class MetadataForm(Form):
     """PartialObjectMetadata and its list."""
 
     shape = "PartialObjectMetadata"
+    is_quick = False
 
     def __init__(self, served: Served, version: str) -> None:
         super().__init__(served)
@@ -113,6 +136,9 @@ class MetadataForm(Form):
 
     def object_bytes(self, entry: Entry) -> bytes:
         return self._memoised(entry, entry.revision)
+
+    def items_bytes(self, entries: Iterable[Entry]) -> bytes:
+        return b",".join([self._render(entry.data) for entry in entries])
 
     def whole(self, data: bytes) -> bytes:
         return self._render(data)
@@ -133,6 +159,7 @@ class TableForm(Form):
     """A Table: one row an object. `include` is the request's includeObject: None, Metadata or Object."""
 
     shape = "Table"
+    is_quick = False
 
     def __init__(self, served: Served, version: str, include: str, clock: Clock) -> None:
         super().__init__(served)
@@ -147,8 +174,28 @@ class TableForm(Form):
     def whole(self, data: bytes) -> bytes:
         return self._table([data], None, "", None)
 
-    def list_bytes(self, entries: Iterable[Entry], revision: int, token: str, remaining: int | None) -> bytes:
+    @property
+    def is_ordered(self) -> bool:
+        """Rows are in an order of their own, which takes all of them to find."""
+        return table.printer_of(self._resource, self.served.printer).order is not None
+
+    def list_bytes(self, entries: Sequence[Entry], revision: int, token: str, remaining: int | None) -> bytes:
         return self._table([entry.data for entry in entries], str(revision), token, remaining)
+
+    def list_head(self, entries: Sequence[Entry], revision: int, token: str, remaining: int | None) -> bytes:
+        return self._table([], str(revision), token, remaining).removesuffix(self.list_tail)
+
+    def items_bytes(self, entries: Iterable[Entry]) -> bytes:
+        document = self._table([entry.data for entry in entries], "", "", None)
+        return document[len(self._empty_head) :].removesuffix(self.list_tail)
+
+    @functools.cached_property
+    def _empty_head(self) -> bytes:
+        return self._table([], "", "", None).removesuffix(self.list_tail)
+
+    @property
+    def _resource(self) -> Resource:
+        return self.served.store.resource if self.served.printer is None else self.served.resource
 
     def _table(self, datas: list[bytes], revision: str | None, token: str, remaining: int | None) -> bytes:
         served = self.served
@@ -161,7 +208,7 @@ class TableForm(Form):
         if self.include == "Object" and not served.is_stored_version and served.printer is None:
             shown = [served.from_stored(data) for data in datas]
         return table.render(
-            stored.resource if served.printer is None else served.resource,
+            self._resource,
             objects,
             self._clock.now(),
             version=self.version,

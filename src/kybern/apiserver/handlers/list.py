@@ -6,20 +6,20 @@ Reads the watch cache, or the store's history where an exact past revision is as
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable
 
 from kybern.apiserver import negotiate, query
-from kybern.apiserver.handlers import forms, protobuf_form
+from kybern.apiserver.handlers import forms, listing
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.get import too_large
-from kybern.apiserver.handlers.protobuf_form import ProtobufForm
+from kybern.apiserver.handlers.listing import Listing
 from kybern.apiserver.handlers.selection import Continue, ListOptions, asked_of
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import ResourceStore
-from kybern.apiserver.request import Answer, Request, Response
-from kybern.apiserver.watch_cache.entry import Entry
+from kybern.apiserver.request import Answer, Request
 from kybern.apiserver.watch_cache.feed import Feed
 from kybern.apiserver.watch_cache.hub import Selection
+from kybern.apiserver.watch_cache.select import select
 from kybern.machinery.status import ApiError
 from kybern.storage.interface import Compacted, FutureRevision, Revision
 
@@ -40,10 +40,10 @@ def list_objects(handlers: Handlers, request: Request, served: Served) -> Answer
     form = handlers.forms.form_of(served, accepted, query.include_object(request))
     past = _past_revision(options, handlers.feed, served.store.cache.changed_at)
     if past is not None:
-        return _list_past(handlers, served.store, selection, options, past, form, accepted)
+        return _list_past(request, handlers, served.store, selection, options, past, form, accepted)
     if options.resource_version and int(options.resource_version) > handlers.feed.revision:
-        return _list_later(handlers, served.store, selection, options, form, accepted)
-    return _list_now(handlers, served.store, selection, options, form, accepted)
+        return _list_later(request, handlers, served.store, selection, options, form, accepted)
+    return _list_now(request, handlers, served.store, selection, options, form, accepted)
 
 
 def _past_revision(options: ListOptions, feed: Feed, changed_at: int) -> int | None:
@@ -63,6 +63,7 @@ def _past_revision(options: ListOptions, feed: Feed, changed_at: int) -> int | N
 
 
 def _list_now(
+    request: Request,
     handlers: Handlers,
     store: ResourceStore,
     selection: Selection,
@@ -78,53 +79,20 @@ def _list_now(
             revision = Revision(options.token.revision)
     elif options.match == "Exact":
         revision = Revision(int(options.resource_version))
-    chosen = select(store, selection, after)
+    chosen = select(store.cache, selection, after, options.limit + 1 if options.limit else 0)
     token, remaining = "", None
     if options.limit and len(chosen) > options.limit:
+        del chosen[options.limit :]
+        last = chosen[-1].key
         # How many remain is only known exactly where nothing filters.
         if selection.label_selector is None and selection.field_selector is None:
-            remaining = len(chosen) - options.limit
-        chosen = chosen[: options.limit]
-        token = Continue(revision, chosen[-1].key[len(store.prefix) :]).render()
-    if isinstance(form, ProtobufForm) and len(chosen) > protobuf_form.AT_ONCE:
-        return _list_slowly(form, chosen, revision, token, remaining, accepted)
-    data = form.list_bytes(chosen, revision, token, remaining)
-    return Response(body=forms.encoded(data, accepted), content_type=accepted.content_type)
-
-
-async def _list_slowly(
-    form: ProtobufForm,
-    chosen: Sequence[Entry],
-    revision: int,
-    token: str,
-    remaining: int | None,
-    accepted: negotiate.Accepted,
-) -> Response:
-    """A listing whose objects may have to be encoded first, without keeping others waiting."""
-    await form.prepare(chosen)
-    return Response(body=form.list_bytes(chosen, revision, token, remaining), content_type=accepted.content_type)
-
-
-def select(store: ResourceStore, selection: Selection, after: str) -> Sequence[Entry]:
-    """Matching entries in order of keys."""
-    cache = store.cache
-    field_selector = selection.field_selector
-    name = field_selector.exact("metadata.name") if field_selector is not None else None
-    candidates: Iterable[Entry]
-    if name is not None and (selection.namespace is not None or not store.resource.namespaced):
-        entry = cache.get(selection.namespace or "", name)
-        candidates = [entry] if entry is not None and entry.key > after else []
-    elif after:
-        prefix = f"{store.prefix}{selection.namespace}/" if selection.namespace else store.prefix
-        candidates = cache.page(prefix, after)
-    else:
-        candidates = cache.entries(selection.namespace)
-    if selection.label_selector is None and field_selector is None:
-        return list(candidates)
-    return [entry for entry in candidates if selection.matches(entry)]
+            remaining = store.cache.count_after(last, selection.namespace)
+        token = Continue(revision, last[len(store.prefix) :]).render()
+    return listing.answer(request, form, accepted, Listing(chosen, revision, token, remaining))
 
 
 async def _list_later(
+    request: Request,
     handlers: Handlers,
     store: ResourceStore,
     selection: Selection,
@@ -138,11 +106,12 @@ async def _list_later(
             await handlers.feed.wait_until(revision)
     except TimeoutError:
         raise too_large(revision, handlers.feed.revision) from None
-    answer = _list_now(handlers, store, selection, options, form, accepted)
+    answer = _list_now(request, handlers, store, selection, options, form, accepted)
     return await answer if isinstance(answer, Awaitable) else answer
 
 
 async def _list_past(
+    request: Request,
     handlers: Handlers,
     store: ResourceStore,
     selection: Selection,
@@ -150,7 +119,7 @@ async def _list_past(
     revision: int,
     form: forms.AnyForm,
     accepted: negotiate.Accepted,
-) -> Response:
+) -> Answer:
     prefix = f"{store.prefix}{selection.namespace}/" if selection.namespace else store.prefix
     after = store.prefix + options.token.start if options.token is not None else ""
     filtered = selection.label_selector is not None or selection.field_selector is not None
@@ -165,11 +134,11 @@ async def _list_past(
         raise error from None
     except FutureRevision as error:
         raise too_large(revision, error.current) from None
-    chosen = [entry for entry in map(store.cache.entry_of, page.records) if selection.matches(entry)]
+    chosen = [entry for entry in map(store.cache.known, page.records) if selection.matches(entry)]
     remaining: int | None = page.remaining if page.more else None
     more = page.more
     if filtered and options.limit and len(chosen) > options.limit:
         chosen, more = chosen[: options.limit], True
     token = Continue(revision, chosen[-1].key[len(store.prefix) :]).render() if more and chosen else ""
-    data = form.list_bytes(chosen, revision, token, None if filtered else remaining)
-    return Response(body=forms.encoded(data, accepted), content_type=accepted.content_type)
+    answer = listing.answer(request, form, accepted, Listing(chosen, revision, token, None if filtered else remaining))
+    return await answer if isinstance(answer, Awaitable) else answer

@@ -51,15 +51,27 @@ class ProtobufForm:
         """The object of a write's answer, given in stored bytes."""
         return self._envelope(self._encode(data))
 
-    def list_bytes(self, entries: Iterable[Entry], revision: int, token: str, remaining: int | None) -> bytes:
+    def list_bytes(self, entries: Sequence[Entry], revision: int, token: str, remaining: int | None) -> bytes:
         """A listing with its metadata."""
+        head = self.list_head(entries, revision, token, remaining)
+        return b"%b%b%b" % (head, self.items_bytes(entries), self.list_tail)
+
+    separator = b""
+    list_tail = protobuf_encode.ENVELOPE_END
+    is_quick = True  # once it is prepared
+
+    def list_head(self, entries: Sequence[Entry], revision: int, token: str, remaining: int | None) -> bytes:
+        """Everything before the items: it tells how many bytes they are."""
         metadata: dict[str, Any] = {"resourceVersion": str(revision)}
         if token:
             metadata["continue"] = token
         if remaining:
             metadata["remainingItemCount"] = remaining
-        raw = protobuf_encode.listing(metadata, map(self._content, entries))
-        return protobuf_encode.envelope(self._api_version, f"{self._kind}List", raw)
+        sizes = (len(self._content(entry)) for entry in entries)
+        return protobuf_encode.listing_head(self._api_version, f"{self._kind}List", metadata, sizes)
+
+    def items_bytes(self, entries: Iterable[Entry]) -> bytes:
+        return b"".join(map(protobuf_encode.list_item, map(self._content, entries)))
 
     async def prepare(self, entries: Sequence[Entry]) -> None:
         """Encode what is not yet, with pauses: `list_bytes` of these entries is quick afterwards."""

@@ -20,6 +20,7 @@ from kybern.apiserver.request import Answer, Request, Sink, StreamResponse
 from kybern.apiserver.watch_cache.cache import Event
 from kybern.apiserver.watch_cache.feed import ROOT
 from kybern.apiserver.watch_cache.hub import Selection
+from kybern.apiserver.watch_cache.select import select
 from kybern.machinery.status import ApiError
 from kybern.storage.interface import Compacted, FutureRevision, Revision
 
@@ -148,8 +149,7 @@ class _Following:
         revision = self._feed.revision
         if self._options.send_initial is False:
             return revision
-        entries = [e for e in self._store.cache.entries(self._selection.namespace) if self._selection.matches(e)]
-        for count, entry in enumerate(entries, 1):
+        for count, entry in enumerate(select(self._store.cache, self._selection), 1):
             frame = self._form.frame("ADDED", entry, entry.revision)
             self._store.hub.note_sent(len(frame))
             sink.write_framed(frame)

@@ -7,7 +7,7 @@ Promise: what is returned was durable before, and is what every later read shows
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from kybern.api.meta_v1 import DeleteOptions
 from kybern.api.resource import Resource
 from kybern.apiserver.admission import Attributes, Operation
 from kybern.apiserver.registry import keys, metadata
+from kybern.apiserver.registry.extract import Extract
 from kybern.apiserver.registry.object_codec import ObjectCodec
 from kybern.apiserver.registry.ownership import Owner, Ownership
 from kybern.apiserver.registry.strategy import Strategy
@@ -114,7 +115,7 @@ class ResourceStore:
         self.codec = codec
         self.ownership = ownership
         if memory is None:
-            cache = ResourceCache(resource, prefix, codec, self._index_bytes)
+            cache = ResourceCache(resource, prefix, codec, Extract(codec, strategy))
             memory = cache, feed.add(cache)
         self.cache, self.hub = memory
         self._feed = feed
@@ -188,7 +189,7 @@ class ResourceStore:
             give_back()
             raise
         await self._feed.wait_until(record.mod_revision)
-        return splice(value, record.mod_revision)[0]
+        return splice(value, record.mod_revision)
 
     def _exists(self, existing: Entry) -> ApiError:
         error = ApiError.already_exists(self.resource.group, self.resource.plural, existing.name)
@@ -277,8 +278,8 @@ class ResourceStore:
             if self.codec.converter is not None:
                 await self.codec.converter.warm_object(obj)
             value = self._encode(obj)
-            data: bytes | None = splice(value, current.revision)[0]
-            unchanged = data == current.data and not current.is_stored_otherwise
+            data: bytes | None = splice(value, current.revision)
+            unchanged = value == current.value and not current.is_stored_otherwise
             if unchanged and not await self._feed.is_stale(current.key):
                 pass  # nothing changed: nothing is written
             elif write.dry_run:
@@ -319,7 +320,7 @@ class ResourceStore:
             await self._feed.wait_until(self._store.revision)
             return None
         await self._feed.wait_until(record.mod_revision)
-        return splice(value, record.mod_revision)[0]
+        return splice(value, record.mod_revision)
 
     async def _remove(self, current: Entry, obj: Any) -> bytes | None:
         try:
@@ -332,7 +333,7 @@ class ResourceStore:
             return None
         await self._feed.wait_until(record.mod_revision)
         self.strategy.after_delete(obj)
-        return splice(self._encode(obj), record.mod_revision)[0]
+        return splice(self._encode(obj), record.mod_revision)
 
     # -- delete --------------------------------------------------------------------------------------------------
 
@@ -371,7 +372,7 @@ class ResourceStore:
         if not already:
             self.strategy.begin_deletion(obj)
         value = self._encode(obj)
-        if write.dry_run or splice(value, current.revision)[0] == current.data:
+        if write.dry_run or value == current.value:
             return Deleted(current.data, False, uid)
         data = await self._replace(current, value, obj)
         return None if data is None else Deleted(data, False, uid)
@@ -454,16 +455,6 @@ class ResourceStore:
         """The value for the store."""
         obj.metadata.resourceVersion = ""
         return self.codec.encode(obj)
-
-    def _index_bytes(self, value: bytes) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        """Labels and fields of a value that this process did not write."""
-        try:
-            obj = self.codec.decode_foreign(value)
-        except ValueError as error:
-            # Somebody else wrote it. It is served as it stands; selectors see nothing in it.
-            log.error("an object in the store is not of its type", kind=self.resource.kind, error=str(error))
-            return {}, {}
-        return obj.metadata.labels, self.strategy.selectable_fields(obj)
 
     async def _stored(self, value: bytes, obj: Any, writing: Awaitable[storage.Record]) -> storage.Record:
         """Write `value`, with what selectors need of `obj` (None: a deletion) kept aside for the cache."""

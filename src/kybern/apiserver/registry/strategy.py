@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from kybern.api import codec
 from kybern.api.autoscaling_v1 import Scale
@@ -40,6 +40,10 @@ class Context:
 
 class Strategy:
     """The generic rules of every kind with metadata, and spec and status where it has them."""
+
+    # What `selectable_fields` reads beyond metadata.name and metadata.namespace: nothing else of an object is decoded
+    # when a store is loaded.
+    selected_from: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, context: Context, resource: Resource) -> None:
         self.context = context

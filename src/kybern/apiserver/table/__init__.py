@@ -6,6 +6,6 @@
 Called by handlers/forms. Source: the output of kubectl against a v1.36 API server.
 """
 
-from kybern.apiserver.table.render import bookmark, partial_object, render
+from kybern.apiserver.table.render import bookmark, partial_object, printer_of, render
 
-__all__ = ["bookmark", "partial_object", "render"]
+__all__ = ["bookmark", "partial_object", "printer_of", "render"]

@@ -49,7 +49,10 @@ class _Partial(msgspec.Struct):
 _partial_decoder = msgspec.json.Decoder(_Partial)
 
 
-def printer_of(resource: Resource) -> Printer:
+def printer_of(resource: Resource, own: Printer | None = None) -> Printer:
+    """How a resource is printed; `own`: how it says so itself."""
+    if own is not None:
+        return own
     key = "events" if resource.plural == "events" else resource.group_resource
     return PRINTERS.get(key, _PLAIN)
 
@@ -71,7 +74,7 @@ def render(
 
     `resource_version` None: that of the one object. `shown`: what is put into the rows, where that is not `objects`.
     """
-    chosen = chosen or printer_of(resource)
+    chosen = printer_of(resource, chosen)
     if resource_version is None:
         resource_version = objects[0].metadata.resourceVersion or ""
     pairs = list(zip(objects, objects if shown is None else shown, strict=True))
@@ -124,7 +127,7 @@ def bookmark(
     chosen: Printer | None = None,
 ) -> bytes:
     """A Table for a BOOKMARK event: one row that carries the revision in its object, as clients read it."""
-    chosen = chosen or printer_of(resource)
+    chosen = printer_of(resource, chosen)
     metadata: dict[str, Any] = {"resourceVersion": resource_version, "creationTimestamp": None}
     if annotations:
         metadata["annotations"] = dict(annotations)

@@ -13,18 +13,19 @@ from kybern.apiserver.registry.object_codec import ObjectCodec
 from kybern.storage.interface import Revision
 
 _METADATA = b'"metadata":{'
-_VERSION = b'"resourceVersion":"'
 
 
-def splice(value: bytes, revision: int) -> tuple[bytes, int]:
-    """A stored value with its resourceVersion put in, and where the digits start.
+def splice(value: bytes, revision: int) -> bytes:
+    """A stored value with its resourceVersion put in.
 
     The version is not part of what is stored (the store assigns it on commit), so it is put in front of the other
     metadata. Stored values open with kind, apiVersion and metadata, so the first match is the object's own.
     """
-    at = value.index(_METADATA) + len(_METADATA)
-    comma = b"" if value[at : at + 1] == b"}" else b","
-    return b'%s%s%d"%s%s' % (value[:at], _VERSION, revision, comma, value[at:]), at + len(_VERSION)
+    head, mark, tail = value.partition(_METADATA)
+    if not mark:
+        return value  # somebody else's, and no object: it is told as it stands
+    comma = b"" if tail.startswith(b"}") else b","
+    return b'%b%b"resourceVersion":"%d"%b%b' % (head, mark, revision, comma, tail)
 
 
 class Entry:
@@ -32,9 +33,7 @@ class Entry:
 
     __slots__ = (
         "_codec",
-        "_digits",
         "_object",
-        "data",
         "fields",
         "is_stored_otherwise",
         "key",
@@ -43,6 +42,7 @@ class Entry:
         "namespace",
         "other_forms",
         "revision",
+        "value",
     )
 
     def __init__(
@@ -60,7 +60,8 @@ class Entry:
         self.namespace = namespace
         self.name = name
         self.revision = revision
-        self.data, self._digits = splice(value, revision)
+        # The very bytes that the store keeps: an object is in memory once.
+        self.value = value
         self.labels = labels
         self.fields = fields
         self._codec = codec
@@ -71,11 +72,21 @@ class Entry:
         self.is_stored_otherwise = False
 
     @property
+    def data(self) -> bytes:
+        """The bytes that clients get. Made anew each time, which costs little more than copying them."""
+        return splice(self.value, self.revision)
+
+    @property
     def object(self) -> Any:
         """The decoded object, shared: never change it."""
         if self._object is None:
             self._object = self.decode()
         return self._object
+
+    def release(self) -> None:
+        """It is no longer the present state: what was made of it goes, its bytes stay for watches that are behind."""
+        self._object = None
+        self.other_forms = None
 
     def decode(self) -> Any:
         """A private copy."""
@@ -83,8 +94,7 @@ class Entry:
 
     def data_at(self, revision: int) -> bytes:
         """The bytes with another resourceVersion: how a deleted object is told."""
-        end = self._digits + len(str(self.revision))
-        return b"%s%d%s" % (self.data[: self._digits], revision, self.data[end:])
+        return splice(self.value, revision)
 
 
 # (labels, selectable fields) of a stored value; see registry.resource_store.

@@ -15,7 +15,7 @@ from kybern.apiserver.encryption.store import EncryptedStore, Undecryptable
 from kybern.apiserver.encryption.transformers import ENCRYPTED
 from kybern.apiserver.watch_cache.cache import ResourceCache
 from kybern.apiserver.watch_cache.hub import Hub
-from kybern.storage.interface import Change, Revision, Store
+from kybern.storage.interface import Change, Record, Revision, Store
 
 ROOT = "/registry/"
 
@@ -48,8 +48,7 @@ class Feed:
         try:
             page = await self.store.list(cache.prefix)
             await self.wait_until(page.revision)
-            for record in page.records:
-                cache.load(record)
+            cache.load(page.records)
         finally:
             del self._joining[cache.prefix]
         cache.complete_since = page.revision
@@ -70,12 +69,8 @@ class Feed:
     async def load(self) -> None:
         """Read the store's present state into the caches. Raises Undecryptable for what no key is known of."""
         page = await self.store.list(ROOT)
-        for record in page.records:
-            found = self._find(record.key)
-            if found is not None:
-                if record.value.startswith(ENCRYPTED):  # nothing decrypts here: the server was started without keys
-                    raise Undecryptable(record.key, "no encryption is configured")
-                found[0].load(record)
+        for cache, records in self._spread(page.records):
+            cache.load(records)
         self.revision = page.revision
         for cache, _ in self._caches.values():
             cache.complete_since = page.revision
@@ -116,6 +111,24 @@ class Feed:
     def bookmark_all(self) -> None:
         for _, hub in self._caches.values():
             hub.bookmark(self.revision)
+
+    def _spread(self, records: Iterable[Record]) -> Iterable[tuple[ResourceCache, list[Record]]]:
+        """Records in order of keys, as those of one cache after those of another. Raises Undecryptable."""
+        prefix, taken = "\0", None
+        spread: dict[str, tuple[ResourceCache, list[Record]]] = {}
+        for record in records:
+            key = record.key
+            if not key.startswith(prefix):
+                found = self._find(key)
+                if found is None:
+                    continue
+                prefix = found[0].prefix
+                taken = spread.setdefault(prefix, (found[0], []))[1]
+            assert taken is not None
+            if record.value.startswith(ENCRYPTED):  # nothing decrypts here: the server was started without keys
+                raise Undecryptable(key, "no encryption is configured")
+            taken.append(record)
+        return spread.values()
 
     def _apply(self, change: Change) -> None:
         self.revision = change.revision

@@ -8,15 +8,15 @@ overtake. Answers that are ready at once are joined into one write.
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
+from isal import isal_zlib
 
 from kybern.machinery.status import ApiError
 from kybern.wire.http1 import answer, body, head
-from kybern.wire.http1.streams import ChunkedSink, Gate, RawConnection
+from kybern.wire.http1.streams import GZIP_FRAME, GZIP_LEVEL, ChunkedSink, Gate, GzipSink, RawConnection
 from kybern.wire.keepalive import apply_keepalive
 from kybern.wire.message import Answer, Request, Response, StreamResponse, UpgradeResponse
 
@@ -30,7 +30,8 @@ _JOIN = 64 * 1024  # bodies up to this are copied into one write with their head
 _MAX_AHEAD = 64 * 1024  # bytes read ahead of the request being answered
 _MAX_LINGER = 8 << 20  # bytes thrown away while a refused client still sends
 _GZIP_FROM = 128 * 1024  # kube-apiserver: smaller answers are not worth compressing
-_GZIP_LEVEL = 1  # kube-apiserver
+_GZIP_AT_ONCE = 1 << 20  # bytes that are compressed in less than a millisecond
+_GZIPPED = (("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding"))
 _STREAM_GRACE = 2.0  # seconds a stream's `run` has to end by itself once its client is gone
 
 
@@ -58,6 +59,7 @@ class Connection(asyncio.Protocol):
         self._out_size = 0
         self._task: asyncio.Task[None] | None = None  # answers the current request
         self._sink: ChunkedSink | None = None
+        self._is_document = False  # what goes to the sink has an end, which is waited for
         self._raw: RawConnection | None = None
         self._on_sent: Callable[[], None] | None = None  # of the answer that is being sent
         self._busy = False  # a request is being answered
@@ -332,9 +334,11 @@ class Connection(asyncio.Protocol):
         return not any(name.lower() == "content-encoding" for name, _ in response.headers)
 
     async def _compress(self, response: Response) -> Response:
-        packed = await asyncio.to_thread(zlib.compress, response.body, _GZIP_LEVEL, 31)  # 31: gzip's own frame
-        headers = (*response.headers, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding"))
-        return Response(response.status, packed, response.content_type, headers)
+        if len(response.body) <= _GZIP_AT_ONCE:
+            packed = isal_zlib.compress(response.body, GZIP_LEVEL, GZIP_FRAME)
+        else:
+            packed = await asyncio.to_thread(isal_zlib.compress, response.body, GZIP_LEVEL, GZIP_FRAME)
+        return Response(response.status, packed, response.content_type, (*response.headers, *_GZIPPED), response.fields)
 
     def _is_last(self) -> bool:
         """The connection ends with this answer."""
@@ -388,24 +392,33 @@ class Connection(asyncio.Protocol):
         assert self._line is not None
         is_http11 = self._line.minor == 1
         close = self._is_last()
+        is_packed = response.is_document and self._fields is not None and self._fields.accepts_gzip
+        if is_packed:
+            response.headers += _GZIPPED
         self._out.append(answer.render_stream(response, self._server.date, chunked=is_http11, close=close))
         self._flush()
         sink = ChunkedSink(self._transport, self._gate, chunked=is_http11, is_head=self._line.method == "HEAD")
-        self._sink = sink
+        self._sink, self._is_document = sink, response.is_document
         if self._gate.closed:
             sink.connection_lost()
+        packed = GzipSink(sink) if is_packed else None
         try:
-            await response.run(sink)
+            await response.run(packed or sink)
+            if packed is not None:
+                packed.finish()
         except asyncio.CancelledError:
-            sink.finish()  # the server stops: what was sent is whole
-            self._end()
+            if response.is_document:
+                sink.abort()
+            else:
+                sink.finish()  # the server stops: what was sent is whole
+                self._end()
             raise
         except Exception:  # as in _call; the client sees a body without its end
             log.exception("stream failed", path=self._line.path)
             sink.abort()
             return
         finally:
-            self._sink = None
+            self._sink, self._is_document = None, False
         sink.finish()
         self._next(close=close or self._is_last())
 
@@ -463,7 +476,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_answering(self) -> bool:
         """A request is under way, and its answer is no stream."""
-        is_stream = self._sink is not None or self._raw is not None
+        is_stream = self._raw is not None or (self._sink is not None and not self._is_document)
         return not is_stream and not self._closing and (self._busy or self._line is not None)
 
     def shut_down(self) -> None:
@@ -473,7 +486,7 @@ class Connection(asyncio.Protocol):
 
     def end_stream(self) -> None:
         """A stream ends now."""
-        if (self._sink is not None or self._raw is not None) and self._task is not None:
+        if (self._sink is not None or self._raw is not None) and not self._is_document and self._task is not None:
             self._task.cancel()
 
     def abort(self) -> None:

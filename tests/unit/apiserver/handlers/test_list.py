@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from kybern.apiserver import negotiate
+from kybern.apiserver.handlers import forms
 from kybern.storage.interface import Revision
 from kybern.testing import api_server
 from kybern.testing.api_server import Api
@@ -239,5 +241,59 @@ def test_whatever_is_at_hand_is_told_whole() -> None:
             page = (await api.get(f"{CONFIGS}?{query}")).ok()
             assert len(page["items"]) == 3
             assert "continue" not in page["metadata"]
+
+    api_server.run(scenario)
+
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+
+
+@pytest.mark.parametrize("accept", ["application/json", TABLE, METADATA, PROTOBUF, "application/yaml"])
+def test_a_long_listing_is_told_in_slices_and_is_that_of_its_revision(accept: str) -> None:
+    async def scenario(api: Api) -> None:
+        for number in range(140):
+            config = {"metadata": {"name": f"c{number:03}"}, "data": {"text": "x" * 3000}}
+            (await api.create(CONFIGS, config)).ok()
+        store = api.server.registry.objects.stores["configmaps"]
+        served = api.server.registry.get("", "v1", "configmaps")
+        assert served is not None
+        accepted = negotiate.choose(accept, False, served.has_protobuf)
+        form = api.server.handlers.forms.form_of(served, accepted, "Metadata")
+        entries = list(store.cache.entries("default"))
+        whole = forms.encoded(form.list_bytes(entries, api.server.feed.revision, "", None), accepted)
+        found = await api.request("GET", CONFIGS, headers={"accept": accept})
+        assert found.body == whole
+        assert len(entries) >= 140
+
+        limited = await api.request("GET", f"{CONFIGS}?limit=100", headers={"accept": accept})
+        assert len(limited.body) > 100 * 50
+
+    api_server.run(scenario)
+
+
+def test_writes_go_on_while_a_long_listing_is_told() -> None:
+    async def scenario(api: Api) -> None:
+        for number in range(100):
+            (await api.create(CONFIGS, {"metadata": {"name": f"c{number:03}"}, "data": {"text": "x" * 5000}})).ok()
+        async with asyncio.TaskGroup() as tasks:
+            listing = tasks.create_task(api.get(CONFIGS), name="list")
+            await asyncio.sleep(0)
+            for number in range(99, 90, -1):
+                (await api.delete(f"{CONFIGS}/c{number:03}")).ok()
+        assert len(names(listing.result().ok())) in range(100, 103)  # and kube-root-ca.crt, or not
+        assert len(names((await api.get(CONFIGS)).ok())) < 95
+
+    api_server.run(scenario)
+
+
+def test_pages_of_what_is_selected_hold_everything_once() -> None:
+    async def scenario(api: Api) -> None:
+        await fill(api, 30)
+        found = await pages(api, "limit=4&labelSelector=shard%3D1")
+        assert [len(p["items"]) for p in found] == [4, 4, 2]
+        assert all(p["metadata"].get("remainingItemCount") is None for p in found)
+        assert [n for p in found for n in names(p)] == [f"c{n:03}" for n in range(1, 30, 3)]
 
     api_server.run(scenario)

@@ -110,7 +110,7 @@ def test_selections_that_only_look_alike_are_kept_apart() -> None:
 
 
 def test_a_version_is_spliced_in_front_of_other_metadata() -> None:
-    assert splice(b'{"metadata":{}}', 7)[0] == b'{"metadata":{"resourceVersion":"7"}}'
-    assert splice(b'{"metadata":{"name":"a"}}', 70)[0] == b'{"metadata":{"resourceVersion":"70","name":"a"}}'
+    assert splice(b'{"metadata":{}}', 7) == b'{"metadata":{"resourceVersion":"7"}}'
+    assert splice(b'{"metadata":{"name":"a"}}', 70) == b'{"metadata":{"resourceVersion":"70","name":"a"}}'
     found = entry("p", 9)
     assert found.data_at(1234) == found.data.replace(b'"9"', b'"1234"')

@@ -379,6 +379,71 @@ def test_large_answers_are_compressed_for_those_who_accept_it() -> None:
     run(scenario)
 
 
+def test_compressed_answers_keep_their_fields() -> None:
+    async def scenario(tasks: asyncio.TaskGroup) -> None:
+        client = Client(tasks, lambda r: Response(200, b"x" * 200_000, fields=b"Audit-Id: 7\r\n"))
+        sent = await client.send(b"GET / HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n")
+        assert b"Audit-Id: 7\r\n" in sent.partition(b"\r\n\r\n")[0]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("accepts", [b"", b"Accept-Encoding: gzip\r\n"])
+def test_a_long_document_is_told_in_parts_and_compressed_for_those_who_accept_it(accepts: bytes) -> None:
+    async def tell(sink: Sink) -> None:
+        for number in range(50):
+            sink.write(b"%d," % number * 1000)
+            await sink.drain()
+
+    async def scenario(tasks: asyncio.TaskGroup) -> None:
+        client = Client(tasks, lambda r: StreamResponse(tell, is_document=True))
+        sent = await client.send(b"GET / HTTP/1.1\r\nHost: h\r\n" + accepts + b"\r\n")
+        head, _, body = sent.partition(b"\r\n\r\n")
+        assert b"Transfer-Encoding: chunked" in head
+        assert (b"Content-Encoding: gzip" in head) == bool(accepts)
+        assert body.endswith(b"0\r\n\r\n")
+        whole = unchunked(body)
+        if accepts:
+            assert len(whole) < 5_000
+            whole = gzip.decompress(whole)
+        assert whole == b"".join(b"%d," % number * 1000 for number in range(50))
+        assert await client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")  # the connection goes on
+
+    run(scenario)
+
+
+def unchunked(body: bytes) -> bytes:
+    found = []
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        found.append(body[: int(size, 16)])
+        body = body[int(size, 16) + 2 :]
+    return b"".join(found)
+
+
+def test_a_long_document_is_finished_when_the_server_stops_and_a_stream_is_not() -> None:
+    async def scenario(tasks: asyncio.TaskGroup) -> None:
+        for is_document in (True, False):
+            goes_on = asyncio.Event()
+
+            async def tell(sink: Sink, goes_on: asyncio.Event = goes_on) -> None:
+                sink.write(b"first")
+                await goes_on.wait()
+                sink.write(b"last")
+
+            answered = StreamResponse(tell, is_document=is_document)
+            client = Client(tasks, lambda r, answered=answered: answered)
+            await client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert client.connection.is_answering == is_document
+            client.connection.end_stream()
+            await client.settle()
+            goes_on.set()
+            await client.settle()
+            assert (b"last" in client.transport.sent) == is_document
+
+    run(scenario)
+
+
 def test_a_stream_is_chunked_and_the_connection_goes_on() -> None:
     async def count(sink: Sink) -> None:
         sink.write(b"one")
@@ -682,7 +747,7 @@ def test_an_answer_is_sent_once_the_kernel_has_taken_it() -> None:
 def test_an_answer_counts_as_sent_when_its_client_goes_away() -> None:
     async def scenario(tasks: asyncio.TaskGroup) -> None:
         told: list[str] = []
-        payload = b"0123456789" * 20_000
+        payload = b"0123456789" * 200_000  # so much that a thread compresses it
         client = Client(tasks, lambda r: Response(200, payload, on_sent=lambda: told.append(r.path)))
         client.connection.data_received(b"GET /packed HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n")
         client.hang_up()

@@ -17,6 +17,8 @@ from kybern.machinery.status import FieldError
 
 
 class Nodes(Strategy):
+    selected_from = ("spec.unschedulable",)
+
     def prepare_create(self, obj: Any, user: User) -> None:
         # A kubelet registers its node whole: capacity and conditions come with the first write.
         node: Node = obj
@@ -28,6 +30,8 @@ class Nodes(Strategy):
 
 
 class Events(Strategy):
+    selected_from = ("involvedObject", "reason", "reportingComponent", "source", "type")
+
     def selectable_fields(self, obj: Any) -> dict[str, str]:
         event: Event = obj
         involved = event.involvedObject
@@ -51,11 +55,15 @@ class Events(Strategy):
 
 
 class Secrets(Strategy):
+    selected_from = ("type",)
+
     def selectable_fields(self, obj: Any) -> dict[str, str]:
         return super().selectable_fields(obj) | {"type": obj.type or ""}
 
 
 class CertificateSigningRequests(Strategy):
+    selected_from = ("spec.signerName",)
+
     def prepare_create(self, obj: Any, user: User) -> None:
         super().prepare_create(obj, user)
         request: CertificateSigningRequest = obj
@@ -139,6 +147,8 @@ class LimitRanges(Strategy):
 
 
 class ResourceSlices(Strategy):
+    selected_from = ("spec.nodeName", "spec.driver")
+
     def prepare_create(self, obj: Any, user: User) -> None:
         gated.drop_from_slice(obj.spec, None)
         super().prepare_create(obj, user)

@@ -14,6 +14,8 @@ _PREFIX = "batch.kubernetes.io/"
 
 
 class Jobs(Strategy):
+    selected_from = ("status.succeeded",)
+
     def prepare_create(self, obj: Any, user: User) -> None:
         super().prepare_create(obj, user)
         job: Job = obj

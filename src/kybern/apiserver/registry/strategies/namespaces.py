@@ -13,6 +13,8 @@ KUBERNETES = "kubernetes"  # the finalizer of the namespace controller
 
 
 class Namespaces(Strategy):
+    selected_from = ("status.phase",)
+
     def prepare_create(self, obj: Any, user: User) -> None:
         super().prepare_create(obj, user)
         namespace: Namespace = obj

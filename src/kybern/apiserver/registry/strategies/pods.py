@@ -16,6 +16,18 @@ from kybern.machinery.validation import pods as validation
 
 
 class Pods(Strategy):
+    selected_from = (
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "spec.serviceAccountName",
+        "spec.hostNetwork",
+        "status.phase",
+        "status.podIPs",
+        "status.podIP",
+        "status.nominatedNodeName",
+    )
+
     def prepare_create(self, obj: Any, user: User) -> None:
         pod: Pod = obj
         said = pod.status.qosClass  # upstream believes it

@@ -18,6 +18,8 @@ from kybern.machinery.validation import services as service_rules
 
 
 class Services(Strategy):
+    selected_from = ("spec.clusterIP", "spec.type")
+
     def __init__(self, context: Context, resource: Resource) -> None:
         super().__init__(context, resource)
         network = ipaddress.ip_network(context.service_cidr)

@@ -12,6 +12,8 @@ _TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 
 class ReplicationControllers(Strategy):
+    selected_from = ("status.replicas",)
+
     def selectable_fields(self, obj: Any) -> dict[str, str]:
         return super().selectable_fields(obj) | {"status.replicas": str(obj.status.replicas)}
 
