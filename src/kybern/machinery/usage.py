@@ -20,6 +20,7 @@ from kybern.api.core_v1 import (
     ScopedResourceSelectorRequirement,
     Service,
 )
+from kybern.api.resource_v1 import ResourceClaim
 from kybern.api.scalars import Quantity
 from kybern.machinery import qos, quantity
 
@@ -32,6 +33,9 @@ _COUNTED_BY_NAME = frozenset(
 )
 _COMPUTE = ("cpu", "memory", "ephemeral-storage")
 _STORAGE_CLASS = ".storageclass.storage.k8s.io/"
+DEVICES = ".deviceclass.resource.k8s.io/devices"
+IMPLICIT = "requests.deviceclass.resource.kubernetes.io/"  # devices of a class, by whichever way they are asked for
+_MOST_DEVICES = 32  # that one claim may be given
 _POD_SCOPES = frozenset(
     {"Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "PriorityClass", "CrossNamespacePodAffinity"}
 )
@@ -48,6 +52,8 @@ def usage(group_resource: str, obj: Any) -> Amounts:
         counted |= _service_usage(obj)
     elif isinstance(obj, PersistentVolumeClaim):
         counted |= _claim_usage(obj)
+    elif isinstance(obj, ResourceClaim):
+        counted |= _device_usage(obj)
     return counted
 
 
@@ -154,6 +160,21 @@ def _claim_usage(claim: PersistentVolumeClaim) -> Amounts:
         counted[f"{name}{_STORAGE_CLASS}persistentvolumeclaims"] = ONE
         counted[f"{name}{_STORAGE_CLASS}requests.storage"] = storage
     return counted
+
+
+def _device_usage(claim: ResourceClaim) -> Amounts:
+    """Devices by class, at the most: of alternatives the largest of each class, of "all" as many as fit a claim."""
+    total: dict[str, int] = {}
+    for request in claim.spec.devices.requests:
+        most: dict[str, int] = {}
+        for one in (request.exactly, *request.firstAvailable):
+            if one is not None:
+                count = _MOST_DEVICES if one.allocationMode == "All" else one.count or 1
+                most[one.deviceClassName] = max(count, most.get(one.deviceClassName, 0))
+        for name, count in most.items():
+            total[name] = total.get(name, 0) + count
+    counted = {f"{name}{DEVICES}": count * ONE for name, count in total.items()}
+    return counted | {f"{IMPLICIT}{name}": count * ONE for name, count in total.items()}
 
 
 def _pod_sum(pod: Pod, pick: Callable[[ResourceRequirements], Mapping[str, str]]) -> Amounts:

@@ -20,6 +20,7 @@ from kybern.api.core_v1 import (
     ServiceSpec,
 )
 from kybern.api.meta_v1 import ObjectMeta
+from kybern.api.resource_v1 import DeviceClaim, DeviceRequest, ExactDeviceRequest, ResourceClaim, ResourceClaimSpec
 from kybern.api.scalars import Quantity
 from kybern.controllers.resourcequota import plan
 from kybern.testing import control_plane
@@ -191,9 +192,33 @@ def test_a_new_limit_is_in_force_at_once():
     assert run(quota(pods="9"), scenario) == {"pods": "0", "secrets": "0"}
 
 
+def test_devices_are_counted_from_claims_and_from_pods():
+    def prepare(api):
+        asked = DeviceRequest(name="r", exactly=ExactDeviceRequest(deviceClassName="gold", count=2))
+        spec = ResourceClaimSpec(devices=DeviceClaim(requests=[asked]))
+        api.put(ResourceClaim(metadata=ObjectMeta(name="c", namespace="default"), spec=spec))
+        made = pod("p", cpu="")
+        made.spec.containers[0].resources.requests = {"deviceclass.resource.kubernetes.io/gold": Quantity("3")}
+        api.put(made)
+
+    async def scenario(plane):
+        first = used(plane)
+        await plane.client.delete(ResourceClaim, "default", "c")
+        await plane.clock.sleep(1)
+        return first, used(plane)
+
+    by_class, by_any = "gold.deviceclass.resource.k8s.io/devices", "requests.deviceclass.resource.kubernetes.io/gold"
+    wanted = quota()
+    wanted.spec.hard = {by_class: Quantity("9"), by_any: Quantity("9")}
+    assert run(wanted, scenario, prepare=prepare) == ({by_class: "2", by_any: "5"}, {by_class: "0", by_any: "3"})
+
+
 def test_names_that_are_about_nothing_have_no_source():
-    assert plan.source_of("gold.storageclass.storage.k8s.io/requests.storage") == "persistentvolumeclaims"
-    assert plan.source_of("requests.example.com/gpu") == "pods"
-    assert plan.source_of("limits.ephemeral-storage") == "pods"
-    assert plan.source_of("count/widgets.example.com") == "widgets.example.com"
-    assert [plan.source_of(name) for name in ("example.com/gpu", "widgets", "")] == ["", "", ""]
+    claims = "resourceclaims.resource.k8s.io"
+    assert plan.sources_of("gold.storageclass.storage.k8s.io/requests.storage") == ("persistentvolumeclaims",)
+    assert plan.sources_of("gold.deviceclass.resource.k8s.io/devices") == (claims,)
+    assert plan.sources_of("requests.deviceclass.resource.kubernetes.io/gold") == ("pods", claims)
+    assert plan.sources_of("requests.example.com/gpu") == ("pods",)
+    assert plan.sources_of("limits.ephemeral-storage") == ("pods",)
+    assert plan.sources_of("count/widgets.example.com") == ("widgets.example.com",)
+    assert [plan.sources_of(name) for name in ("example.com/gpu", "widgets", "")] == [(), (), ()]

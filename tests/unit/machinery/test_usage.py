@@ -2,7 +2,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from kybern.api.core_v1 import Container, Pod, PodSpec, PodStatus, ResourceRequirements
+from kybern.api.resource_v1 import (
+    DeviceClaim,
+    DeviceRequest,
+    DeviceSubRequest,
+    ExactDeviceRequest,
+    ResourceClaim,
+    ResourceClaimSpec,
+)
 from kybern.api.scalars import Quantity
 from kybern.machinery import usage
 
@@ -17,6 +27,15 @@ def container(requests: str = "", limits: str = "", **more: Any) -> Container:
 
 def pod(*containers: Container, **spec: Any) -> Pod:
     return Pod(spec=PodSpec(containers=list(containers), **spec))
+
+
+def exactly(name: str, **more: Any) -> DeviceRequest:
+    return DeviceRequest(name="r", exactly=ExactDeviceRequest(deviceClassName=name, **more))
+
+
+def first(*choices: tuple[str, int]) -> DeviceRequest:
+    parts = [DeviceSubRequest(name=f"s{i}", deviceClassName=n, count=c) for i, (n, c) in enumerate(choices)]
+    return DeviceRequest(name="f", firstAvailable=parts)
 
 
 def shown(found: usage.Amounts) -> dict[str, str]:
@@ -76,6 +95,30 @@ def test_a_pod_that_has_ended_only_exists() -> None:
     ended = pod(container("cpu=1"))
     ended.status = PodStatus(phase="Succeeded")
     assert shown(usage.usage("pods", ended)) == {"count/pods": "1"}
+
+
+@pytest.mark.parametrize(
+    ("requests", "gold", "silver"),
+    [
+        # As a v1.36 API server counts them.
+        ([exactly("gold")], 1, None),
+        ([exactly("gold", count=3)], 3, None),
+        ([exactly("gold", allocationMode="All")], 32, None),
+        ([exactly("gold", count=2), exactly("silver", count=4)], 2, 4),
+        ([first(("gold", 2), ("silver", 3), ("gold", 5))], 5, 3),
+        ([first(("gold", 2)), exactly("gold")], 3, None),
+    ],
+)
+def test_a_claim_takes_as_many_devices_as_it_may_be_given(
+    requests: list[DeviceRequest], gold: int, silver: int | None
+) -> None:
+    claim = ResourceClaim(spec=ResourceClaimSpec(devices=DeviceClaim(requests=requests)))
+    wanted = {"count/resourceclaims.resource.k8s.io": "1"}
+    for name, count in (("gold", gold), ("silver", silver)):
+        if count is not None:
+            wanted[f"{name}.deviceclass.resource.k8s.io/devices"] = str(count)
+            wanted[f"requests.deviceclass.resource.kubernetes.io/{name}"] = str(count)
+    assert shown(usage.usage("resourceclaims.resource.k8s.io", claim)) == wanted
 
 
 def test_a_custom_resource_is_counted_by_name() -> None:

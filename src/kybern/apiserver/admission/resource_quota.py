@@ -12,7 +12,6 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from kybern.api import codec
 from kybern.api.core_v1 import Pod, ResourceQuota
@@ -27,8 +26,9 @@ from kybern.machinery.usage import Amounts
 RESOURCE = "resourcequotas"
 _TRIES = 8
 _PAUSE = 0.005  # seconds, doubled at each try: the other writer's change is on its way to our cache
-# Kinds whose updates can take more; all others take something only when they are made.
-_GROWING = frozenset({"services", "persistentvolumeclaims", "pods/resize"})
+# Kinds whose updates can take more, or come into the scope of another quota; all others take something only when they
+# are made.
+_GROWING = frozenset({"pods", "services", "persistentvolumeclaims", "pods/resize"})
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class ResourceQuotaAdmission(Rule):
         if not quotas:
             return None
         taken = taken_by(a)
-        if not any(_limits(q, a.object, taken) for q in quotas):
+        if not any(_share(q, a, taken) is not None for q in quotas):
             return None
         if a.dry_run:
             self._judge(a, taken, {q.metadata.name: q for q in quotas})
@@ -141,37 +141,50 @@ class ResourceQuotaAdmission(Rule):
         """The quotas with the write's share added. Raises forbidden, naming the first quota that is in the way."""
         changed = {}
         for name, quota in sorted(quotas.items()):
-            if not _limits(quota, a.object, taken):
+            share = _share(quota, a, taken)
+            if share is None:
                 continue
             if isinstance(a.object, Pod):
                 unsaid = usage.missing(a.object, quota.status.hard)
                 if unsaid:
                     shown = "; ".join(f"{r} for: {','.join(unsaid[r])}" for r in sorted(unsaid))
                     raise forbidden(a, f"failed quota: {name}: must specify {shown}")
-            after = _with(quota, taken)
-            exceeded = _exceeded(quota, after, taken)
+            after = _with(quota, share)
+            exceeded = _exceeded(quota, after, share)
             if exceeded:
-                raise forbidden(a, _render_excess(quota, taken, exceeded))
+                raise forbidden(a, _render_excess(quota, share, exceeded))
             changed[name] = after
         return changed
 
 
 def taken_by(a: Attributes) -> Amounts:
     """What a write adds to what its namespace takes: names with a positive amount."""
-    after = usage.usage(a.group_resource, a.object)
     if a.old is None:
-        return {name: amount for name, amount in after.items() if amount > 0}
+        return _whole(a)
     before = usage.usage(a.group_resource, a.old)
-    grown = ((name, amount - before.get(name, 0)) for name, amount in after.items())
+    grown = ((name, amount - before.get(name, 0)) for name, amount in _whole(a).items())
     return {name: amount for name, amount in grown if amount > 0}
 
 
-def _limits(quota: ResourceQuota, obj: Any, taken: Amounts) -> bool:
+def _whole(a: Attributes) -> Amounts:
+    return {name: amount for name, amount in usage.usage(a.group_resource, a.object).items() if amount > 0}
+
+
+def _share(quota: ResourceQuota, a: Attributes, taken: Amounts) -> Amounts | None:
+    """What a write takes of one quota: what it adds, and all of an object that comes into the quota's scope with it.
+
+    None where the quota has nothing to say.
+    """
+    if not usage.matches_scopes(quota.spec, a.object):
+        return None
+    is_new = a.old is None or not usage.matches_scopes(quota.spec, a.old)
+    share = _whole(a) if is_new and a.old is not None else taken
     hard = quota.status.hard
-    concerned = any(name in hard for name in taken)
-    if not concerned and isinstance(obj, Pod):  # containers that say nothing take nothing, and must be told to
-        concerned = bool(usage.missing(obj, hard))
-    return concerned and usage.matches_scopes(quota.spec, obj)
+    if any(name in hard for name in share):
+        return share
+    # Containers that say nothing take nothing, and must be told to.
+    is_asked = isinstance(a.object, Pod) and (is_new or a.subresource == "resize")
+    return share if is_asked and usage.missing(a.object, hard) else None
 
 
 def _with(quota: ResourceQuota, taken: Amounts) -> ResourceQuota:

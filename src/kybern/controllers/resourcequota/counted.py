@@ -1,7 +1,8 @@
 """Objects that quotas count, of whatever resource: an informer each, started when the first quota asks for it.
 
-Asked by reconcile. Pods, services and claims are typed; of the rest only metadata is held, unless another controller
-holds whole objects. Custom resources are discovered again after a while: they come and go.
+Asked by reconcile. Pods, services and claims are typed (those of devices once a quota is about them); of the rest only
+metadata is held, unless another controller holds whole objects. Custom resources are discovered again after a while:
+they come and go.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from typing import Any
 
 from kybern.api.core_v1 import PersistentVolumeClaim, Pod, Service
 from kybern.api.resource import Resource
+from kybern.api.resource_v1 import ResourceClaim
 from kybern.client import shapes
 from kybern.client.informer import Informer
 from kybern.controllers import runtime
+from kybern.controllers.resourcequota import plan
 from kybern.machinery import scheme
 
 REDISCOVER = 10.0  # seconds
@@ -41,7 +44,10 @@ class Counted:
         if resource is None:
             return None
         informers = self._context.informers
-        informer = informers.find_for(resource) or informers.of(shapes.partial(resource))
+        if source == plan.DEVICE_CLAIMS:
+            informer: Informer[Any] = informers.of(ResourceClaim)
+        else:
+            informer = informers.find_for(resource) or informers.of(shapes.partial(resource))
         self._follow(source, informer)
         return informer
 

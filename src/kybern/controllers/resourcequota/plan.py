@@ -10,50 +10,54 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kybern.api.core_v1 import PersistentVolumeClaim, Pod, ResourceQuota, ResourceQuotaStatus
-from kybern.api.scalars import Quantity
 from kybern.machinery import usage
 
 _CORE = frozenset({"configmaps", "secrets", "resourcequotas", "replicationcontrollers"})
 _COUNT = "count/"
 _CLASS = ".storageclass.storage.k8s.io/"
+DEVICE_CLAIMS = "resourceclaims.resource.k8s.io"
 
 
-def source_of(name: str) -> str:
-    """The resource (as `plural.group`) whose objects a name of a quota is about; "" if it is about none."""
+def sources_of(name: str) -> tuple[str, ...]:
+    """The resources (as `plural.group`) whose objects a name of a quota is about; () if it is about none."""
     if name.startswith(_COUNT):
-        return name.removeprefix(_COUNT)
+        return (name.removeprefix(_COUNT),)
     if name in _CORE:
-        return name
+        return (name,)
     if name in ("persistentvolumeclaims", "requests.storage") or _CLASS in name:
-        return "persistentvolumeclaims"
+        return ("persistentvolumeclaims",)
     if name == "services" or name.startswith("services."):
-        return "services"
+        return ("services",)
+    if name.endswith(usage.DEVICES):
+        return (DEVICE_CLAIMS,)
+    if name.startswith(usage.IMPLICIT):
+        return ("pods", DEVICE_CLAIMS)
     side, dot, rest = name.partition(".")
     resource = rest if dot and side in ("requests", "limits") else name
     if resource in ("pods", "cpu", "memory", "ephemeral-storage") or resource.startswith("hugepages-"):
-        return "pods"
+        return ("pods",)
     # An extended resource: quotas know only what is requested of it.
-    return "pods" if side == "requests" and "/" in rest else ""
+    return ("pods",) if side == "requests" and "/" in rest else ()
 
 
 def sources(quota: ResourceQuota) -> set[str]:
     """The resources that have to be counted."""
-    return {source for source in map(source_of, quota.spec.hard) if source}
+    return {source for name in quota.spec.hard for source in sources_of(name)}
 
 
 def plan_status(quota: ResourceQuota, objects: Mapping[str, Iterable[Any]]) -> ResourceQuotaStatus:
     """The status of a quota in a namespace of these objects, by source. A source left out is one that is not known."""
-    used: dict[str, Quantity] = {}
+    known = {name: of for name in quota.spec.hard if (of := sources_of(name)) and objects.keys() >= set(of)}
+    totals = dict.fromkeys(known, 0)
     for source, found in objects.items():
-        names = [name for name in quota.spec.hard if source_of(name) == source]
-        totals = dict.fromkeys(names, 0)
+        names = [name for name, of in known.items() if source in of]
         for obj in found:
             if not usage.matches_scopes(quota.spec, obj):
                 continue
             taken = usage.usage(source, obj)
             for name in names:
                 totals[name] += taken.get(name, 0)
-        used |= {name: usage.render(name, total) for name, total in totals.items()}
+    used = {name: usage.render(name, total) for name, total in totals.items()}
     return ResourceQuotaStatus(hard=dict(quota.spec.hard), used=used)
 
 

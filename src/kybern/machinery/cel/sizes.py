@@ -1,6 +1,6 @@
 """How big the values of a schema may be: what a request of 3 MiB can hold, where the schema says nothing.
 
-Read by estimate and by custom resources (how often a rule runs: `max_elements` of the arrays and maps above it).
+Read by estimate and by custom resources (how often a rule runs at most, where nothing above says: `most_in_request`).
 Source: "Resource use by validation functions" in the documentation of CustomResourceDefinition; the numbers are those
 that an API server's refusals show.
 """
@@ -29,13 +29,18 @@ def least_size(schema: Schema) -> int:
     return total
 
 
+def most_in_request(schema: Schema) -> int:
+    """How many values of a schema fit into one request, with a comma each."""
+    return MAX_REQUEST // (least_size(schema) + 1)
+
+
 def max_elements(schema: Schema) -> int:
     """Elements of a list, entries of a map, bytes of a text; 0 for what has no parts."""
     limit = schema.max_size
     match schema.kind:
         case "list":
             assert schema.element is not None
-            return limit if limit is not None else MAX_REQUEST // (least_size(schema.element) + 1)
+            return limit if limit is not None else most_in_request(schema.element)
         case "map":
             assert schema.element is not None
             return limit if limit is not None else MAX_REQUEST // (least_size(schema.element) + 6)

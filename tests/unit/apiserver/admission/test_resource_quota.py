@@ -243,6 +243,22 @@ def test_scopes_choose_pods() -> None:
     assert gate.outcome(pod(container("a", "cpu=1"))) == ""
 
 
+def test_a_pod_that_comes_into_the_scope_of_a_quota_is_counted_there_as_a_whole() -> None:
+    gate = Budget()
+    gate.quota("pods=1 requests.cpu=1", scopes=["Terminating"])
+    gate.quota("pods=1", "pods=1", "other", scopes=["NotTerminating"])
+    before, after = pod(container("a", "cpu=500m")), pod(container("a", "cpu=500m"), activeDeadlineSeconds=10)
+    assert gate.outcome(after, before) == ""
+    assert gate.used() == {"pods": "1", "requests.cpu": "500m"}
+    assert gate.outcome(after, after) == ""  # it is in the scope already
+    assert gate.used() == {"pods": "1", "requests.cpu": "500m"}
+    told = "exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1"
+    assert told in gate.outcome(after, before)
+    gate.quota("requests.memory=1Gi", scopes=["Terminating"])
+    assert "failed quota: q: must specify requests.memory for: a" in gate.outcome(after, before)
+    assert gate.outcome(after, after) == ""
+
+
 @pytest.mark.parametrize(
     ("operator", "values", "limited"),
     [

@@ -45,6 +45,19 @@ def test_a_definition_is_judged_as_upstream_judges_it(case: dict[str, Any]) -> N
     assert sorted([e.reason, e.field] for e in errors) == case["faults"], [str(e) for e in errors]
 
 
+@pytest.mark.parametrize("case", [pytest.param(c, id=c["what"].replace(" ", "-")) for c in recorded("places.jsonl")])
+def test_a_rule_costs_as_much_as_upstream_says_wherever_it_stands(case: dict[str, Any]) -> None:
+    rule = " && ".join(["1 == 1"] * 150)
+    schema = msgspec.json.decode(msgspec.json.encode(case["schema"]).decode().replace("$RULE", rule))
+    document = make(versions=[version("v1", {"type": "object", "properties": {"x": schema}})])
+    definition, _ = codec.from_json(CustomResourceDefinition, document)
+    defaults.apply(definition)
+    shape.settle(definition)
+    definition.status.storedVersions = ["v1"]
+    errors = definitions.check_create(definition)
+    assert sorted([e.field, e.message] for e in errors) == case["faults"]
+
+
 def faults_of(body: dict[str, Any]) -> list[list[str]]:
     causes = body.get("details", {}).get("causes") or []
     return sorted([c["reason"], c.get("field", ""), c["message"]] for c in causes)

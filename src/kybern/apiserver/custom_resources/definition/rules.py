@@ -14,7 +14,7 @@ from kybern.apiserver.custom_resources import jsonpath
 from kybern.apiserver.custom_resources import rules as running
 from kybern.apiserver.custom_resources.structural import Schema
 from kybern.machinery import cel
-from kybern.machinery.cel import estimate, schema_types
+from kybern.machinery.cel import estimate, schema_types, sizes
 from kybern.machinery.status import FieldError, forbidden_field, invalid, not_supported, required
 
 Errors = list[FieldError]
@@ -42,10 +42,10 @@ def check(schema: Schema, path: str, errors: Errors) -> None:
 @dataclass(frozen=True, slots=True)
 class _Above:
     """What is above a place: the list whose items have no old values ("" if there is none), and how many such places
-    an object may have."""
+    an object may have (None: some list or map above may have any number)."""
 
     uncorrelatable: str
-    places: int
+    places: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ def _check(
         _check(items, f"{path}.items", inside, errors, costs)
 
 
-def _times(places: int, most: int | None) -> int:
-    return min(places * most, estimate.UNBOUNDED) if most is not None else estimate.UNBOUNDED
+def _times(places: int | None, most: int | None) -> int | None:
+    return min(places * most, estimate.UNBOUNDED) if places is not None and most is not None else None
 
 
 def _check_texts(rule: Mapping[str, Any], where: str, schema: Schema, errors: Errors) -> None:
@@ -190,7 +190,9 @@ def _add_cost(
     errors: Errors,
     costs: list[_Cost],
 ) -> None:
-    amount = min(estimate.cost_of(program.node, declared.schema) * above.places, estimate.UNBOUNDED)
+    # Without a bound there are as many as a request can hold, of the shortest.
+    places = above.places if above.places is not None else sizes.most_in_request(declared.schema)
+    amount = min(estimate.cost_of(program.node, declared.schema) * places, estimate.UNBOUNDED)
     if amount:
         costs.append(_Cost(where, amount))
     if amount > estimate.RULE_LIMIT:
