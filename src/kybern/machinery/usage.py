@@ -165,7 +165,7 @@ def _claim_usage(claim: PersistentVolumeClaim) -> Amounts:
 def _device_usage(claim: ResourceClaim) -> Amounts:
     """Devices by class, at the most: of alternatives the largest of each class, of "all" as many as fit a claim."""
     total: dict[str, int] = {}
-    for request in claim.spec.devices.requests:
+    for request in claim.spec.devices.requests if claim.spec.devices is not None else ():
         most: dict[str, int] = {}
         for one in (request.exactly, *request.firstAvailable):
             if one is not None:

@@ -183,8 +183,8 @@ def _share(quota: ResourceQuota, a: Attributes, taken: Amounts) -> Amounts | Non
     if any(name in hard for name in share):
         return share
     # Containers that say nothing take nothing, and must be told to.
-    is_asked = isinstance(a.object, Pod) and (is_new or a.subresource == "resize")
-    return share if is_asked and usage.missing(a.object, hard) else None
+    is_judged = is_new or a.subresource == "resize"
+    return share if is_judged and isinstance(a.object, Pod) and usage.missing(a.object, hard) else None
 
 
 def _with(quota: ResourceQuota, taken: Amounts) -> ResourceQuota:
