@@ -37,7 +37,7 @@ def parse_options(query: Mapping[str, Sequence[str]], now: datetime.datetime, po
     if limit is not None and limit < 1:
         faults.append(status.invalid("limitBytes", limit, "must be greater than 0"))
     if seconds is not None and moment:
-        faults.append(status.forbidden_field("", "at most one of `sinceTime` or `sinceSeconds` may be specified"))
+        faults.append(status.forbidden_field("[]", "at most one of `sinceTime` or `sinceSeconds` may be specified"))
     elif seconds is not None and seconds < 1:
         faults.append(status.invalid("sinceSeconds", seconds, "must be greater than 0"))
     if stream not in ("All", "Stdout", "Stderr"):
@@ -81,7 +81,7 @@ def _integer(query: Mapping[str, Sequence[str]], name: str) -> int | None:
     except ValueError:
         number = None
     if number is None:
-        raise ApiError.bad_request(f'{name}: strconv.ParseInt: parsing "{text}": invalid syntax')
+        raise ApiError.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
     return number
 
 
@@ -92,4 +92,6 @@ def _parse_time(text: str) -> datetime.datetime:
             raise ValueError
         return moment.astimezone(datetime.UTC)
     except (ValueError, OverflowError):
-        raise ApiError.bad_request(f'sinceTime: parsing time "{text}" as RFC 3339 failed') from None
+        raise ApiError.bad_request(
+            f'parsing time "{text}" as "2006-01-02T15:04:05Z07:00": cannot parse "{text}" as "2006"'
+        ) from None

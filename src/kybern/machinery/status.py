@@ -259,5 +259,10 @@ class ApiError(Exception):
         return cls.make(503, "ServiceUnavailable", message)
 
     @classmethod
+    def failed(cls, message: str) -> ApiError:
+        """500 that says no more than what went wrong elsewhere."""
+        return cls(Status(status="Failure", message=message, code=500))
+
+    @classmethod
     def internal(cls, message: str) -> ApiError:
         return cls.make(500, "InternalError", f"Internal error occurred: {message}")

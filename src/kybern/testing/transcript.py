@@ -52,7 +52,7 @@ class Step:
 def told(step: Step, code: int, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
     """What of an answer is compared."""
     found: dict[str, Any] = {"code": code}
-    if headers.get("content-type") not in (None, "application/json"):
+    if headers.get("content-type") not in (None, "", "application/json"):
         found["type"] = headers["content-type"]
     if "warning" in headers:
         found["warning"] = _masked_text(headers["warning"].replace("\n", ", "))

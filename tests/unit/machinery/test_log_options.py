@@ -40,9 +40,9 @@ def test_since_is_a_moment_either_way() -> None:
         ({"tailLines": "x"}, 400, "invalid syntax"),
         ({"tailLines": "1_0"}, 400, "invalid syntax"),
         ({"tailLines": "9" * 30}, 400, "invalid syntax"),
-        ({"sinceTime": "yesterday"}, 400, "RFC 3339"),
-        ({"sinceTime": "2026-01-01"}, 400, "RFC 3339"),
-        ({"sinceTime": "2026-01-01T00:00:00"}, 400, "RFC 3339"),
+        ({"sinceTime": "yesterday"}, 400, "cannot parse"),
+        ({"sinceTime": "2026-01-01"}, 400, "cannot parse"),
+        ({"sinceTime": "2026-01-01T00:00:00"}, 400, "cannot parse"),
     ],
 )
 def test_nonsense_is_refused(query: dict[str, str], code: int, text: str) -> None:

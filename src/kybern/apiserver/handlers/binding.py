@@ -10,6 +10,7 @@ from kybern.apiserver import negotiate
 from kybern.apiserver.admission import Attributes
 from kybern.apiserver.handlers import body, forms
 from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.registry import metadata
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import Write
 from kybern.apiserver.request import Request, Response
@@ -21,11 +22,12 @@ async def bind(handlers: Handlers, request: Request, pods: Served) -> Response:
     """Status 201. Raises ApiError 400, 404, 409 (bound already), 422."""
     accepted = negotiate.choose_plain(request.headers.get("accept", ""))
     wanted = body.decode(request, Binding, "v1", "Binding")
-    name = request.info.name or wanted.metadata.name
-    if wanted.metadata.name and wanted.metadata.name != name:
-        raise ApiError.bad_request(
-            f"the name of the object ({wanted.metadata.name}) does not match the name on the URL ({name})"
-        )
+    metadata.check_namespace(pods.resource, wanted.metadata, request.info.namespace)
+    name = request.info.name or wanted.metadata.name or ""
+    if not name:
+        raise ApiError.bad_request("Name parameter required.")
+    if wanted.metadata.name != name:
+        raise ApiError.bad_request("name in URL does not match name in Binding object")
     wanted.metadata.namespace = request.info.namespace
     attributes = Attributes(
         operation="CREATE",
@@ -69,7 +71,7 @@ async def bind(handlers: Handlers, request: Request, pods: Served) -> Response:
 
 def _faults(wanted: Binding) -> list[FieldError]:
     if wanted.target.kind not in (None, "", "Node"):
-        return [not_supported("target.kind", wanted.target.kind, ("Node", '""'))]
+        return [not_supported("target.kind", wanted.target.kind, ("Node", "<empty>"))]
     if not wanted.target.name:
         return [required("target.name")]
     return []

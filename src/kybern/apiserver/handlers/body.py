@@ -53,7 +53,7 @@ def is_dry_run(request: Request) -> bool:
         return False
     for value in values:
         if value != "All":
-            raise _bad_option("CreateOptions", not_supported("dryRun", value, ("All",)))
+            raise _bad_option("CreateOptions", not_supported("dryRun", values, ("All",)))
     return True
 
 
@@ -368,7 +368,7 @@ def _check_delete_options(options: DeleteOptions) -> None:
             ),
         )
     if any(value != "All" for value in options.dryRun):
-        raise _bad_option("DeleteOptions", not_supported("dryRun", options.dryRun[0], ("All",)))
+        raise _bad_option("DeleteOptions", not_supported("dryRun", options.dryRun, ("All",)))
     if (options.gracePeriodSeconds or 0) < 0:
         # Upstream treats negative grace periods as the shortest that is not immediate.
         options.gracePeriodSeconds = 1

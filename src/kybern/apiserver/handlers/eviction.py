@@ -16,6 +16,7 @@ from kybern.apiserver import negotiate
 from kybern.apiserver.admission import Attributes
 from kybern.apiserver.handlers import body, forms
 from kybern.apiserver.handlers.context import Handlers
+from kybern.apiserver.registry import metadata
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import Write
 from kybern.apiserver.request import Request, Response
@@ -32,9 +33,9 @@ async def evict(handlers: Handlers, request: Request, pods: Served) -> Response:
     accepted = negotiate.choose_plain(request.headers.get("accept", ""))
     eviction = body.decode(request, Eviction, "policy/v1", "Eviction")
     info = request.info
+    metadata.check_namespace(pods.resource, eviction.metadata, info.namespace)
     if eviction.metadata.name != info.name:
         raise ApiError.bad_request("name in URL does not match name in Eviction object")
-    pod = pods.store.entry(info.namespace, info.name).object
     attributes = Attributes(
         operation="CREATE",
         resource=pods.resource,
@@ -51,6 +52,7 @@ async def evict(handlers: Handlers, request: Request, pods: Served) -> Response:
     if waiting is not None:
         await waiting
     assert isinstance(attributes.object, Eviction)
+    pod = pods.store.entry(info.namespace, info.name).object
     options = attributes.object.deleteOptions or DeleteOptions()
     dry_run = body.is_dry_run(request) or bool(options.dryRun)
     if not _needs_no_budget(pod):

@@ -49,10 +49,16 @@ async def patch(handlers: Handlers, request: Request, served: Served) -> Respons
     if "force" in request.query:
         forbidden = forbidden_field("force", "may not be specified for non-apply patch")
         raise ApiError.invalid("meta.k8s.io", "PatchOptions", "", [forbidden])
-    value = body.read_json(request.body, faults)
+    try:
+        value = body.read_json(request.body, faults)
+    except ApiError:
+        served.store.entry(info.namespace, info.name)  # whether it is there is looked at first
+        raise
     if value is None and media != MERGE_PATCH:
         value = [] if media == JSON_PATCH else {}
-    _check_shape(media, value)
+    if not isinstance(value, list if media == JSON_PATCH else dict):
+        served.store.entry(info.namespace, info.name)  # as above
+        raise _misshapen(media)
     with _as_patch_error(value):
         body.apply_strictness(request, strictness, faults)
     change = _Change(request, served, media, value, strictness)
@@ -69,11 +75,9 @@ async def patch(handlers: Handlers, request: Request, served: Served) -> Respons
     return await answer(handlers, request, served, data, accepted, 200)
 
 
-def _check_shape(media: str, value: Any) -> None:
-    if media == JSON_PATCH and not isinstance(value, list):
-        raise ApiError.bad_request("error decoding patch: a JSON patch is an array of operations")
-    if media != JSON_PATCH and not isinstance(value, dict):
-        raise ApiError.bad_request("error decoding patch: a merge patch is an object")
+def _misshapen(media: str) -> ApiError:
+    what = "a JSON patch is an array of operations" if media == JSON_PATCH else "a merge patch is an object"
+    return ApiError.bad_request(f"error decoding patch: {what}")
 
 
 def merger(media: str, value: Any, definition: str) -> Callable[[Any], Any]:

@@ -134,6 +134,7 @@ def asked_of(request: Request, store: ResourceStore, *, watch: bool) -> tuple[Se
     if token and version not in ("", "0"):
         raise ApiError.bad_request("specifying resource version is not allowed when using continue")
     query.check_version(version, "" if watch else "invalid resource version: ")
+    version = version.lstrip("0") or version[:1]  # 00 is 0
     if version == "0" and not watch and not token:
         limit = 0  # whatever is at hand, and all of it: as upstream's watch cache answers
     return selection, ListOptions(

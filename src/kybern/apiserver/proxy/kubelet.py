@@ -5,6 +5,7 @@ Used by forward and pods. Certificates are read again when their files change.
 
 from __future__ import annotations
 
+import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,8 @@ class KubeletDialer:
                 f"error trying to reach service: dial tcp {target.authority}: i/o timeout"
             ) from None
         except OSError as fault:
-            why = fault.strerror or str(fault)
+            why = (fault.strerror or str(fault)).lower()
+            step = "" if isinstance(fault, socket.gaierror) else "connect: "
             raise ApiError.unavailable(
-                f"error trying to reach service: dial tcp {target.authority}: {why.lower()}"
+                f"error trying to reach service: dial tcp {target.authority}: {step}{why}"
             ) from None

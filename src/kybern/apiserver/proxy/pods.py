@@ -21,7 +21,7 @@ from kybern.apiserver.proxy.targets import Target
 from kybern.apiserver.request import Answer, Reader, Request, Response, UpgradeResponse
 from kybern.machinery import log_options
 from kybern.machinery.clock import Clock
-from kybern.machinery.status import ApiError
+from kybern.machinery.status import ApiError, forbidden_field
 from kybern.wire.http1.exchange import AnswerHead, Exchange
 from kybern.wire.message import RawStream
 from kybern.wire.portforward.protocol import PROTOCOL, TUNNEL_PROTOCOLS
@@ -33,16 +33,7 @@ from kybern.wire.websocket.connection import MessageStream, WebSocket
 
 _MAX_ERROR = 64 * 1024
 _LOG_PROTOCOLS = ("binary.k8s.io", "base64.binary.k8s.io", "")
-_LOG_PARAMETERS = (
-    "follow",
-    "previous",
-    "sinceSeconds",
-    "sinceTime",
-    "timestamps",
-    "tailLines",
-    "limitBytes",
-    "stream",
-)
+_LOG_PARAMETERS = ("limitBytes", "sinceSeconds", "sinceTime", "tailLines")
 
 
 def find_pod(request: Request, reader: Reader) -> Pod:
@@ -66,12 +57,8 @@ def choose_container(pod: Pod, asked: str) -> str:
         return asked
     if len(names) == 1:
         return names[0]
-    choices = f"choose one of: [{' '.join(names)}]"
-    if initial:
-        choices += f" or one of the init containers: [{' '.join(initial)}]"
-    if ephemeral:
-        choices += f" or one of the ephemeral containers: [{' '.join(ephemeral)}]"
-    raise ApiError.bad_request(f"a container name must be specified for pod {name}, {choices}")
+    choices = " ".join((*initial, *names, *ephemeral))
+    raise ApiError.bad_request(f"a container name must be specified for pod {name}, choose one of: [{choices}]")
 
 
 def _kubelet_of(pod: Pod, reader: Reader) -> Target:
@@ -81,7 +68,7 @@ def _kubelet_of(pod: Pod, reader: Reader) -> Target:
         raise ApiError.bad_request(f"pod {pod.metadata.name} does not have a host assigned")
     node: Node | None = reader.get("nodes", "", node_name)
     if node is None:
-        raise ApiError.not_found("", "nodes", node_name)
+        raise ApiError.not_found("", "pods", node_name)  # as upstream says it, of a node too
     return targets.kubelet_target(node)
 
 
@@ -96,22 +83,22 @@ def _flag(request: Request, name: str) -> bool:
 
 
 def command_options(request: Request) -> protocol.Options:
-    """Which streams are wanted. Raises ApiError (400)."""
+    """Which streams are wanted. None is the kubelet's business to refuse."""
     tty = _flag(request, "tty")
-    options = protocol.Options(
+    return protocol.Options(
         _flag(request, "stdin"), _flag(request, "stdout"), _flag(request, "stderr") and not tty, tty
     )
-    if not options.has_any:
-        raise ApiError.bad_request("you must specify at least 1 of stdin, stdout, stderr")
-    return options
+
+
+def _check_upgrade(request: Request) -> None:
+    """Raises ApiError (400)."""
+    if "upgrade" not in request.headers.get("connection", "").lower():
+        raise ApiError.bad_request("Upgrade request required")
 
 
 async def exec_pod(request: Request, reader: Reader, dialer: KubeletDialer) -> Answer:
     """pods/exec. Raises ApiError."""
-    command = request.query.get("command", [])
-    if not command:
-        raise ApiError.bad_request("you must specify a command")
-    return await _command(request, reader, dialer, "exec", command)
+    return await _command(request, reader, dialer, "exec", request.query.get("command", []))
 
 
 async def attach_pod(request: Request, reader: Reader, dialer: KubeletDialer) -> Answer:
@@ -126,6 +113,7 @@ async def _command(
     options = command_options(request)
     container = choose_container(pod, request.flag("container"))
     target = _kubelet_of(pod, reader)
+    _check_upgrade(request)
     wanted = {"input": options.stdin, "output": options.stdout, "error": options.stderr, "tty": options.tty}
     query = [(name, "1") for name, is_wanted in wanted.items() if is_wanted]
     path = _path(what, pod, container, [*query, *(("command", word) for word in command)])
@@ -151,6 +139,7 @@ async def forward_ports(request: Request, reader: Reader, dialer: KubeletDialer)
     """pods/portforward. Raises ApiError."""
     pod = find_pod(request, reader)
     target = _kubelet_of(pod, reader)
+    _check_upgrade(request)
     ports = request.query.get("ports", [])
     path = _path("portForward", pod, "", [("port", ",".join(ports))] if ports else [])
     if not (handshake.is_upgrade(request.headers) and _prefers(request, TUNNEL_PROTOCOLS)):
@@ -215,13 +204,19 @@ async def _refusal(raw: RawStream, exchange: Exchange, head: AnswerHead) -> Resp
 
 async def read_log(request: Request, reader: Reader, dialer: KubeletDialer, clock: Clock) -> Answer:
     """pods/log, also as a WebSocket. Raises ApiError."""
-    pod = find_pod(request, reader)
+    if request.flag("stream"):
+        # A gate that is off in v1.36 (PodLogsQuerySplitStreams).
+        fault = forbidden_field("stream", "may not be specified")
+        raise ApiError.invalid("", "PodLogOptions", request.info.name, [fault])
     log_options.parse_options(request.query, clock.now(), request.info.name)
+    pod = find_pod(request, reader)
     container = choose_container(pod, request.flag("container"))
     if not pod.spec.nodeName:
-        return Response(200, b"", "text/plain")  # it runs nowhere yet: nothing was written
+        return Response(204)  # it runs nowhere yet: nothing was written
     target = _kubelet_of(pod, reader)
-    query = [(name, request.flag(name)) for name in _LOG_PARAMETERS if name in request.query]
+    query = [(name, "true") for name in ("follow", "previous", "timestamps") if _flag(request, name)]
+    query += [(name, request.flag(name)) for name in _LOG_PARAMETERS if request.flag(name)]
+    query.sort()
     path = _path("containerLogs", pod, container, query)
     chosen = _plan_log_socket(request)
     fields = [("Host", target.authority), ("User-Agent", request.headers.get("user-agent", ""))]
@@ -229,7 +224,7 @@ async def read_log(request: Request, reader: Reader, dialer: KubeletDialer, cloc
         raw, exchange, head = await forward.open_exchange(dialer, target, "GET", path, fields, b"")
     except ApiError as fault:
         why = (fault.status.message or "").removeprefix("error trying to reach service: ")
-        raise ApiError.internal(f'Get "https://{target.authority}{path}": {why}') from None
+        raise ApiError.failed(f'Get "https://{target.authority}{path}": {why}') from None
     if head.status >= 300:
         refusal = await _refusal(raw, exchange, head)
         raise _log_error(request, head.status, refusal.body)

@@ -64,22 +64,25 @@ def install(handlers: Handlers, options: ServerOptions, authorizers: Authorizers
         found = reader.get("pods", request.info.namespace, asked.name)
         if found is None:
             raise ApiError.not_found("", "pods", asked.name)
-        return await _proxy(request, dialer, lambda: targets.pod_target(found, asked))
+        return await _proxy(request, dialer, targets.pod_target(found, asked))
 
     async def service(request: Request) -> Answer:
         asked = targets.parse_name(request.info.name, "service")
-        found = reader.get("services", request.info.namespace, asked.name)
-        if found is None:
-            raise ApiError.not_found("", "services", asked.name)
-        slices = reader.list("endpointslices.discovery.k8s.io", request.info.namespace)
-        return await _proxy(request, dialer, lambda: targets.service_target(found, slices, asked, rng))
+        namespace = request.info.namespace
+        found = reader.get("services", namespace, asked.name)
+        endpoints = reader.get("endpoints", namespace, asked.name)
+
+        def pod_of(name: str) -> Any:
+            return reader.get("pods", namespace, name)
+
+        return await _proxy(request, dialer, targets.service_target(found, endpoints, asked, pod_of, rng))
 
     async def node(request: Request) -> Answer:
         asked = targets.parse_name(request.info.name, "node")
         found = reader.get("nodes", "", asked.name)
         if found is None:
             raise ApiError.not_found("", "nodes", asked.name)
-        return await _proxy(request, dialer, lambda: targets.node_target(found, asked))
+        return await _proxy(request, dialer, targets.node_target(found, asked))
 
     handlers.extensions["pods/log"] = log
     connect("pods", "exec", lambda request: pods.exec_pod(request, reader, dialer))
@@ -105,12 +108,20 @@ def _connect_options(served: Served, request: Request) -> dict[str, Any]:
     if "command" in request.query:
         found["command"] = list(request.query["command"])
     if "ports" in request.query:
-        numbers = ",".join(request.query["ports"]).split(",")
-        found["ports"] = [int(n) for n in numbers if n.isascii() and n.isdigit()]
+        found["ports"] = [_port(text) for text in ",".join(request.query["ports"]).split(",")]
     return found
 
 
-async def _proxy(request: Request, dialer: KubeletDialer, choose: Callable[[], targets.Target]) -> Answer:
+def _port(text: str) -> int:
+    """Raises ApiError (400)."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise ApiError.bad_request(
+            f'cannot convert to []int32: strconv.ParseUint: parsing "{text[:64]}": invalid syntax'
+        )
+    return int(text)
+
+
+async def _proxy(request: Request, dialer: KubeletDialer, target: targets.Target) -> Answer:
     prefix, tail = split_target(request.target)
     path, mark, query = tail.partition("?")
     if not path:
@@ -118,7 +129,7 @@ async def _proxy(request: Request, dialer: KubeletDialer, choose: Callable[[], t
             # Relative links of the page at the root need the slash.
             return Response(301, b"", "", (("Location", f"{prefix}/{mark}{query}"),))
         path = "/"
-    return await forward.forward(request, dialer, choose(), prefix, path + mark + query)
+    return await forward.forward(request, dialer, target, prefix, path + mark + query)
 
 
 def split_target(target: str) -> tuple[str, str]:

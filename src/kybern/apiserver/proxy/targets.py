@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 import random
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from kybern.api.core_v1 import Node, Pod, Service
-from kybern.api.discovery_v1 import EndpointSlice
+from kybern.api.core_v1 import EndpointAddress, Endpoints, Node, Pod, Service
 from kybern.machinery.status import ApiError
 
 KUBELET_PORT = 10250
-_SERVICE_NAME = "kubernetes.io/service-name"
 # The first of these that a node has is dialled.
 _ADDRESS_TYPES = ("InternalIP", "ExternalIP", "InternalDNS", "ExternalDNS", "Hostname")
 
@@ -41,6 +39,7 @@ class ProxyName:
     scheme: str
     name: str
     port: str
+    text: str = field(default="", compare=False)  # as it was sent
 
 
 def parse_name(text: str, kind: str) -> ProxyName:
@@ -57,7 +56,7 @@ def parse_name(text: str, kind: str) -> ProxyName:
         name = ""
     if not name or scheme not in ("", "http", "https"):
         raise ApiError.bad_request(f'invalid {kind} request "{text}"')
-    return ProxyName(scheme, name, port)
+    return ProxyName(scheme, name, port, text)
 
 
 def _port_number(text: str, kind: str, name: str) -> int:
@@ -84,54 +83,72 @@ def check_address(host: str) -> None:
 def pod_target(pod: Pod, asked: ProxyName) -> Target:
     """A port of a pod; the first one it declares, else that of the scheme. Raises ApiError (400)."""
     name = pod.metadata.name or ""
+    host = pod.status.podIP or ""
+    if not host:
+        raise ApiError.bad_request("address not allowed")
+    check_address(host)
     if asked.port:
         port = _port_number(asked.port, "pod", name)
     else:
         declared = [p.containerPort for c in pod.spec.containers for p in c.ports]
         port = declared[0] if declared else (443 if asked.scheme == "https" else 80)
-    host = pod.status.podIP or ""
-    if not host:
-        raise ApiError.bad_request("address not allowed")
-    check_address(host)
     return Target(asked.scheme or "http", host, port)
 
 
-def service_target(service: Service, slices: Iterable[EndpointSlice], asked: ProxyName, rng: random.Random) -> Target:
-    """A ready endpoint behind a port of a service, by chance. Raises ApiError (400, 503)."""
-    name = service.metadata.name or ""
-    ports = service.spec.ports
-    if asked.port:
-        chosen = next((p for p in ports if p.name == asked.port or str(p.port) == asked.port), None)
-        if chosen is None:
-            raise ApiError.unavailable(f'no service port "{asked.port}" found for service "{name}"')
-    elif len(ports) == 1:
-        chosen = ports[0]
-    elif any(not p.name for p in ports):
-        chosen = next(p for p in ports if not p.name)
-    else:
-        raise ApiError.unavailable(f'service "{name}" has several ports: name one')
-    found: list[tuple[str, int]] = []
-    for each in slices:
-        if each.metadata.labels.get(_SERVICE_NAME) != name or each.addressType == "FQDN":
-            continue
-        numbers = [p.port for p in each.ports if (p.name or "") == (chosen.name or "") and p.port]
-        for endpoint in each.endpoints:
-            ready = endpoint.conditions.ready if endpoint.conditions is not None else None
-            if ready is not False and endpoint.addresses and numbers:
-                found.append((endpoint.addresses[0], numbers[0]))
+def service_target(
+    service: Service | None,
+    endpoints: Endpoints | None,
+    asked: ProxyName,
+    pod_of: Callable[[str], Pod | None],
+    rng: random.Random,
+) -> Target:
+    """A ready endpoint behind a port of a service, by chance: a pod of that name, at one of that pod's addresses.
+
+    Raises ApiError (400, 404, 503).
+    """
+    port = asked.port
+    if port.isascii() and port.isdigit():
+        if service is None:
+            raise ApiError.not_found("", "services", asked.name)
+        known = next((p for p in service.spec.ports if str(p.port) == port), None)
+        if known is None:
+            raise ApiError.unavailable(f'no service port {port} found for service "{asked.name}"')
+        port = known.name or ""
+    if endpoints is None:
+        raise ApiError.not_found("", "services", asked.name)
+    if not endpoints.subsets:
+        raise ApiError.unavailable(f'no endpoints available for service "{asked.name}"')
+    found = [
+        (address.ip, each.port)
+        for subset in endpoints.subsets
+        for each in subset.ports
+        if (each.name or "") == port
+        for address in subset.addresses
+        if _is_of_pod(address, endpoints.metadata.namespace or "", pod_of)
+    ]
     if not found:
-        raise ApiError.unavailable(f'no endpoints available for service "{name}"')
-    host, port = found[rng.randrange(len(found))]
+        raise ApiError.unavailable(f'no endpoints available for service "{asked.text}"')
+    host, number = found[rng.randrange(len(found))]
     check_address(host)
-    return Target(asked.scheme or "http", host, port)
+    return Target(asked.scheme or "http", host, number)
+
+
+def _is_of_pod(address: EndpointAddress, namespace: str, pod_of: Callable[[str], Pod | None]) -> bool:
+    """Endpoints can be written by people: what is no pod's address must not be reached through this server."""
+    to = address.targetRef
+    if to is None or to.namespace != namespace:
+        return False
+    pod = pod_of(to.name or "")
+    return pod is not None and any(ip.ip == address.ip for ip in pod.status.podIPs)
 
 
 def kubelet_target(node: Node) -> Target:
-    """A node's kubelet. Raises ApiError (503) when the node has no address."""
+    """A node's kubelet. Raises ApiError (500) when the node has no address."""
     addresses = {a.type: a.address for a in reversed(node.status.addresses)}
     host = next((addresses[kind] for kind in _ADDRESS_TYPES if addresses.get(kind)), None)
     if host is None:
-        raise ApiError.unavailable(f'no preferred addresses found; known addresses of node "{node.metadata.name}": []')
+        known = " ".join(f"{{{a.type} {a.address}}}" for a in node.status.addresses)
+        raise ApiError.failed(f"no preferred addresses found; known addresses: [{known}]")
     endpoints = node.status.daemonEndpoints
     kubelet = endpoints.kubeletEndpoint if endpoints is not None else None
     port = kubelet.Port if kubelet is not None and kubelet.Port else KUBELET_PORT

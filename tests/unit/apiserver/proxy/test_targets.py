@@ -10,18 +10,23 @@ from kybern.api.core_v1 import (
     Container,
     ContainerPort,
     DaemonEndpoint,
+    EndpointAddress,
+    EndpointPort,
+    Endpoints,
+    EndpointSubset,
     Node,
     NodeAddress,
     NodeDaemonEndpoints,
     NodeStatus,
+    ObjectReference,
     Pod,
+    PodIP,
     PodSpec,
     PodStatus,
     Service,
     ServicePort,
     ServiceSpec,
 )
-from kybern.api.discovery_v1 import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
 from kybern.api.meta_v1 import ObjectMeta
 from kybern.apiserver.proxy import routes, targets
 from kybern.apiserver.proxy.targets import ProxyName, Target
@@ -86,15 +91,17 @@ def test_ports_of_pods_are_numbers(port: str) -> None:
         targets.pod_target(pod(), ProxyName("", "p", port))
 
 
-def endpoints(
-    *addresses: str, ready: bool | None = True, service: str = "web", port: str | None = "main"
-) -> EndpointSlice:
-    return EndpointSlice(
-        metadata=ObjectMeta(name="s", labels={"kubernetes.io/service-name": service}),
-        addressType="IPv4",
-        ports=[EndpointPort(name=port, port=8080)],
-        endpoints=[Endpoint(addresses=[a], conditions=EndpointConditions(ready=ready)) for a in addresses],
-    )
+def endpoints(*addresses: str, port: str | None = "main", namespace: str = "ns") -> Endpoints:
+    """Of pods that are called like their addresses."""
+    found = [
+        EndpointAddress(ip=a, targetRef=ObjectReference(kind="Pod", name=a, namespace=namespace)) for a in addresses
+    ]
+    subsets = [EndpointSubset(addresses=found, ports=[EndpointPort(name=port, port=8080)])] if addresses else []
+    return Endpoints(metadata=ObjectMeta(name="web", namespace="ns"), subsets=subsets)
+
+
+def pod_of(name: str) -> Pod | None:
+    return Pod(metadata=ObjectMeta(name=name), status=PodStatus(podIPs=[PodIP(ip=name)]))
 
 
 SERVICE = Service(
@@ -103,38 +110,57 @@ SERVICE = Service(
 )
 
 
-def choose(asked: ProxyName, *slices: EndpointSlice, service: Service = SERVICE) -> Target:
-    return targets.service_target(service, slices, asked, random.Random(1))
+def choose(name: str, known: Endpoints | None, service: Service | None = SERVICE) -> Target:
+    asked = targets.parse_name(name, "service")
+    return targets.service_target(service, known, asked, pod_of, random.Random(1))
 
 
 def test_a_services_port_is_found_by_name_and_number() -> None:
-    for port in ("main", "80"):
-        assert choose(ProxyName("", "web", port), endpoints("10.0.0.1")) == Target("http", "10.0.0.1", 8080)
+    for name in ("web:main", "web:80"):
+        assert choose(name, endpoints("10.0.0.1")) == Target("http", "10.0.0.1", 8080)
 
 
-def test_a_services_only_or_nameless_port_needs_no_mention() -> None:
+def test_a_services_nameless_port_needs_no_mention() -> None:
     single = Service(metadata=ObjectMeta(name="web"), spec=ServiceSpec(ports=[ServicePort(port=80)]))
-    assert choose(ProxyName("", "web", ""), endpoints("10.0.0.1", port=None), service=single).port == 8080
-    with pytest.raises(ApiError):
-        choose(ProxyName("", "web", ""), endpoints("10.0.0.1"))
+    assert choose("web", endpoints("10.0.0.1", port=None), single).port == 8080
+    with pytest.raises(ApiError, match='no endpoints available for service "web"'):
+        choose("web", endpoints("10.0.0.1"))
 
 
-def test_only_ready_endpoints_of_the_service_and_port_are_chosen() -> None:
-    others = (
-        endpoints("10.0.0.2", ready=False),
-        endpoints("10.0.0.3", service="elsewhere"),
-        endpoints("10.0.0.4", port="other"),
-    )
-    assert {choose(ProxyName("", "web", "main"), endpoints("10.0.0.1", ready=None), *others).host} == {"10.0.0.1"}
-    with pytest.raises(ApiError, match="no endpoints available") as caught:
-        choose(ProxyName("", "web", "main"), *others)
-    assert caught.value.code == 503
+@pytest.mark.parametrize(
+    ("name", "known", "service", "code", "said"),
+    [
+        ("web:82", endpoints("10.0.0.1"), SERVICE, 503, 'no service port 82 found for service "web"'),
+        ("web:80", endpoints("10.0.0.1"), None, 404, 'services "web" not found'),
+        ("web:main", None, SERVICE, 404, 'services "web" not found'),
+        ("web:main", endpoints(), SERVICE, 503, 'no endpoints available for service "web"'),
+        ("web:other", endpoints("10.0.0.1"), SERVICE, 503, 'no endpoints available for service "web:other"'),
+    ],
+)
+def test_what_cannot_be_reached_is_told(
+    name: str, known: Endpoints | None, service: Service | None, code: int, said: str
+) -> None:
+    with pytest.raises(ApiError) as caught:
+        choose(name, known, service)
+    assert (caught.value.code, str(caught.value)) == (code, said)
+
+
+def test_only_addresses_of_pods_of_the_namespace_are_reached() -> None:
+    nobody = endpoints("10.0.0.1")
+    nobody.subsets[0].addresses[0].targetRef = None
+    elsewhere = endpoints("10.0.0.1", namespace="other")
+    lying = endpoints("10.0.0.1")
+    lying.subsets[0].addresses[0].ip = "10.0.0.2"
+    for known in (nobody, elsewhere, lying):
+        with pytest.raises(ApiError, match="no endpoints available"):
+            choose("web:main", known)
 
 
 def test_all_endpoints_get_their_share() -> None:
     rng = random.Random(7)
-    slices = [endpoints("10.0.0.1", "10.0.0.2")]
-    seen = {targets.service_target(SERVICE, slices, ProxyName("", "web", "80"), rng).host for _ in range(50)}
+    asked = targets.parse_name("web:80", "service")
+    known = endpoints("10.0.0.1", "10.0.0.2")
+    seen = {targets.service_target(SERVICE, known, asked, pod_of, rng).host for _ in range(50)}
     assert seen == {"10.0.0.1", "10.0.0.2"}
 
 
@@ -180,7 +206,7 @@ def test_targets_are_split_at_the_proxy_segment(target: str, prefix: str, tail: 
     assert routes.split_target(target) == (prefix, tail)
 
 
-def test_a_node_without_an_address_is_unavailable_and_no_fault_of_ours() -> None:
-    with pytest.raises(ApiError) as raised:
+def test_a_node_without_an_address_cannot_be_reached() -> None:
+    with pytest.raises(ApiError, match=r"no preferred addresses found; known addresses: \[\]") as raised:
         targets.kubelet_target(Node(metadata=ObjectMeta(name="n")))
-    assert raised.value.code == 503
+    assert (raised.value.code, raised.value.reason) == (500, "")
