@@ -157,6 +157,7 @@ def canonical_quantity(text: str) -> Quantity:
 
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 _CANONICAL_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)
+_CANONICAL_LENGTH = 20
 
 
 def parse_time(text: str) -> datetime.datetime:
@@ -196,10 +197,16 @@ def convert_scalar(kind: type, value: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError("a time must be a string")
     if kind is Time:
-        return Time(value) if _CANONICAL_TIME.fullmatch(value) and _is_date(value) else render_time(parse_time(value))
+        if len(value) == _CANONICAL_LENGTH and _is_canonical(value):
+            return Time(value)
+        return render_time(parse_time(value))
     if kind is MicroTime:
-        if not _MICRO.search(value):
+        micro = _MICRO.search(value)
+        if micro is None:
             raise ValueError(f'parsing time "{value}" as "2006-01-02T15:04:05.000000Z07:00": no six decimals')
+        whole = value[: micro.start()]
+        if value == f"{whole}{value[micro.start() : micro.end(1) - 1]}Z" and _is_canonical(f"{whole}Z"):
+            return MicroTime(value)
         return render_micro_time(parse_time(value))
     raise NotImplementedError(f"no scalar type {kind}")
 
@@ -207,6 +214,13 @@ def convert_scalar(kind: type, value: Any) -> Any:
 _MICRO = re.compile(r"\.\d{6}(Z|[+-]\d\d:\d\d)$")
 
 
-def _is_date(value: str) -> bool:
-    parse_time(value)
+@functools.lru_cache(maxsize=4096)  # most objects of a cluster tell of the same few moments
+def _is_canonical(value: str) -> bool:
+    """It is a time, and would be rendered as it is."""
+    if not _CANONICAL_TIME.fullmatch(value):
+        return False
+    try:
+        parse_time(value)
+    except ValueError:
+        return False
     return True

@@ -28,13 +28,18 @@ async def update(handlers: Handlers, request: Request, served: Served) -> Respon
     """The object as stored (201 where the kind may be created by PUT). Raises ApiError."""
     accepted = negotiate.choose(request.headers.get("accept", ""), None, served.has_protobuf)
     resource, info, store = served.resource, request.info, served.store
-    obj = served.to_stored(body.decode_object(request, served.codec, resource.api_version, resource.kind))
-    if not obj.metadata.managedFields and body.forgets_managers(request.body):
-        obj.metadata.managedFields = list(FORGET)
-    metadata.check_name(obj.metadata, info.name)
-    metadata.check_namespace(store.resource, obj.metadata, info.namespace)
-    if query.check_version(obj.metadata.resourceVersion) == "0":
-        obj.metadata.resourceVersion = ""
+
+    def read() -> Any:
+        obj = served.to_stored(body.decode_object(request, served.codec, resource.api_version, resource.kind))
+        if not obj.metadata.managedFields and body.forgets_managers(request.body):
+            obj.metadata.managedFields = list(FORGET)
+        metadata.check_name(obj.metadata, info.name)
+        metadata.check_namespace(store.resource, obj.metadata, info.namespace)
+        if query.check_version(obj.metadata.resourceVersion) == "0":
+            obj.metadata.resourceVersion = ""
+        return obj
+
+    obj = read()
 
     def missing() -> Any:
         """PUT may create, for those who may create."""
@@ -52,22 +57,24 @@ async def update(handlers: Handlers, request: Request, served: Served) -> Respon
     )
     may_create = store.strategy.create_on_update and not info.subresource
     data, created = await store.update(
-        info.namespace, info.name, _copies(obj, served), write, create_missing=missing if may_create else None
+        info.namespace, info.name, _tries(obj, served, read), write, create_missing=missing if may_create else None
     )
     return await answer(handlers, request, served, data, accepted, 201 if created else 200)
 
 
-def _copies(obj: Any, served: Served) -> Callable[[Entry], Any]:
-    """The body as a fresh object a try: a write that lost a race starts again from what the client sent."""
-    kept = served.store.codec
-    sent = codec.encode(obj)
-    is_blind = not obj.metadata.resourceVersion and not served.store.strategy.unconditional_update
+def _tries(obj: Any, served: Served, read: Callable[[], Any]) -> Callable[[Entry], Any]:
+    """The body as a fresh object a try: a write that lost a race starts again from what the client sent.
 
-    def copy(current: Entry) -> Any:
+    `obj` serves the first try, and is used up by it; `read` makes another for each that follows.
+    """
+    is_blind = not obj.metadata.resourceVersion and not served.store.strategy.unconditional_update
+    unused = [obj]
+
+    def next_try(current: Entry) -> Any:
         if is_blind:
             raise ApiError.invalid(served.resource.group, served.resource.plural, current.name, [_NO_VERSION])
-        stored = kept.decode(sent)
+        stored = unused.pop() if unused else read()
         served.check(stored, current.object)
         return stored
 
-    return copy
+    return next_try

@@ -56,10 +56,15 @@ class Applied:
 
 def update(
     versions: Versions, live: dict[str, Any], new: dict[str, Any], owners: Managers, writing: Writing
-) -> dict[Key, Manager]:
-    """The managers after `live` became `new`. Raises ValueError where a value does not fit its type."""
+) -> Managers:
+    """The managers after `live` became `new`: `owners` itself where none has more or less than before.
+
+    Raises ValueError where a value does not fit its type.
+    """
     node = _node(versions, writing.api_version)
     difference = _counted(compare(node, live, new), writing.ignored)
+    if _stays(owners, writing, difference):
+        return owners
     after, _ = _taken(versions, live, new, owners, writing, difference)
     mine = managers.strip(difference.changed)
     if mine:
@@ -67,6 +72,20 @@ def update(
         before = after.get(own.key)
         after[own.key] = own if before is None else own.with_fields(fields.union(before.owned, mine))
     return managers.capped(managers.stripped(after))
+
+
+def _stays(owners: Managers, writing: Writing, difference: Difference) -> bool:
+    """The writer gave other values to what it alone has: most writes of a running cluster."""
+    if managers.strip(difference.added) or managers.strip(difference.removed):
+        return False
+    modified = managers.strip(difference.modified)
+    own = owners.get(Key(managers.UPDATE, writing.name, writing.api_version, writing.subresource))
+    if own is None or fields.difference(modified, own.owned):
+        return False
+    return all(
+        other is own or (other.api_version == writing.api_version and not fields.intersection(modified, other.owned))
+        for other in owners.values()
+    )
 
 
 def apply(
