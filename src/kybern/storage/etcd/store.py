@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from kybern.storage.etcd.client import Endpoints, EtcdClient, Refused
+from kybern.storage.etcd.ranges import EVERYTHING, span
 from kybern.storage.etcd.watch import EtcdWatch
 from kybern.storage.interface import (
     Compacted,
@@ -28,7 +29,6 @@ from kybern.storage.interface import (
 
 PAGE = 5_000  # records asked for at once
 SETTLE_TRIES = 5  # questions after the outcome of one write
-EVERYTHING = b"\0"  # as the end of a range: to the last key there is
 
 
 class EtcdStore:
@@ -285,12 +285,3 @@ def _ours(found: Record | None, value: bytes) -> Record:
     if found is not None and found.value == value:
         return found
     raise OutcomeUnknown("whether a write was done before the next one is not known")
-
-
-def span(prefix: str) -> tuple[bytes, bytes]:
-    """First key and end of a range for all keys with a prefix."""
-    begin = prefix.encode()
-    end = begin.rstrip(b"\xff")
-    if not end:
-        return begin or b"\0", EVERYTHING
-    return begin, end[:-1] + bytes([end[-1] + 1])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from kybern.storage.etcd.ranges import span
 from kybern.storage.interface import Change, Compacted, Record, Revision, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -75,8 +76,6 @@ class EtcdWatch:
 
     async def begin(self) -> Any:
         """Open the stream, and return it. Raises Compacted, and what a broken stream does."""
-        from kybern.storage.etcd.store import span
-
         pb = self._client.pb
         key, end = span(self._prefix)
         created = pb.WatchCreateRequest(
