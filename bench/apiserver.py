@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import shutil
 import socket
@@ -63,6 +64,12 @@ class Peer:
         return int(re.search(r"VmRSS:\s+(\d+)", text).group(1)) / 1024  # type: ignore[union-attr]
 
 
+def launch(command: list[str]) -> subprocess.Popen[bytes]:
+    """A server, with its modules compiled as those of an installation are."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.Popen(command, env=environment)
+
+
 @contextlib.contextmanager
 def kybern(folder: Path, *flags: str) -> Iterator[Peer]:
     """An API server on a fresh store."""
@@ -80,7 +87,7 @@ def kybern(folder: Path, *flags: str) -> Iterator[Peer]:
         *("--service-account-signing-key-file", str(folder / "pki/sa.key")),
         *flags,
     ]
-    process = subprocess.Popen(command)
+    process = launch(command)
     try:
         wait_for_port(port, process)
         yield Peer(port, process)
@@ -126,10 +133,12 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     raise TimeoutError(f"nothing listens on {port}")
 
 
-def wrk(port: int, path: str, seconds: int = SECONDS) -> float:
-    """Requests a second on `path`."""
+def wrk(port: int, path: str, seconds: int = SECONDS, *flags: str) -> float:
+    """Requests a second on `path`, or on what a script among the flags says."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-H", f"Authorization: Bearer {TOKEN}"]
-    done = subprocess.run([*command, f"https://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*command, *flags, f"https://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True
+    )
     if "Non-2xx" in done.stdout:
         raise RuntimeError(f"{path} was refused:\n{done.stdout}")
     return float(re.search(r"Requests/sec:\s+([\d.]+)", done.stdout).group(1))  # type: ignore[union-attr]

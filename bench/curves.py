@@ -1,0 +1,281 @@
+"""What an object costs when there are many: GET, CREATE, selective LIST, memory and start at growing numbers of pods.
+
+`KYBERN_BENCH_SIZES` (1000,10000,100000) are the numbers of pods, written straight into the store before the server
+starts (bench/stock). Each curve that should be flat says how much dearer the last size is than the first. CPU seconds
+are the server's own, which other work on the machine hardly changes. Where `KYBERN_PEER_APISERVER` names a
+kube-apiserver, it is measured beside, on etcd, up to `KYBERN_BENCH_PEER_MOST` (30000) pods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import apiserver as base
+from bench import peer as beside
+from bench import plot, stock
+from bench.apiserver import Peer
+from kybern.storage.etcd import Endpoints, EtcdStore
+from kybern.storage.sqlite import SqliteStore
+
+SIZES = tuple(int(text) for text in os.environ.get("KYBERN_BENCH_SIZES", "1000,10000,100000").split(","))
+PEER_MOST = int(os.environ.get("KYBERN_BENCH_PEER_MOST", "30000"))
+CREATES = 2_000
+SECONDS = 3
+
+
+@dataclass
+class Curve:
+    """One figure at each size, for one or two servers."""
+
+    unit: str
+    is_flat: bool  # it should not depend on the number of objects
+    ours: dict[int, float] = field(default_factory=dict)
+    theirs: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def growth(self) -> float:
+        """How many times dearer it is at the last size than at the first."""
+        sizes = sorted(self.ours)
+        return self.ours[sizes[-1]] / self.ours[sizes[0]]
+
+
+def table() -> dict[str, Curve]:
+    return {
+        "GET, server's CPU": Curve("us", True),
+        "GET, time at 32 connections": Curve("us", True),
+        "CREATE, server's CPU": Curve("us", True),
+        "CREATE, time at 32 connections": Curve("us", True),
+        "LIST 500 by label": Curve("ms", True),
+        "LIST a page of 500": Curve("ms", True),
+        "LIST all": Curve("ms", False),
+        "LIST all, gzip": Curve("ms", False),
+        "GET while all is listed, 99th percentile": Curve("ms", True),
+        "memory": Curve("MiB", False),
+        "memory after the lists": Curve("MiB", False),
+        "start to /readyz": Curve("s", False),
+        "start to /readyz, server's CPU": Curve("s", False),
+    }
+
+
+def measure(rows: dict[str, Curve], size: int, peer: Peer, note: Callable[[str, float], None]) -> None:
+    """One server that holds `size` pods."""
+    port = peer.port
+    before = beside.cpu_seconds(peer)
+    rate = wrk_any(port, size)
+    note("GET, time at 32 connections", 1e6 / rate)
+    note("GET, server's CPU", (beside.cpu_seconds(peer) - before) / (rate * SECONDS) * 1e6)
+    note("LIST 500 by label", asyncio.run(beside.list_milliseconds(port, "?labelSelector=group%3Dgroup-0001", 500)))
+    note("LIST a page of 500", asyncio.run(beside.list_milliseconds(port, "?limit=500", 500)))
+    note("LIST all", asyncio.run(list_all(port, size, packed=False)))
+    note("LIST all, gzip", asyncio.run(list_all(port, size, packed=True)))
+    note("GET while all is listed, 99th percentile", get_beside_lists(port, size))
+    note("memory after the lists", peer.rss_mib)
+    before = beside.cpu_seconds(peer)
+    rate = asyncio.run(beside.create_pods(port, 0, CREATES))
+    note("CREATE, time at 32 connections", 1e6 / rate)
+    note("CREATE, server's CPU", (beside.cpu_seconds(peer) - before) / CREATES * 1e6)
+
+
+def wrk_any(port: int, size: int) -> float:
+    """GETs a second, each of another pod."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(
+            f"""
+            request = function()
+              local n = math.random(1, {size} - 1)
+              local name = string.format("app-%04d-7d4b9c8f6d-%06d", n % {stock.APPS}, n)
+              return wrk.format("GET", "{stock.PODS_PATH}/" .. name)
+            end
+            """
+        )
+        script.flush()
+        return base.wrk(port, stock.PODS_PATH, SECONDS, "-s", script.name)
+
+
+async def list_all(port: int, size: int, *, packed: bool) -> float:
+    """Milliseconds until the last byte, the best of two."""
+    best = float("inf")
+    for _ in range(2):
+        client = await base.Client(port).open()
+        fields = "Accept-Encoding: gzip\r\n" if packed else ""
+        began = time.perf_counter()
+        got = await read_list(client, f"?limit={size}&resourceVersion=0", fields)
+        best = min(best, time.perf_counter() - began)
+        client.close()
+        if got < size * (20 if packed else 1_000):
+            raise RuntimeError(f"list: {got} bytes")
+    return best * 1000
+
+
+async def read_list(client: base.Client, query: str, fields: str = "") -> int:
+    """How many bytes a listing is; none of them is kept."""
+    path = f"{stock.PODS_PATH}{query}"
+    client.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {base.TOKEN}\r\n{fields}\r\n".encode())
+    head = await client.reader.readuntil(b"\r\n\r\n")
+    if b" 200 " not in head[:16]:
+        raise RuntimeError(f"{path}: {head!r}")
+    if b"hunked" not in head:
+        at = head.lower().index(b"content-length:") + 15
+        left = total = int(head[at : head.index(b"\r", at)])
+        while left:
+            left -= len(await client.reader.read(min(left, 1 << 18)))
+        return total
+    total = 0
+    while size := int(await client.reader.readuntil(b"\r\n"), 16):
+        total += size
+        left = size + 2
+        while left:
+            left -= len(await client.reader.read(min(left, 1 << 18)))
+    await client.reader.readuntil(b"\r\n")
+    return total
+
+
+def get_beside_lists(port: int, size: int) -> float:
+    """The 99th percentile of GETs, milliseconds, while two other processes list everything again and again."""
+    command = [shutil.which("curl") or "curl", "-sk", "-H", f"Authorization: Bearer {base.TOKEN}"]
+    url = f"https://127.0.0.1:{port}{stock.PODS_PATH}?resourceVersion=0"
+    listing = [subprocess.Popen([*command, *[url] * 50], stdout=subprocess.DEVNULL) for _ in range(2)]
+    try:
+        time.sleep(0.3)
+        times = asyncio.run(get_one_by_one(port, size))
+    finally:
+        for process in listing:
+            process.terminate()
+            process.wait()
+    return sorted(times)[int(len(times) * 0.99)] * 1000
+
+
+async def get_one_by_one(port: int, size: int) -> list[float]:
+    """Seconds of each GET, for some seconds."""
+    client = await base.Client(port).open()
+    times: list[float] = []
+    until = time.perf_counter() + SECONDS
+    while time.perf_counter() < until or len(times) < 100:
+        began = time.perf_counter()
+        code, _ = await client.send("GET", f"{stock.PODS_PATH}/{stock.name_of(len(times) % size or 1)}")
+        times.append(time.perf_counter() - began)
+        if code != 200:
+            raise RuntimeError(f"GET: {code}")
+        await asyncio.sleep(0.002)
+    client.close()
+    return times
+
+
+def start(begin: Callable[[], Peer], note: Callable[[str, float], None]) -> Peer:
+    """A server from its start until it is ready, twice: the second one is kept."""
+    times: list[tuple[float, float]] = []
+    while True:
+        began = time.perf_counter()
+        peer = begin()
+        asyncio.run(ready(peer))
+        times.append((time.perf_counter() - began, beside.cpu_seconds(peer)))
+        if len(times) == 2:
+            break
+        peer.process.terminate()
+        peer.process.wait(60)
+    note("start to /readyz", min(times)[0])
+    note("start to /readyz, server's CPU", min(cpu for _, cpu in times))
+    time.sleep(2)
+    note("memory", peer.rss_mib)
+    return peer
+
+
+async def ready(peer: Peer) -> None:
+    while peer.process.poll() is None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            client = await base.Client(peer.port, "boot").open()
+            code, _ = await client.send("GET", "/readyz")
+            client.close()
+            if code == 200:
+                return
+        await asyncio.sleep(0.01)
+    raise RuntimeError("the server ended")
+
+
+@contextlib.contextmanager
+def ours(size: int, note: Callable[[str, float], None]) -> Iterator[Peer]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with base.kybern(folder) as peer:  # also leaves compiled modules behind, as an installation does
+            asyncio.run(beside.ready(peer.port))
+            asyncio.run(base.prepare(peer.port))
+            asyncio.run(stock.make_model(peer.port))
+            command = peer.process.args
+
+        async def fill() -> None:
+            store = await SqliteStore.open(folder / "bench.db")
+            await stock.fill(store, await stock.read_model(store), 0, size)
+            await store.compact(store.revision)  # what a server that ran for some minutes has done
+            await store.close()
+
+        asyncio.run(fill())
+        assert isinstance(command, list)
+        yield from ended(start(lambda: Peer(peer.port, base.launch(command)), note))
+
+
+@contextlib.contextmanager
+def theirs(size: int, note: Callable[[str, float], None]) -> Iterator[Peer]:
+    binary = os.environ["KYBERN_PEER_APISERVER"]
+    with tempfile.TemporaryDirectory() as name, beside.upstream(Path(name), binary) as peer:
+        asyncio.run(beside.ready(peer.port))
+        asyncio.run(base.prepare(peer.port))
+        asyncio.run(stock.make_model(peer.port))
+        command = peer.process.args
+        assert isinstance(command, list)
+        url = command[command.index("--etcd-servers") + 1]
+
+        async def fill() -> None:
+            store = await EtcdStore.open(Endpoints.parse(url))
+            await stock.fill(store, await stock.read_model(store), 0, size)
+            await store.close()
+
+        asyncio.run(fill())
+        peer.process.terminate()
+        peer.process.wait(60)
+        yield from ended(start(lambda: Peer(peer.port, subprocess.Popen(command, stderr=subprocess.DEVNULL)), note))
+
+
+def ended(peer: Peer) -> Iterator[Peer]:
+    try:
+        yield peer
+    finally:
+        peer.process.terminate()
+        peer.process.wait(60)
+
+
+def run() -> dict[str, float | str]:
+    if shutil.which("wrk") is None or shutil.which("curl") is None:
+        return {"curves": "wrk or curl is not installed (apt-get install wrk curl)"}
+    rows = table()
+    servers: list[tuple[str, Callable[..., contextlib.AbstractContextManager[Peer]]]] = [("kybern", ours)]
+    if os.environ.get("KYBERN_PEER_APISERVER") and shutil.which("etcd"):
+        servers.append(("upstream", theirs))
+    for size in SIZES:
+        for name, server in servers:
+            if name == "upstream" and size > PEER_MOST:
+                continue
+
+            def note(row: str, value: float, name: str = name, size: int = size) -> None:
+                (rows[row].ours if name == "kybern" else rows[row].theirs)[size] = value
+                print(f"  {name:8} {size:7,} pods  {row}: {value:,.2f} {rows[row].unit}", flush=True)
+
+            with server(size, note) as peer:
+                measure(rows, size, peer, note)
+    plot.curves({name: (row.unit, row.ours, row.theirs) for name, row in rows.items()}, Path("build/bench-curves.png"))
+    shown: dict[str, float | str] = {"pods": "  ".join(f"{size:>9,}" for size in SIZES)}
+    for name, row in rows.items():
+        told = "  ".join(f"{row.ours[size]:>9,.2f}" for size in SIZES)
+        told += f" {row.unit:3}" + (f"  {row.growth:.2f} times the first" if row.is_flat else "")
+        if row.theirs:
+            told += "   upstream: " + "  ".join(f"{value:,.2f}" for _, value in sorted(row.theirs.items()))
+        shown[name] = told
+    return shown
