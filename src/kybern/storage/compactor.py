@@ -1,7 +1,7 @@
 """Keep the last minutes of history and compact what is older, so that memory and file stay bounded.
 
 Run by process/apiserver beside the store; calls only Store.compact. Promises: a revision stays readable for
-`keep` seconds after it was superseded, unless more than `most` writes came since.
+`keep` seconds after it was superseded, unless more than `most` writes came since, or superseded more than `most_bytes`.
 """
 
 from __future__ import annotations
@@ -18,20 +18,30 @@ log = structlog.get_logger(__name__)
 KEEP = 300.0  # seconds; kube-apiserver --etcd-compaction-interval: 5m
 INTERVAL = 15.0  # seconds between looks
 MOST = 500_000  # changes of history, whatever their age
+MOST_BYTES = 256 << 20  # of superseded values, which are in memory
 
 
 class Compactor:
     """See the module's docstring."""
 
     def __init__(
-        self, store: Store, clock: Clock, *, keep: float = KEEP, interval: float = INTERVAL, most: int = MOST
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        keep: float = KEEP,
+        interval: float = INTERVAL,
+        most: int = MOST,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
         self._store = store
         self._clock = clock
         self._keep = keep
         self._interval = interval
         self._most = most
-        self._marks: deque[tuple[float, Revision]] = deque()  # when the store was at which revision, oldest first
+        self._most_bytes = most_bytes
+        # When the store was at which revision, and had superseded how many bytes; oldest first.
+        self._marks: deque[tuple[float, Revision, int]] = deque()
 
     async def run(self) -> None:
         """Until cancelled. A store that cannot compact now is tried again at the next look."""
@@ -46,8 +56,11 @@ class Compactor:
 
     def _plan(self, now: float, current: Revision) -> Revision:
         """The revision to compact to: the newest one that is `keep` old, or further if there is too much."""
-        self._marks.append((now, current))
+        superseded = self._store.superseded_bytes
+        self._marks.append((now, current, superseded))
         target = Revision(0)
-        while self._marks and self._marks[0][0] <= now - self._keep:
+        while self._marks and (
+            self._marks[0][0] <= now - self._keep or self._marks[0][2] < superseded - self._most_bytes
+        ):
             target = self._marks.popleft()[1]
         return Revision(max(target, current - self._most))

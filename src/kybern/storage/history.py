@@ -37,6 +37,7 @@ class History:
         self._graves: dict[str, Revision] = {}  # keys that do not exist, but did since `oldest` -> when deleted
         self._grave_keys: SortedList = SortedList()  # of `_graves`
         self.watchers = Watchers()
+        self.superseded_bytes = 0  # of values, ever
 
     @property
     def revision(self) -> Revision:
@@ -148,6 +149,7 @@ class History:
         """Keep the state that `change` supersedes."""
         previous = change.previous
         if previous is not None:
+            self.superseded_bytes += len(previous.value)
             self._past.setdefault(change.key, []).append((previous.mod_revision, previous))
             return
         deleted = self._graves.pop(change.key, None)
@@ -171,6 +173,18 @@ class History:
             if change.record is None:
                 dropped.append(change.revision)
         return dropped
+
+    def plan_step(self, revision: Revision, most: int, most_bytes: int) -> Revision:
+        """How far towards `revision` a compaction goes at once: so many changes, so many bytes of what they supersede.
+
+        At least by one change, where there is one.
+        """
+        size = 0
+        for change in self._log[: min(most, revision - self._oldest)]:
+            size += len(change.previous.value) if change.previous is not None else 0
+            if size >= most_bytes:
+                return change.revision
+        return Revision(min(self._oldest + most, revision))
 
     def compact(self, revision: Revision) -> None:
         """Forget states superseded at `revision` or before. Raises FutureRevision."""

@@ -128,6 +128,14 @@ class Store(Protocol):
         """Whether other processes write too, so that `revision` may be behind."""
         ...
 
+    @property
+    def superseded_bytes(self) -> int:
+        """Bytes of all values superseded since this process began, which it keeps until they are compacted.
+
+        0 where it keeps none.
+        """
+        ...
+
     async def refresh(self) -> Revision:
         """The newest revision there is, as of some moment since the call. Raises StoreUnavailable."""
         ...

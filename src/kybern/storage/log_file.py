@@ -30,7 +30,7 @@ from kybern.storage.interface import Change, Record, Revision, StoreError, Store
 
 FORMAT = 1  # PRAGMA user_version; another one is refused
 APPLICATION = 0x4B794274  # PRAGMA application_id: "KyBt"
-DEFRAGMENT_PAGES = 500  # moved in one transaction: some 10 ms
+DEFRAGMENT_PAGES = 150  # moved in one transaction: some milliseconds
 BUSY_TIMEOUT = 5_000  # ms; only the scrub and an operator's shell compete
 
 _SCHEMA = f"""

@@ -31,6 +31,10 @@ class MemoryStore:
     def is_shared(self) -> bool:
         return False
 
+    @property
+    def superseded_bytes(self) -> int:
+        return self._history.superseded_bytes
+
     async def refresh(self) -> Revision:
         self._check_open()
         return self.revision

@@ -18,12 +18,14 @@ from typing import TypeVar
 from kybern.storage import log_file, plan
 from kybern.storage.group_commit import GroupCommit
 from kybern.storage.history import History
-from kybern.storage.interface import Page, Record, Revision, StoreUnavailable, Watch
+from kybern.storage.interface import FutureRevision, Page, Record, Revision, StoreUnavailable, Watch
 from kybern.storage.log_file import LogFile, StoreCorrupt, StoreLocked, Tuning
 
 __all__ = ["Scrubbed", "SqliteStore", "StoreCorrupt", "StoreLocked"]
 
-COMPACT_STEP = 1_000  # revisions forgotten in one transaction; a group of writes waits for at most one step
+# Revisions, and bytes of values, forgotten in one transaction; a group of writes waits for at most one such step.
+COMPACT_STEP = 1_000
+COMPACT_BYTES = 1 << 19
 FREE_SHARE = 0.3  # of the file may hold nothing before it is made smaller
 SCRUB_ROWS = 500  # rows the scrub reads at a time
 
@@ -73,6 +75,10 @@ class SqliteStore:
     def is_shared(self) -> bool:
         return False
 
+    @property
+    def superseded_bytes(self) -> int:
+        return self._history.superseded_bytes
+
     async def refresh(self) -> Revision:
         self._check_open()
         return self.revision
@@ -116,9 +122,10 @@ class SqliteStore:
         In steps, so that writers are never held up for long; what was done when one fails stays done.
         """
         self._check_open()
-        self._history.plan_compact(revision)
+        if revision > self.revision:
+            raise FutureRevision(self.revision)
         while self._history.oldest < revision:
-            step = Revision(min(self._history.oldest + COMPACT_STEP, revision))
+            step = self._history.plan_step(revision, COMPACT_STEP, COMPACT_BYTES)
             await self._in_writer(partial(self._file.compact, step, self._history.plan_compact(step)))
             self._history.compact(step)
             self._check_open()

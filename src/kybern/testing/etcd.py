@@ -169,6 +169,10 @@ class Fresh:
     def is_shared(self) -> bool:
         return self._inner.is_shared
 
+    @property
+    def superseded_bytes(self) -> int:
+        return 0
+
     async def refresh(self) -> Revision:
         return self._out(await self._inner.refresh())
 

@@ -67,3 +67,24 @@ def test_a_burst_is_cut_to_the_most_changes_kept() -> None:
 
 def test_a_store_that_refuses_is_tried_again_later() -> None:
     assert [oldest for _, oldest in play(FlakyStore(), keep=180.0)][:5] == [0, 0, 0, 10, 20]
+
+
+def test_history_is_cut_where_what_it_keeps_grows_large() -> None:
+    async def run() -> list[int]:
+        clock, store = FakeClock(), MemoryStore()
+        await store.create("/a", b"x" * 100)
+        seen = []
+        compactor = Compactor(store, clock, interval=30, keep=10_000, most_bytes=2_000)
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(compactor.run(), name="compactor")
+            for _ in range(6):
+                for _ in range(10):
+                    await store.update("/a", b"x" * 100, None)
+                await clock.advance(30)
+                seen.append(int(store.revision - store.oldest))
+            task.cancel()
+        return seen
+
+    kept = asyncio.run(run())
+    assert kept[-1] in range(10, 31)
+    assert max(kept) <= 40

@@ -60,6 +60,18 @@ def test_nothing_of_a_deleted_key_is_left_after_compaction() -> None:
     assert (list(page.records), page.remaining) == ([], 0)
 
 
+def test_a_step_of_compaction_is_bounded_by_changes_and_bytes_and_goes_on() -> None:
+    history = History()
+    for _ in range(20):
+        write(history, "/a", b"x" * 10)
+    assert history.plan_step(Revision(20), most=5, most_bytes=1000) == 5
+    assert history.plan_step(Revision(20), most=100, most_bytes=30) == 4  # the first one supersedes nothing
+    assert history.plan_step(Revision(20), most=100, most_bytes=1) == 2
+    assert history.plan_step(Revision(20), most=100, most_bytes=1000) == 20
+    history.compact(Revision(18))
+    assert history.plan_step(Revision(20), most=100, most_bytes=1) == 19
+
+
 def test_compacting_the_future_is_refused() -> None:
     history = History()
     with pytest.raises(FutureRevision):

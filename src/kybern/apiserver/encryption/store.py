@@ -61,6 +61,10 @@ class EncryptedStore:
     def is_shared(self) -> bool:
         return self.inner.is_shared
 
+    @property
+    def superseded_bytes(self) -> int:
+        return self.inner.superseded_bytes
+
     async def refresh(self) -> Revision:
         return await self.inner.refresh()
 

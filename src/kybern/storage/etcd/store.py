@@ -67,6 +67,10 @@ class EtcdStore:
     def oldest(self) -> Revision:
         return self._oldest
 
+    @property
+    def superseded_bytes(self) -> int:
+        return 0
+
     async def refresh(self) -> Revision:
         """The newest revision of the whole cluster, as of some moment since the call. Raises StoreUnavailable."""
         self._check_open()
