@@ -28,7 +28,8 @@ FLAGS.add_argument("--fresh", action="store_true", help="forget how far the last
 class Server:
     """The child; started again when it has ended."""
 
-    def __init__(self, port: int, log: pathlib.Path) -> None:
+    def __init__(self, port: int, log: pathlib.Path, *flags: str) -> None:
+        self._flags = flags
         self._port = port
         self._log = log
         self.process = self._start()
@@ -36,7 +37,9 @@ class Server:
     def _start(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tools.fuzz.child", str(self._port)], stdout=subprocess.PIPE, stderr=log
+                [sys.executable, "-m", "tools.fuzz.child", str(self._port), *self._flags],
+                stdout=subprocess.PIPE,
+                stderr=log,
             )
         assert process.stdout is not None
         if process.stdout.readline() != b"serving\n":
@@ -106,6 +109,7 @@ def run(flags: argparse.Namespace, client: Client, server: Server) -> int:
         saved = json.loads(flags.state.read_text())
         state = saved if saved["seed"] == flags.seed else state
     counts: collections.Counter[int] = collections.Counter()
+    kinds: collections.defaultdict[str, list[str]] = collections.defaultdict(list)
     began, sent, slowest = time.monotonic(), 0, 0.0
     for name, case in cases(flags, client, state["next"]):
         before = judge.processor_seconds(server.process.pid)
@@ -124,6 +128,8 @@ def run(flags: argparse.Namespace, client: Client, server: Server) -> int:
                 client.close()
                 server.again()
         counts[answer.status if answer else -2] += 1
+        if answer is not None and answer.status >= 500:
+            kinds[f"{answer.status} {judge.told(answer)}"].append(name)
         sent += 1
         if name.isdigit():
             state["next"] = int(name) + 1
@@ -135,6 +141,8 @@ def run(flags: argparse.Namespace, client: Client, server: Server) -> int:
             print(f"{sent} sent, {rate:.0f}/s, slowest {slowest:.2f} s, findings {len(state['findings'])}", flush=True)
     flags.state.write_text(json.dumps(state))
     print(f"done: {sent} requests, answers {dict(sorted(counts.items()))}, slowest {slowest:.2f} s of processor time")
+    for kind, names in sorted(kinds.items(), key=lambda each: -len(each[1])):
+        print(f"{len(names):6} {kind}   (first: {names[0]})")
     print(f"findings: {len(state['findings'])}")
     return 1 if state["findings"] else 0
 

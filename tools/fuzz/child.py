@@ -1,10 +1,16 @@
-"""The server under fire: a whole API server on a memory store, on one port without TLS. Run as a process of its own."""
+"""The server under fire: a whole API server on a memory store, on one port without TLS. Run as a process of its own.
+
+`--longest`: measure how long the loop is held, and tell it on SIGUSR1.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import signal
 import sys
+import time
 
 import uvloop
 
@@ -24,6 +30,25 @@ TOKENS = (
 )
 
 
+class Longest:
+    """The most processor time that the loop has spent before it came back to a timer of a millisecond."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    async def watch(self) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._tell)
+        while True:
+            before = time.thread_time()
+            await asyncio.sleep(0.001)
+            self._seconds = max(self._seconds, time.thread_time() - before)
+
+    def _tell(self) -> None:
+        """Say it on the standard output, and begin anew."""
+        print(f"{self._seconds:.6f}", flush=True)
+        self._seconds = 0.0
+
+
 async def main(port: int) -> None:
     clock = RealClock()
     options = ServerOptions(static_tokens=TOKENS, runtime_config="api/all=true")
@@ -41,6 +66,11 @@ async def main(port: int) -> None:
             port=port,
             limits=limits,
         )
+        if "--longest" in sys.argv:
+            tasks.create_task(Longest().watch(), name="longest")
+        gc.collect()  # as process/apiserver does
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
         print("serving", flush=True)
         await asyncio.Event().wait()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
 
 from tools.fuzz.client import Answer
@@ -10,6 +12,7 @@ from tools.fuzz.client import Answer
 # Seconds of processor time for one request, on a machine with work to do besides.
 MOST = 3.0
 # Answers that say that something else is missing: a kubelet, a webhook, a quota of time.
+_QUOTED = re.compile(r'"[^"]*"')
 _ELSEWHERE = frozenset({501, 502, 503, 504, 505})
 
 
@@ -28,6 +31,15 @@ def judge(answer: Answer | None, seconds: float, ended: int | None) -> str:
     if answer.status >= 400 and answer.body and b'"kind":"Status"' not in answer.body and not _is_other(answer):
         return f"{answer.status} without a Status: {answer.body[:200]!r}"
     return ""
+
+
+def told(answer: Answer) -> str:
+    """What an answer says, less what it says it of: alike for all of one kind."""
+    try:
+        message = str(json.loads(answer.body)["message"])
+    except (ValueError, KeyError, TypeError):
+        message = answer.body[:200].decode("utf-8", "replace")
+    return _QUOTED.sub('"..."', message)[:160]
 
 
 def _is_other(answer: Answer) -> bool:

@@ -17,6 +17,7 @@ import msgspec
 from kybern.api import scalars
 from kybern.api.custom import CustomObject
 from kybern.api.meta_v1 import ObjectMeta
+from kybern.pausing import pausing
 
 T = TypeVar("T")
 
@@ -173,8 +174,8 @@ def _list_pruner(item: Any) -> _Pruner:
             return value
         pruner = _pruner(item)
         if pruner is None:
-            return value if None not in value else [_present(item, v) for v in value]
-        return [pruner(_present(item, v), (path, i), unknown) for i, v in enumerate(value)]
+            return value if None not in value else [_present(item, v) for v in pausing(value)]
+        return [pruner(_present(item, v), (path, i), unknown) for i, v in enumerate(pausing(value))]
 
     return prune_list
 
@@ -185,8 +186,8 @@ def _dict_pruner(item: Any) -> _Pruner:
             return value
         pruner = _pruner(item)
         if pruner is None:
-            return value if None not in value.values() else {k: _present(item, v) for k, v in value.items()}
-        return {k: pruner(_present(item, v), (path, k), unknown) for k, v in value.items()}
+            return value if None not in value.values() else {k: _present(item, v) for k, v in pausing(value.items())}
+        return {k: pruner(_present(item, v), (path, k), unknown) for k, v in pausing(value.items())}
 
     return prune_dict
 
@@ -200,7 +201,7 @@ def _struct_pruner(kind: type) -> _Pruner:
         if not known:
             known.update({name: _pruner(field) for name, field in fields_of(kind).items()})
         kept = {}
-        for name, inner in value.items():
+        for name, inner in pausing(value.items()):
             if name not in known:
                 unknown.append(_told((path, name)))
             elif inner is not None:

@@ -105,10 +105,13 @@ class _Uncounted:
 
     fields = b""
     quick = 0
+    name = ""
 
     @property
     def counts(self) -> Any:
         return self
+
+    level = counts
 
 
 __all__ = ["FlowControl", "InFlight", "Limits", "Seating", "is_long"]

@@ -29,6 +29,7 @@ from kybern.apiserver.limits import Limits, is_long
 from kybern.apiserver.metrics import Metrics
 from kybern.apiserver.pending import Pending
 from kybern.apiserver.request import Answer, Answered, Audited, Request, Response, Sink, StreamResponse, UpgradeResponse
+from kybern.apiserver.slices import Slices
 from kybern.machinery.status import ApiError
 from kybern.wire.http1.answer import field_bytes
 
@@ -80,6 +81,7 @@ class Pipeline:
         metrics: Metrics,
         rng: random.Random,
         limits: Limits,
+        slices: Slices,
         aggregator: Aggregator | None = None,
     ) -> None:
         self._steps = tuple(steps)
@@ -87,6 +89,7 @@ class Pipeline:
         self._paths = paths
         self._metrics = metrics
         self._limits = limits
+        self._slices = slices
         self._aggregator = aggregator
         # Random once, then counted: as unique, and a tenth of the time.
         self._audit_prefix = str(uuid.UUID(int=rng.getrandbits(128), version=4))[:24]
@@ -194,7 +197,8 @@ class Pipeline:
                 answer = await self._settled(request, waiting)
             else:
                 async with asyncio.timeout(request.time_limit or self._limits.request_timeout):
-                    answer = await self._settled(request, waiting)
+                    level = request.flow.level.name if request.flow is not None else ""
+                    answer = await self._slices.run(self._settled(request, waiting), level)
         except Answered as early:
             answer = early.response
         except ApiError as error:

@@ -42,6 +42,7 @@ from kybern.apiserver.flow_control import debug as flow_debug
 from kybern.apiserver.flow_control import numbers as flow_numbers
 from kybern.apiserver.flow_control import upkeep as flow_upkeep
 from kybern.apiserver.flow_control.control import FlowControl
+from kybern.apiserver.flow_control.turns import Turns
 from kybern.apiserver.freshness import Freshness
 from kybern.apiserver.handlers import subresources
 from kybern.apiserver.handlers.context import Handlers
@@ -54,6 +55,7 @@ from kybern.apiserver.pipeline import Pipeline, Step
 from kybern.apiserver.registry import registry as registry_module
 from kybern.apiserver.registry.registry import Registry
 from kybern.apiserver.request import Request
+from kybern.apiserver.slices import Slices
 from kybern.apiserver.watch_cache.feed import Feed
 from kybern.apiserver.webhooks.client import WebhookClient
 from kybern.apiserver.webhooks.transport import Exchanger
@@ -157,6 +159,7 @@ class ApiServer:
         if self.flow_control is not None:
             served.exact.update(flow_debug.paths(self.flow_control))
             flow_numbers.register(self.metrics.registry, self.flow_control)
+        self.slices = Slices(clock.monotonic, self.flow_control.turns if self.flow_control is not None else Turns())
         self.application = Pipeline(
             (*first, seating, self._authorize, *((Freshness(self.feed),) if store.is_shared else ())),
             self.handlers,
@@ -164,6 +167,7 @@ class ApiServer:
             self.metrics,
             random.Random(rng.getrandbits(64)),  # audit ids need no entropy of the system's
             Limits(seating, options.request_timeout),
+            self.slices,
             self.aggregator,
         )
         scrape.register(self.metrics.registry, self.registry.objects)
@@ -178,9 +182,10 @@ class ApiServer:
         if self.audit is not None:
             tasks.create_task(self.audit.run(), name="audit")
         self.custom_resources.start(tasks)
-        lifecycle = Lifecycle(self.registry, self.clock, definition.schema_faults)
+        lifecycle = Lifecycle(self.registry, self.clock, definition.schema_faults, self.slices)
         tasks.create_task(lifecycle.run(), name="custom resource definitions")
-        tasks.create_task(type_checking.Checks(self.registry, self.clock).run(), name="type checking of policies")
+        checks = type_checking.Checks(self.registry, self.clock, self.slices)
+        tasks.create_task(checks.run(), name="type checking of policies")
         done(*health_checks.DEFINITIONS)
         await self._bootstrap()
         done(*health_checks.OBJECTS)

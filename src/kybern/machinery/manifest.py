@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import msgspec
 import yaml
 
+from kybern.pausing import pause
+
 # How many nodes a document may have: three times the largest that people write, and read in a quarter of a second. What
 # machines send is JSON, which has no such limit.
 MAX_NODES = 100_000
@@ -74,6 +76,8 @@ def _compose(loader: _Loader) -> yaml.Node | None:
             keys.pop()
             continue
         count += 1
+        if count % 64 == 0:
+            pause()
         node = _node_of(event, anchors)
         if not open_nodes:
             root = node
@@ -178,6 +182,8 @@ class _Reader:
 
     def value(self, node: yaml.Node, depth: int) -> Any:
         self._nodes += 1
+        if self._nodes % 64 == 0:
+            pause()
         if id(node) in self._seen:
             self._aliased += 1
         self._seen.add(id(node))

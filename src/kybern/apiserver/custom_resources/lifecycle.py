@@ -16,6 +16,7 @@ from kybern.api.apiextensions_v1 import CustomResourceDefinition
 from kybern.apiserver.custom_resources import conditions
 from kybern.apiserver.custom_resources.serving import DEFINITIONS
 from kybern.apiserver.registry.registry import Registry
+from kybern.apiserver.slices import Slices
 from kybern.apiserver.watch_cache.cache import Event
 from kybern.client.workqueue import WorkQueue
 from kybern.machinery.clock import Clock
@@ -32,8 +33,13 @@ class Lifecycle:
     """One a server; `run` in its TaskGroup."""
 
     def __init__(
-        self, registry: Registry, clock: Clock, faults_of: Callable[[CustomResourceDefinition], Sequence[str]]
+        self,
+        registry: Registry,
+        clock: Clock,
+        faults_of: Callable[[CustomResourceDefinition], Sequence[str]],
+        slices: Slices,
     ) -> None:
+        self._slices = slices
         self._objects = registry.objects
         self._clock = clock
         self._faults_of = faults_of
@@ -63,7 +69,7 @@ class Lifecycle:
         while True:
             name = await self._queue.get()
             try:
-                again = await self._look_at(name)
+                again = await self._slices.run(self._look_at(name), "")
             except (ApiError, StoreError) as error:
                 pause = self._queue.add_rate_limited(name)
                 log.info("a definition must wait", definition=name, error=str(error), retry_in=round(pause, 3))

@@ -1,9 +1,9 @@
 """Heavy reads take turns: one of them in each turn of the loop.
 
-Used by control. A list is joined and sent without a pause; five hundred of them, all ready at once, would keep every
-other client from the loop until the last is done. Here the first runs at once, the others wait for the turns to come,
-between which the loop serves everybody else. Levels take turns as well, so that a level with few heavy reads does not
-wait behind those of a level with many.
+Used by control and slices. A list is joined and sent without a pause; five hundred of them, all ready at once, would
+keep every other client from the loop until the last is done. Here the first runs at once, the others wait for the turns
+to come, between which the loop serves everybody else. Levels take turns as well, so that a level with few heavy reads
+does not wait behind those of a level with many.
 """
 
 from __future__ import annotations
@@ -28,8 +28,16 @@ class Turns:
 
     async def take(self, level: str) -> None:
         """Return in a turn that is the caller's alone."""
-        if self.take_now():
-            return
+        if not self.take_now():
+            await self._wait(level)
+
+    async def take_next(self, level: str) -> None:
+        """Return in a turn that is the caller's alone, and not this one: who works in slices leaves others the loop."""
+        if not self._is_taken:
+            self._begin()
+        await self._wait(level)
+
+    async def _wait(self, level: str) -> None:
         turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(level, deque()).append(turn)
         try:

@@ -20,6 +20,7 @@ from kybern.apiserver.registry.object_codec import ObjectCodec, StructCodec
 from kybern.apiserver.request import Request
 from kybern.machinery import manifest
 from kybern.machinery.status import ApiError, FieldError, not_supported
+from kybern.pausing import pause, pausing
 
 T = TypeVar("T")
 
@@ -146,6 +147,7 @@ def _from_json(data: bytes, objects: ObjectCodec, faults: list[str], strictness:
     except msgspec.ValidationError:
         # Unknown fields or explicit nulls (both are legal), or a real fault: look closer.
         repeated: list[str] = []
+        pause()
         obj = _from_value(read_json(data, repeated), objects, faults)
         # Upstream's decoder of typed objects meets both on its way; untyped ones are read first, then pruned.
         is_mixed = bool(repeated and faults) and objects.struct is not None
@@ -154,6 +156,7 @@ def _from_json(data: bytes, objects: ObjectCodec, faults: list[str], strictness:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise _not_json(error) from None
     if strictness != "Ignore":
+        pause()
         try:
             if _may_repeat_keys(data, msgspec.json.decode(data)):
                 _find_duplicates(data, faults)
@@ -174,6 +177,7 @@ def read_json(data: bytes, faults: list[str] | None = None) -> Any:
     """Untyped JSON; keys that occur twice are told in `faults`. Raises ApiError 400."""
     try:
         value = msgspec.json.decode(data)
+        pause()
         check_depth(value)
         if faults is not None and _may_repeat_keys(data, value):
             _find_duplicates(data, faults)
@@ -224,7 +228,7 @@ def check_depth(value: Any) -> None:
     level = [value]
     for _ in range(MAX_DEPTH):
         following: list[Any] = []
-        for item in level:
+        for item in pausing(level):
             if isinstance(item, dict):
                 following.extend(item.values())
             elif isinstance(item, list):
@@ -245,14 +249,14 @@ def _find_duplicates(data: bytes, faults: list[str]) -> None:
     def look(value: Any, path: str) -> None:
         if isinstance(value, _Pairs):
             seen = set()
-            for name, inner in value:
+            for name, inner in pausing(value):
                 where = f"{path}.{name}" if path else name
                 if name in seen:
                     faults.append(f'duplicate field "{where}"')
                 seen.add(name)
                 look(inner, where)
         elif isinstance(value, list):
-            for number, inner in enumerate(value):
+            for number, inner in enumerate(pausing(value)):
                 look(inner, f"{path}[{number}]")
 
     look(json.loads(data, object_pairs_hook=_Pairs), "")
@@ -287,6 +291,7 @@ def _from_value(value: Any, objects: ObjectCodec, faults: list[str]) -> Any:
         raise ApiError.bad_request(f"json: cannot unmarshal {go_name(value)} into Go value of type v1.{objects.kind}")
     try:
         check_depth(value)
+        pause()
         obj, unknown = objects.from_json(value)
     except (msgspec.ValidationError, RecursionError, ValueError) as error:
         raise ApiError.bad_request(f"{_failed(objects)}: {error}") from None

@@ -28,6 +28,7 @@ from kybern.apiserver.watch_cache.feed import Feed
 from kybern.apiserver.watch_cache.hub import Hub
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError, FieldError
+from kybern.pausing import pause
 from kybern.storage import interface as storage
 
 log = structlog.get_logger(__name__)
@@ -156,6 +157,7 @@ class ResourceStore:
     async def _create_once(self, obj: Any, namespace: str, write: Write) -> bytes:
         # What admission may change is what the client said; the server's share comes after, so that nobody changes it.
         self.strategy.apply_defaults(obj)
+        pause()
         if not write.is_apply:
             obj.metadata.managedFields = self.ownership.created(obj, write.owner) if write.owner is not None else []
         attributes = self._attributes("CREATE", obj, None, namespace, write)
@@ -163,6 +165,7 @@ class ResourceStore:
         metadata.check_namespace(self.resource, obj.metadata, namespace)
         metadata.fill_on_create(obj.metadata, self._clock.now(), self._rng)
         self.strategy.prepare_create(obj, write.user)
+        pause()
         attributes.name = obj.metadata.name
         self._refuse(self.strategy.validate_create(obj), obj.metadata.name)
         if write.admit:
@@ -253,6 +256,7 @@ class ResourceStore:
         metadata.keep_on_update(obj.metadata, old.metadata)
         # Defaults first: a client that leaves them out has not changed the spec, and the generation must not rise.
         self.strategy.apply_defaults(obj)
+        pause()
         if write.owner is None:
             obj.metadata.managedFields = list(old.metadata.managedFields)
         elif not write.is_apply:
@@ -263,6 +267,7 @@ class ResourceStore:
         metadata.check_name(obj.metadata, name)
         metadata.check_namespace(self.resource, obj.metadata, current.namespace)
         metadata.keep_on_update(obj.metadata, old.metadata)
+        pause()
         errors = self._prepare_update(obj, old, write)
         self._refuse(errors(obj, old), name)
         if write.admit and not write.subresource:

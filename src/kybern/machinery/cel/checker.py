@@ -25,6 +25,7 @@ from kybern.machinery.cel.declarations import Functions
 from kybern.machinery.cel.errors import CelError, Issue
 from kybern.machinery.cel.types import DYN, ERROR, ObjectField, ObjectType, Type
 from kybern.machinery.cel.values import Uint
+from kybern.pausing import pause
 
 _LITERALS: Final = {
     bool: types.BOOL,
@@ -90,6 +91,7 @@ class Checker:
     # -- nodes ---------------------------------------------------------------------------------------------------
 
     def _check(self, node: Node) -> Type:
+        pause()
         match node:
             case Literal():
                 found = _LITERALS[type(node.value)]

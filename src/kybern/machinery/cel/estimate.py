@@ -27,6 +27,7 @@ from kybern.machinery.cel.ast import (
 from kybern.machinery.cel.evaluate import LIST_COST, MAP_COST, STRUCT_COST
 from kybern.machinery.cel.schema_types import Schema
 from kybern.machinery.cel.types import Type
+from kybern.pausing import pause
 
 UNBOUNDED: Final = 2**64 - 1
 # kube-apiserver: what one rule and all rules of a definition may be estimated at.
@@ -101,6 +102,7 @@ class _Estimate:
     # -- nodes ---------------------------------------------------------------------------------------------------
 
     def _find(self, node: Node) -> _Found:
+        pause()
         match node:
             case Literal():
                 return _Found(0, len(node.value) if isinstance(node.value, str | bytes) else 1)

@@ -26,10 +26,13 @@ from kybern.machinery.cel.errors import CostExceeded, EvaluationError, no_overlo
 from kybern.machinery.cel.functions import Implementation, Table
 from kybern.machinery.cel.types import ObjectType, Type
 from kybern.machinery.cel.values import ABSENT, LISTS, ObjectBase, Optional
+from kybern.pausing import pause
 
 LIST_COST: Final = 10
 MAP_COST: Final = 30
 STRUCT_COST: Final = 40
+# What is spent between two places where an evaluation may be interrupted: a tenth of a millisecond to one.
+PAUSE: Final = 200
 
 # Calls that are computed once, when the program is made, if all their arguments are constants.
 FOLDED: Final = frozenset({"int", "uint", "double", "bool", "string", "bytes"})
@@ -38,18 +41,26 @@ FOLDED: Final = frozenset({"int", "uint", "double", "bool", "string", "bytes"})
 class Frame:
     """One evaluation: the inputs, the variables of macros, and what was spent."""
 
-    __slots__ = ("bindings", "cost", "limit", "slots")
+    __slots__ = ("_most", "bindings", "cost", "limit", "slots")
 
     def __init__(self, bindings: Mapping[str, Any], slots: int, limit: int) -> None:
         self.bindings = bindings
         self.slots: list[Any] = [None] * slots
         self.cost = 0
-        self.limit = limit
+        self._most = limit
+        self.limit = min(limit, PAUSE)  # where to stop next, at the end or for a pause
 
     def pay(self, cost: int) -> None:
         self.cost += cost
         if self.cost > self.limit:
+            self.stop()
+
+    def stop(self) -> None:
+        """The limit is passed: raises CostExceeded if it is the last one."""
+        if self.cost > self._most:
             raise CostExceeded()
+        pause()
+        self.limit = min(self._most, self.cost + PAUSE)
 
 
 Step = Callable[[Frame], Any]
@@ -66,6 +77,7 @@ class Builder:
         self.slots = 0
 
     def build(self, node: Node) -> Step:
+        pause()
         match node:
             case Literal():
                 return _constant(node.value)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from kybern.machinery.cel.errors import CelError, Faulty, Issue
 from kybern.machinery.cel.values import Uint
+from kybern.pausing import pause
 
 _QUOTED = (
     r"[rR]'''(?:(?!''').|\n)*'''|[rR]\"\"\"(?:(?!\"\"\").|\n)*\"\"\"|[rR]'[^'\n\r]*'|[rR]\"[^\"\n\r]*\""
@@ -75,6 +76,8 @@ def tokens_of(text: str) -> list[Token]:
         elif kind != "space":
             found.append(Token("literal", word, at, _literal(text, kind, word, at)))
         at = match.end()
+        if len(found) % 256 == 0:
+            pause()
     found.append(Token("end", "<EOF>", len(text)))
     return found
 

@@ -25,6 +25,7 @@ from kybern.machinery.cel.ast import (
 from kybern.machinery.cel.errors import CelError, Faulty, Issue
 from kybern.machinery.cel.lexer import Token, tokens_of
 from kybern.machinery.cel.values import MAX_INT
+from kybern.pausing import pause
 
 MAX_NESTING: Final = 80  # brackets in brackets: each costs about five Python frames, of a thousand
 MAX_DEPTH: Final = 250  # of the tree: `a + b + c ...`; each costs a frame or two of every later pass
@@ -84,6 +85,7 @@ class _Parser:
 
     def _built(self, node: Node, *parts: Node, added: int = 1) -> Node:
         """Keep count of how deep a tree has become."""
+        pause()
         node.depth = added + max((p.depth for p in parts), default=0)
         if node.depth > MAX_DEPTH:
             raise CelError(self._text, [Issue(-1, f"expression recursion limit exceeded: {MAX_DEPTH}")])

@@ -22,6 +22,7 @@ from kybern.machinery.cel.ast import (
 from kybern.machinery.cel.errors import CelError, EvaluationError, InstantiationError, Issue
 from kybern.machinery.cel.library import patterns, string_format, times
 from kybern.machinery.cel.types import Type
+from kybern.pausing import pause
 
 # Calls with constants only that are computed once, when the program is made.
 _FOLDED: Final = frozenset({"int", "uint", "double", "bool", "string", "bytes", "matches", "find", "findAll"})
@@ -61,6 +62,7 @@ def _fold(call: Call, table: functions.Table) -> None:
 
 def _walk(node: Node, formatting: bool) -> Iterator[tuple[Node, bool]]:
     """Every node, and whether it is somewhere in what is formatted."""
+    pause()
     yield node, formatting
     match node:
         case Select():

@@ -12,6 +12,7 @@ from typing import Any
 
 from kybern.api import codec
 from kybern.machinery.merge.errors import MalformedPatch, PatchFailed, PatchTestFailed, PatchTooLarge
+from kybern.pausing import pausing
 
 MAX_OPERATIONS = 10_000  # kube-apiserver: maxJSONPatchOperations
 MAX_COPIED = 3 << 20  # bytes of JSON; kube-apiserver: MaxRequestBodyBytes
@@ -28,7 +29,7 @@ def apply(document: Any, operations: Any) -> Any:
     """
     if operations is None:
         return document
-    if not isinstance(operations, list) or not all(isinstance(o, dict) or o is None for o in operations):
+    if not isinstance(operations, list) or not all(isinstance(o, dict) or o is None for o in pausing(operations)):
         raise MalformedPatch("a JSON patch must be a list of operations")
     if len(operations) > MAX_OPERATIONS:
         raise PatchTooLarge(
@@ -36,7 +37,7 @@ def apply(document: Any, operations: Any) -> Any:
         )
     try:
         patched = _Patched(_copy(document))
-        for operation in operations:
+        for operation in pausing(operations):
             patched.do(operation or {})
     except RecursionError as error:
         raise MalformedPatch("the document or the patch is nested too deeply") from error
@@ -159,16 +160,16 @@ def _index(op: str, path: str, part: str, length: int) -> int:
 
 def _copy(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _copy(inner) for key, inner in value.items()}
+        return {key: _copy(inner) for key, inner in pausing(value.items())}
     if isinstance(value, list):
-        return [_copy(inner) for inner in value]
+        return [_copy(inner) for inner in pausing(value)]
     return value
 
 
 def _equal(left: Any, right: Any) -> bool:
     """Equal as JSON: numbers by value, true is not 1."""
     if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(_equal(inner, right[key]) for key, inner in left.items())
+        return left.keys() == right.keys() and all(_equal(inner, right[key]) for key, inner in pausing(left.items()))
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(_equal, left, right))
     if isinstance(left, bool) or isinstance(right, bool):

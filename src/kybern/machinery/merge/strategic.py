@@ -18,12 +18,13 @@ without nulls and without maps that bear `$patch`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeAlias
 
 from kybern.machinery import schema
 from kybern.machinery.merge.errors import MalformedPatch, PatchFailed
 from kybern.machinery.schema import Field, Shape
+from kybern.pausing import pausing
 
 PATCH = "$patch"
 RETAIN_KEYS = "$retainKeys"
@@ -54,7 +55,7 @@ def _merge_map(document: dict[str, Any], patch: dict[str, Any], field: Field, pa
     if PATCH in patch:
         match patch[PATCH]:
             case "replace":
-                return {key: value for key, value in patch.items() if key != PATCH}
+                return {key: value for key, value in pausing(patch.items()) if key != PATCH}
             case "delete":
                 return {}
             case unknown:
@@ -62,17 +63,17 @@ def _merge_map(document: dict[str, Any], patch: dict[str, Any], field: Field, pa
     merged = dict(document)
     if RETAIN_KEYS in patch:
         _retain(merged, patch, path)
-    for key, value in patch.items():
+    for key, value in pausing(patch.items()):
         if key.startswith(DELETE_FROM):
             _list_of(key, DELETE_FROM, path)
         elif key.startswith(SET_ORDER):
             _list_of(key, SET_ORDER, path)
         elif key != RETAIN_KEYS:
             _merge_value(merged, key, value, field, path)
-    for key, value in patch.items():
+    for key, value in pausing(patch.items()):
         if key.startswith(DELETE_FROM):
             _delete_from(merged, _list_of(key, DELETE_FROM, path), value, path)
-    for key, value in patch.items():
+    for key, value in pausing(patch.items()):
         if key.startswith(SET_ORDER):
             _set_order(merged, document, patch, _list_of(key, SET_ORDER, path), value, field, path)
     return merged
@@ -124,10 +125,10 @@ def _without_directives(value: Any) -> Any:
     if isinstance(value, dict):
         if value.get(PATCH) is not None:
             return _NOTHING
-        kept = {key: _without_directives(inner) for key, inner in value.items() if inner is not None}
-        return {key: inner for key, inner in kept.items() if inner is not _NOTHING}
+        kept = {key: _without_directives(inner) for key, inner in pausing(value.items()) if inner is not None}
+        return {key: inner for key, inner in pausing(kept.items()) if inner is not _NOTHING}
     if isinstance(value, list):
-        return [inner for inner in map(_without_directives, value) if inner is not _NOTHING]
+        return [inner for inner in [_without_directives(i) for i in pausing(value)] if inner is not _NOTHING]
     return value
 
 
@@ -182,9 +183,9 @@ def _set_order(
                 raise MalformedPatch(f"{where}: {SET_ORDER} needs lists, found {_type_name(value)}")
     if not isinstance(merged.get(name), list) or not order:
         return
-    keys = [_key(item, of.merge_key, where) for item in order]
-    patched = [item for item in patch.get(name, []) if not _is_directive(item)]
-    if not _is_subsequence([_key(item, of.merge_key, where) for item in patched], keys):
+    keys = [_key(item, of.merge_key, where) for item in pausing(order)]
+    patched = [item for item in pausing(patch.get(name, [])) if not _is_directive(item)]
+    if not _is_subsequence([_key(item, of.merge_key, where) for item in pausing(patched)], keys):
         raise MalformedPatch(
             f"{where}: the items of the patch must be among those of {SET_ORDER}/{name}, and in the same order"
         )
@@ -195,11 +196,11 @@ def _set_order(
 
 def _keys_before(old: list[Any], patch: list[Any], merge_key: str) -> list[Key]:
     """The document's order, in which new items fill the room that deleted ones leave at the end (as upstream)."""
-    deleted = {_identity(item, merge_key) for item in patch if _is_directive(item)}
+    deleted = {_identity(item, merge_key) for item in pausing(patch) if _is_directive(item)}
     keys = _keys_of(old, merge_key)
     left = [key for key in keys if key not in deleted]
     known = set(left)
-    values = [item for item in patch if not _is_directive(item)]
+    values = [item for item in pausing(patch) if not _is_directive(item)]
     new = [key for key in _keys_of(values, merge_key) if key not in known]
     return [*left, *new][: len(keys)] if len(left) < len(keys) else keys
 
@@ -210,13 +211,15 @@ def _keys_before(old: list[Any], patch: list[Any], merge_key: str) -> list[Key]:
 def _merge_list(old: list[Any], patch: list[Any], field: Field, path: str) -> list[Any]:
     items = [*old, *patch]
     _check_types(items, path)
-    if any(isinstance(item, list) for item in items):
+    if any(isinstance(item, list) for item in pausing(items)):
         raise PatchFailed(f"{path}: lists of lists cannot be merged")
     if not items:
         return []
     if not isinstance(items[0], dict):
-        unique = {_scalar(item): item for item in items}
-        return _ordered(unique.values(), [_scalar(item) for item in patch], [_scalar(item) for item in old], "")
+        unique = {_scalar(item): item for item in pausing(items)}
+        return _ordered(
+            unique.values(), [_scalar(item) for item in pausing(patch)], [_scalar(item) for item in pausing(old)], ""
+        )
     if not field.merge_key:
         raise PatchFailed(f"{path}: a list of maps without merge key cannot be merged")
     return _merge_maps(old, patch, field, path)
@@ -231,7 +234,7 @@ def _merge_maps(old: list[Any], patch: list[Any], field: Field, path: str) -> li
     before = _keys_of(merged, merge_key)
     position = _positions(before)
     order: list[Key] = []
-    for value in values:
+    for value in pausing(values):
         key = _key(value, merge_key, path)
         order.append(key)
         if key in position:
@@ -248,7 +251,7 @@ def _sort_out(patch: list[Any], merge_key: str, path: str) -> tuple[list[Any], s
     values: list[Any] = []
     deleted: set[Key] = set()
     is_replaced = False
-    for item in patch:
+    for item in pausing(patch):
         if PATCH not in item:
             _key(item, merge_key, path)
             values.append(item)
@@ -265,7 +268,7 @@ def _sort_out(patch: list[Any], merge_key: str, path: str) -> tuple[list[Any], s
     return values, deleted, is_replaced
 
 
-def _ordered(items: Iterable[Any], order: Sequence[Key], before: Sequence[Key], merge_key: str) -> list[Any]:
+def _ordered(items: Collection[Any], order: Sequence[Key], before: Sequence[Key], merge_key: str) -> list[Any]:
     """The items in the order asked for; those it does not name keep their order and place.
 
     `before` is the order of the document. Of two items, one named and one not, the first in the document comes
@@ -276,7 +279,7 @@ def _ordered(items: Iterable[Any], order: Sequence[Key], before: Sequence[Key], 
     named: list[tuple[int, int, Any]] = []  # (place wanted, place before or -1, item)
     others: list[tuple[int, Any]] = []  # (place before, item)
     place = -1
-    for item in items:
+    for item in pausing(items):
         key = _identity(item, merge_key)
         place = past.get(key, place)  # an item without key stays behind the one before it
         if key in wanted:
@@ -288,7 +291,7 @@ def _ordered(items: Iterable[Any], order: Sequence[Key], before: Sequence[Key], 
     result: list[Any] = []
     upcoming = iter(others)
     other = next(upcoming, None)
-    for _, was_at, item in named:
+    for _, was_at, item in pausing(named):
         while other is not None and other[0] < was_at:
             result.append(other[1])
             other = next(upcoming, None)
@@ -306,13 +309,13 @@ def _is_directive(item: Any) -> bool:
 def _positions(keys: Sequence[Key]) -> dict[Key, int]:
     """Where each key occurs first."""
     positions: dict[Key, int] = {}
-    for index, key in enumerate(keys):
+    for index, key in enumerate(pausing(keys)):
         positions.setdefault(key, index)
     return positions
 
 
 def _keys_of(items: list[Any], merge_key: str) -> list[Key]:
-    return [_identity(item, merge_key) for item in items]
+    return [_identity(item, merge_key) for item in pausing(items)]
 
 
 def _identity(item: Any, merge_key: str) -> Key:

@@ -12,6 +12,7 @@ from typing import Any
 from kybern.api import codec
 from kybern.machinery import names
 from kybern.machinery.status import FieldError, invalid, not_supported, required, too_long
+from kybern.pausing import pausing
 
 Errors = list[FieldError]
 Check = Callable[[str], tuple[str, ...]]
@@ -180,7 +181,7 @@ def check_cidr(value: str, path: str, errors: Errors) -> None:
 
 def check_labels(labels: Mapping[str, str], path: str, errors: Errors) -> None:
     """Keys and values of labels; errors name the map, not the key, as upstream's do."""
-    for key, value in labels.items():
+    for key, value in pausing(labels.items()):
         for message in names.check_qualified(key):
             errors.append(invalid(path, key, message))
         if value:
@@ -193,7 +194,7 @@ ANNOTATIONS_LIMIT = 256 * 1024
 
 def check_annotations(annotations: Mapping[str, str], path: str, errors: Errors) -> None:
     total = 0
-    for key, value in annotations.items():
+    for key, value in pausing(annotations.items()):
         for message in names.check_qualified(key.lower()):
             errors.append(invalid(path, key, message))
         total += _size(key) + _size(value)

@@ -23,6 +23,7 @@ from kybern.api.apiextensions_v1 import CustomResourceDefinition
 from kybern.api.resource import Resource
 from kybern.apiserver.admission.policies.definitions import VALIDATING
 from kybern.apiserver.registry.registry import Registry
+from kybern.apiserver.slices import Slices
 from kybern.apiserver.watch_cache.cache import Event
 from kybern.client.workqueue import WorkQueue
 from kybern.machinery import schema
@@ -88,7 +89,8 @@ def _typed(declared: Declared, params: Declared | None) -> Environment:
 class Checks:
     """One a server; `run` in its TaskGroup."""
 
-    def __init__(self, registry: Registry, clock: Clock) -> None:
+    def __init__(self, registry: Registry, clock: Clock, slices: Slices) -> None:
+        self._slices = slices
         self._registry = registry
         self._objects = registry.objects
         self._queue = WorkQueue(clock)
@@ -112,7 +114,7 @@ class Checks:
         while True:
             name = await self._queue.get()
             try:
-                await self._look_at(name)
+                await self._slices.run(self._look_at(name), "")
             except (ApiError, StoreError) as error:
                 pause = self._queue.add_rate_limited(name)
                 log.info("a policy must wait for its check", policy=name, error=str(error), retry_in=round(pause, 3))

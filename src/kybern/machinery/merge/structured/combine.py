@@ -10,6 +10,7 @@ from typing import Any
 from kybern.machinery.merge.structured.fields import SELF, Fields, is_member
 from kybern.machinery.merge.structured.schema import Kind, Node, resolve
 from kybern.machinery.merge.structured.typed import element_of
+from kybern.pausing import pausing
 
 
 def merge(node: Node, live: Any, applied: Any) -> Any:
@@ -30,7 +31,7 @@ def _merge_maps(node: Node, live: Any, applied: dict[str, Any]) -> Any:
     if not isinstance(live, dict):
         live = {}
     merged = dict(live)
-    for name, value in applied.items():
+    for name, value in pausing(applied.items()):
         own = node.fields.get(name, node.element)
         merged[name] = value if own is None or name not in live else merge(own, live[name], value)
     return merged
@@ -43,12 +44,12 @@ def _merge_lists(node: Node, live: Any, applied: list[Any]) -> Any:
     assert node.element is not None
     before: dict[str, list[Any]] = {}
     order: list[str] = []
-    for item in live:
+    for item in pausing(live):
         element = element_of(node, item)
         order.append(element)
         before.setdefault(element, []).append(item)
-    wanted = {element_of(node, item): item for item in applied}
-    shared = [element for element in wanted if element in before]
+    wanted = {element_of(node, item): item for item in pausing(applied)}
+    shared = [element for element in pausing(wanted) if element in before]
     return _interleaved(node, live, order, before, wanted, shared)
 
 
@@ -109,7 +110,7 @@ def remove(node: Node, value: Any, gone: Fields) -> Any:
 
 def _remove_from_map(node: Node, value: dict[str, Any], gone: Fields) -> dict[str, Any]:
     left: dict[str, Any] = {}
-    for name, inner in value.items():
+    for name, inner in pausing(value.items()):
         below = gone.get(f"f:{name}")
         own = node.fields.get(name, node.element)
         if below is None or (inner == [] and own is not None and not resolve(own, inner).atomic):
@@ -125,7 +126,7 @@ def _remove_from_map(node: Node, value: dict[str, Any], gone: Fields) -> dict[st
 def _remove_from_list(node: Node, value: list[Any], gone: Fields) -> list[Any]:
     assert node.element is not None
     left: list[Any] = []
-    for item in value:
+    for item in pausing(value):
         below = gone.get(element_of(node, item))
         if below is None:
             left.append(item)
@@ -137,7 +138,7 @@ def _remove_from_list(node: Node, value: list[Any], gone: Fields) -> list[Any]:
 def named(node: Node, owned: Fields) -> Fields:
     """The set with every struct field above a member as a member too: who owns `spec.a` holds `spec` in being."""
     held: Fields = {}
-    for element, inner in owned.items():
+    for element, inner in pausing(owned.items()):
         if element == SELF:
             held[SELF] = inner
             continue

@@ -13,6 +13,7 @@ from kybern.machinery.merge.structured import fields
 from kybern.machinery.merge.structured.fields import LEAF, SELF, Fields
 from kybern.machinery.merge.structured.schema import Kind, Node, resolve
 from kybern.machinery.merge.structured.typed import element_of
+from kybern.pausing import pausing
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +68,11 @@ def whole(node: Node, value: Any) -> Fields:
 def _whole_map(node: Node, value: dict[str, Any]) -> Fields:
     known, others = node.fields, node.element
     found: Fields = {SELF: LEAF}
-    for name, inner in value.items():
+    for name, inner in pausing(value.items()):
         own = known.get(name, others)
         if own is not None and (inner or name not in node.zeros):
             found[f"f:{name}"] = whole(own, inner)
-    for name in node.nulls:
+    for name in pausing(node.nulls):
         found.setdefault(f"f:{name}", LEAF)
     return found
 
@@ -79,7 +80,7 @@ def _whole_map(node: Node, value: dict[str, Any]) -> Fields:
 def _items(node: Node, value: list[Any]) -> Fields:
     assert node.element is not None
     found: Fields = {}
-    for item in value:
+    for item in pausing(value):
         element = element_of(node, item)
         found[element] = LEAF if node.is_set or element in found else whole(node.element, item)
     return found
@@ -119,7 +120,7 @@ def _compare_maps(node: Node, old: Any, new: Any, as_told: bool) -> _Three:
     modified: Fields = {}
     removed: Fields = {}
     known, others = node.fields, node.element
-    for name, value in new.items():
+    for name, value in pausing(new.items()):
         own = known.get(name, others)
         if own is None:
             continue
@@ -137,7 +138,7 @@ def _compare_maps(node: Node, old: Any, new: Any, as_told: bool) -> _Three:
             modified[element] = m
         if r is not None:
             removed[element] = r
-    for name, value in old.items():
+    for name, value in pausing(old.items()):
         if name not in new:
             own = known.get(name, others)
             if own is not None:
@@ -156,13 +157,13 @@ def without_zeroes(node: Node, value: Any) -> Any:
     """A built-in object as upstream would tell it, but for null times: scalars that are zero and no pointers go."""
     if isinstance(value, dict) and node.kind is Kind.MAP:
         kept = {}
-        for name, inner in value.items():
+        for name, inner in pausing(value.items()):
             own = node.fields.get(name, node.element)
             if own is None or inner or name not in node.zeros:
                 kept[name] = inner if own is None or not inner else without_zeroes(own, inner)
         return kept
     if isinstance(value, list) and node.element is not None and node.element.kind is not Kind.SCALAR:
-        return [without_zeroes(node.element, item) for item in value]
+        return [without_zeroes(node.element, item) for item in pausing(value)]
     return value
 
 
@@ -177,7 +178,7 @@ def _compare_lists(node: Node, old: Any, new: Any, as_told: bool) -> _Three:
     removed: Fields = {}
     before, after = _grouped(node, old), _grouped(node, new)
     assert node.element is not None
-    for element, items in after.items():
+    for element, items in pausing(after.items()):
         previous = before.get(element)
         single = len(items) == 1
         if previous is None:
@@ -192,7 +193,7 @@ def _compare_lists(node: Node, old: Any, new: Any, as_told: bool) -> _Three:
                 removed[element] = r
         else:
             _compare_repeated(node, element, previous, items, (added, modified, removed))
-    for element, items in before.items():
+    for element, items in pausing(before.items()):
         if element not in after:
             removed[element] = LEAF if node.is_set or len(items) > 1 else whole(node.element, items[0])
     return added or None, modified or None, removed or None
@@ -221,6 +222,6 @@ def _compare_repeated(
 
 def _grouped(node: Node, items: list[Any]) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
-    for item in items:
+    for item in pausing(items):
         found.setdefault(element_of(node, item), []).append(item)
     return found

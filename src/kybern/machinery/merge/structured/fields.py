@@ -19,6 +19,7 @@ import msgspec
 
 from kybern.api import codec
 from kybern.api.scalars import FieldsV1
+from kybern.pausing import pausing
 
 Fields = dict[str, Any]
 Path = tuple[str, ...]
@@ -28,6 +29,8 @@ LEAF: Fields = {}
 """A member without children. Shared: never put anything into it."""
 
 _MAX_DEPTH = 200  # deeper than any schema; Python's own limit must never decide
+# Bytes. Longer sets are read each time: thousands of the largest that a client can send would be all of the memory.
+LONGEST_KEPT = 16 * 1024
 _RANK = {"f": 0, "k": 1, "v": 2, "i": 3}
 
 
@@ -50,7 +53,7 @@ def _union(left: Fields, right: Fields) -> Fields:
     if not right:
         return left if SELF in left else {SELF: LEAF, **left}
     joined = dict(left)
-    for element, node in right.items():
+    for element, node in pausing(right.items()):
         own = left.get(element)
         joined[element] = node if own is None or own is node else _union(own, node)
     return joined
@@ -65,7 +68,7 @@ def difference(left: Fields, right: Fields) -> Fields:
 
 def _children_left(left: Fields, right: Fields) -> Fields:
     rest = {}
-    for element, node in left.items():
+    for element, node in pausing(left.items()):
         if element == SELF:
             continue
         other = right.get(element)
@@ -90,7 +93,7 @@ def intersection(left: Fields, right: Fields) -> Fields:
 
 def _children_shared(left: Fields, right: Fields) -> Fields:
     shared = {}
-    for element, node in left.items():
+    for element, node in pausing(left.items()):
         other = right.get(element)
         if other is None or element == SELF:
             continue
@@ -108,7 +111,7 @@ def without(left: Fields, right: Fields) -> Fields:
     if not left or not right:
         return left
     rest = {}
-    for element, node in left.items():
+    for element, node in pausing(left.items()):
         other = right.get(element)
         if other is None:
             rest[element] = node
@@ -156,20 +159,22 @@ def of_paths(*paths: Path) -> Fields:
 
 def parse(text: FieldsV1) -> Fields:
     """The set that an entry's fieldsV1 tells. Raises ValueError for what is none."""
-    return _parse(text.text)
+    return _kept(text.text) if len(text.text) <= LONGEST_KEPT else _parse(text.text)
 
 
-@functools.lru_cache(maxsize=4096)
 def _parse(text: bytes) -> Fields:
     value = codec.decode(dict[str, Any], text)
     return _checked(value, 0)
+
+
+_kept = functools.lru_cache(maxsize=4096)(_parse)
 
 
 def _checked(node: Any, depth: int) -> Fields:
     if not isinstance(node, dict) or depth > _MAX_DEPTH:
         raise ValueError("a set of fields is made of maps")
     checked = {}
-    for element, inner in node.items():
+    for element, inner in pausing(node.items()):
         key = SELF if element == SELF else canonical(element)
         checked[key] = LEAF if key == SELF else _checked(inner, depth + 1)
     return LEAF if set(checked) == {SELF} and depth else checked
@@ -207,7 +212,7 @@ def render(fields: Fields) -> FieldsV1:
 def ordered(node: Fields) -> Fields:
     if not node:
         return node
-    return {element: ordered(node[element]) for element in ordered_keys(node)}
+    return {element: ordered(node[element]) for element in pausing(ordered_keys(node))}
 
 
 def ordered_keys(node: Fields) -> list[str]:

@@ -15,6 +15,7 @@ from kybern.machinery.merge.structured import fields
 from kybern.machinery.merge.structured.fields import LEAF, Fields
 from kybern.machinery.merge.structured.schema import Kind, Node, resolve
 from kybern.machinery.merge.structured.typed import element_of
+from kybern.pausing import pausing
 
 Hidden = Mapping[str, Any]
 """Fields that count as nobody's, by name: {} with all below them, or the names of some below them."""
@@ -34,7 +35,7 @@ def text_of(node: Node, empty: Mapping[str, Any], new: Mapping[str, Any], hidden
     """The set of what `new` has beyond `empty`, which holds nothing but empty containers; "" for the empty set."""
     parts: list[str] = []
     texts, zeros = node.texts, node.zeros
-    for name in sorted(new):
+    for name in pausing(sorted(new)):
         value, before = new[name], empty.get(name)
         if (before == value and name in empty) or (not value and name in zeros):
             continue
@@ -90,7 +91,7 @@ def _whole_map(node: Node, value: dict[str, Any]) -> str:
     texts, zeros = node.texts, node.zeros
     parts = ['{".":{}']
     is_flat = True
-    for name in sorted(value if not node.nulls else {*value, *node.nulls}):
+    for name in pausing(sorted(value if not node.nulls else {*value, *node.nulls})):
         step = texts.get(name) or _step(node, name)
         if step is None:
             continue
@@ -113,8 +114,8 @@ def _whole_map(node: Node, value: dict[str, Any]) -> str:
 def _items(node: Node, value: list[Any]) -> str:
     assert node.element is not None
     found: dict[str, str] = {}
-    for item in value:
+    for item in pausing(value):
         element = element_of(node, item)
         found[element] = _LEAF if node.is_set or element in found else _whole(node.element, item)
     order = fields.ordered_keys(found) if len(found) > 1 else found
-    return ",".join([_key(element) + found[element] for element in order])
+    return ",".join([_key(element) + found[element] for element in pausing(order)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from kybern.api.meta_v1 import ManagedFieldsEntry
@@ -16,6 +16,7 @@ from kybern.api.scalars import FieldsV1, Time
 from kybern.machinery.merge.structured import fields
 from kybern.machinery.merge.structured.fields import LEAF, SELF, Fields
 from kybern.machinery.merge.structured.schema import Kind, Node
+from kybern.pausing import pausing
 
 APPLY = "Apply"
 UPDATE = "Update"
@@ -90,14 +91,14 @@ Managers = Mapping[Key, Manager]
 
 
 def decode(
-    entries: Iterable[ManagedFieldsEntry], node_of: Callable[[str], Node | None] = lambda _: None
+    entries: Collection[ManagedFieldsEntry], node_of: Callable[[str], Node | None] = lambda _: None
 ) -> dict[Key, Manager]:
     """The managers of an object; `node_of` gives the type of an apiVersion.
 
     Raises ValueError for entries that tell no set of fields.
     """
     found: dict[Key, Manager] = {}
-    for entry in entries:
+    for entry in pausing(entries):
         if entry.fieldsType != FIELDS_TYPE:
             raise ValueError(f"unknown fields type {entry.fieldsType!r}")
         if entry.operation not in (APPLY, UPDATE):
@@ -107,7 +108,12 @@ def decode(
         owned = LEAF
         if entry.fieldsV1 is not None:
             node = node_of(entry.apiVersion or "")
-            owned = fields.parse(entry.fieldsV1) if node is None else _settled(node, entry.fieldsV1)
+            if node is None:
+                owned = fields.parse(entry.fieldsV1)
+            elif len(entry.fieldsV1.text) <= fields.LONGEST_KEPT:
+                owned = _settled(node, entry.fieldsV1)
+            else:
+                owned = settle(node, fields.parse(entry.fieldsV1))
         manager = Manager(
             entry.manager or "",
             entry.operation,
@@ -134,7 +140,7 @@ def settle(node: Node, owned: Fields) -> Fields:
         return LEAF
     settled: Fields = {}
     is_same = True
-    for element, inner in owned.items():
+    for element, inner in pausing(owned.items()):
         following = node.element
         if element[0] == "f":
             following = node.fields.get(element[2:], node.element)
@@ -147,7 +153,7 @@ def settle(node: Node, owned: Fields) -> Fields:
 def encode(managers: Managers) -> list[ManagedFieldsEntry]:
     """As an object carries them: appliers first, then by time and name."""
     ranked = sorted(managers.values(), key=lambda m: (m.operation, m.time or "", m.name, m.api_version, m.subresource))
-    return [entry_of(manager) for manager in ranked]
+    return [entry_of(manager) for manager in pausing(ranked)]
 
 
 def entry_of(manager: Manager) -> ManagedFieldsEntry:
@@ -165,7 +171,7 @@ def entry_of(manager: Manager) -> ManagedFieldsEntry:
 def stripped(managers: Managers) -> dict[Key, Manager]:
     """Without the fields that are the server's, and without managers that have nothing left."""
     kept = {}
-    for key, manager in managers.items():
+    for key, manager in pausing(managers.items()):
         owned = strip(manager.owned)
         if owned:
             kept[key] = manager if owned is manager.owned else manager.with_fields(owned)

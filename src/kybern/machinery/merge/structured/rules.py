@@ -20,6 +20,7 @@ from kybern.machinery.merge.structured.errors import Conflict, Conflicts
 from kybern.machinery.merge.structured.fields import LEAF, Fields
 from kybern.machinery.merge.structured.managers import Key, Manager, Managers
 from kybern.machinery.merge.structured.schema import Node
+from kybern.pausing import pausing
 
 
 class Versions(Protocol):
@@ -154,7 +155,7 @@ def _taken(
     left: dict[Key, Manager] = {}
     conflicts: list[Conflict] = []
     differences = {writing.api_version: (difference.changed, difference.removed)}
-    for key, manager in sorted(owners.items(), key=_name_first):
+    for key, manager in pausing(sorted(owners.items(), key=_name_first)):
         version = manager.api_version
         seen = differences.get(version)
         if seen is None:
@@ -199,7 +200,7 @@ def _pruned(
 
 def _held(node: Node, owners: Mapping[Key, Manager], api_version: str) -> Fields:
     held: Fields = LEAF
-    for manager in owners.values():
+    for manager in pausing(owners.values()):
         if manager.api_version == api_version:
             held = fields.union(held, combine.named(node, manager.owned))
     return held

@@ -13,6 +13,7 @@ from kybern.machinery.merge.structured import fields
 from kybern.machinery.merge.structured.errors import TypedError
 from kybern.machinery.merge.structured.fields import LEAF, SELF, Fields
 from kybern.machinery.merge.structured.schema import Kind, Node, resolve
+from kybern.pausing import pausing
 
 
 class KeyMissing(ValueError):
@@ -72,7 +73,7 @@ def _fields_of(node: Node, value: Any) -> Fields:
 def _fields_of_map(node: Node, value: dict[str, Any]) -> Fields:
     found: Fields = {}
     known, others = node.fields, node.element
-    for name, inner in value.items():
+    for name, inner in pausing(value.items()):
         own = known.get(name)
         if own is not None:
             if inner == [] and own.kind is Kind.LIST and not own.atomic:
@@ -92,10 +93,10 @@ def _holds_nothing(node: Node, value: Any) -> bool:
 
 def _fields_of_list(node: Node, value: list[Any]) -> Fields:
     if node.is_set:
-        return {fields.element_of_value(item): LEAF for item in value}
+        return {fields.element_of_value(item): LEAF for item in pausing(value)}
     assert node.element is not None
     found: Fields = {}
-    for item in value:
+    for item in pausing(value):
         element = element_of(node, item)
         if element in found:
             found[element] = LEAF  # of items with one key none can be told from the other: they are one field
@@ -138,7 +139,7 @@ def _check(node: Node, value: Any, path: str, faults: list[str]) -> None:
 
 
 def _check_map(node: Node, value: dict[str, Any], path: str, faults: list[str]) -> None:
-    for name, inner in value.items():
+    for name, inner in pausing(value.items()):
         own = node.fields.get(name, node.element)
         if own is None:
             faults.append(f"{path}.{name}: field not declared in schema")
@@ -148,7 +149,7 @@ def _check_map(node: Node, value: dict[str, Any], path: str, faults: list[str]) 
 
 def _check_list(node: Node, value: list[Any], path: str, faults: list[str]) -> None:
     seen: set[str] = set()
-    for index, item in enumerate(value):
+    for index, item in enumerate(pausing(value)):
         where = f"{path}[{index}]"
         if not node.atomic:
             try:
