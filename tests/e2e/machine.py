@@ -11,7 +11,7 @@ _WATCHED = (
     "/var/lib/kybern", "/run/kybern", "/var/log/pods", "/var/log/containers", "/etc/cni", "/var/lib/cni",
     "/var/lib/kubelet", "/etc/kubernetes", "/run/netns", "/opt/cni", "/tmp",
 )  # fmt: skip
-_OURS = ("containerd", "kybern", "pause", "httpd")
+_OURS = ("/var/lib/kybern", "/run/kybern", "/pause", "httpd")  # in command lines
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kybern.cli import archive, containerd
-from kybern.cli.settings import Settings
+from kybern.cli.settings import LocalNode
 from kybern.kubelet.cri.client import CriClient
 from kybern.kubelet.cri.contract import Cri
 from kybern.testing.cri_suite import CriSuite
@@ -22,26 +22,26 @@ _SUBNET = "10.199.77.0/24"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalNode]:
     """A containerd with the images of `kybern up` and a network of its own."""
     if os.geteuid() != 0:
         pytest.fail("a container runtime needs root")
     folder = tmp_path_factory.mktemp("containerd")
-    settings = Settings(data_dir=str(folder / "data"), run_dir=str(folder / "run"), node_name="test", node_ip="")
-    config = containerd.write_config(settings)
+    node = LocalNode("test", "", folder / "data", folder / "run")
+    config = containerd.write_config(node)
     ipam = {"type": "host-local", "ranges": [[{"subnet": _SUBNET}]], "dataDir": str(folder / "leases")}
     network = {"cniVersion": "0.4.0", "name": "test", "plugins": [{"type": "ptp", "ipam": ipam}]}
-    (settings.data / "cni/net.d/10-test.conflist").write_text(json.dumps(network))
+    (node.data / "cni/net.d/10-test.conflist").write_text(json.dumps(network))
     process = subprocess.Popen(["containerd", "--config", str(config), "--log-level", "error"])
     try:
         deadline = time.monotonic() + 30
-        while containerd.ctr(settings, "version").returncode != 0:
+        while containerd.ctr(node, "version").returncode != 0:
             assert process.poll() is None and time.monotonic() < deadline, "containerd does not answer"
             time.sleep(0.1)
         for image in (archive.pause(), archive.busybox()):
-            containerd.load_image(settings, archive.render(image))
-        TestContainerd.endpoint = f"unix://{settings.containerd_socket}"
-        yield settings
+            containerd.load_image(node, archive.render(image))
+        TestContainerd.endpoint = f"unix://{node.containerd_socket}"
+        yield node
     finally:
         process.terminate()
         process.wait(20)

@@ -6,42 +6,20 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import requests
 
-from kybern.testing import etcd
-from kybern.testing.api_server_process import ApiServerProcess
+from tests.e2e.several_servers import World, running
 
 CONFIGS = "/api/v1/namespaces/default/configmaps"
 
 
-@dataclass
-class World:
-    members: list[etcd.Member]
-    servers: list[ApiServerProcess]
-
-
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    certificates = etcd.make_certificates(tmp_path)
-    members = etcd.cluster(tmp_path, 3, ("--heartbeat-interval", "50", "--election-timeout", "500"), certificates)
-    servers = [ApiServerProcess(tmp_path, port, members, certificates) for port in etcd.free_ports(2)]
-    try:
-        etcd.run(members)
-        for server in servers:
-            server.start()
-        for server in servers:
-            server.wait()
-        yield World(members, servers)
-    finally:
-        for server in servers:
-            server.kill()
-        for member in members:
-            member.resume()
-            member.kill()
+    with running(tmp_path) as made:
+        yield made
 
 
 class Load(threading.Thread):

@@ -1,4 +1,4 @@
-"""The cluster's own containerd: its configuration, and images brought into it."""
+"""A node's own containerd: its configuration, and images brought into it."""
 
 from __future__ import annotations
 
@@ -6,28 +6,32 @@ import subprocess
 from pathlib import Path
 
 from kybern.cli.archive import PAUSE
-from kybern.cli.settings import Settings
+from kybern.cli.settings import LocalNode
 
 NAMESPACE = "k8s.io"
 
 
-def write_config(settings: Settings) -> Path:
+def config_file(node: LocalNode) -> Path:
+    return node.data / "containerd/config.toml"
+
+
+def write_config(node: LocalNode) -> Path:
     """Write config.toml for containerd 1.6 (configuration version 2, which 2.x reads as well)."""
-    directory = settings.data / "containerd"
+    directory = node.data / "containerd"
     directory.mkdir(parents=True, exist_ok=True)
-    (settings.run / "containerd").mkdir(parents=True, exist_ok=True)
-    network = settings.data / "cni/net.d"
+    (node.run / "containerd").mkdir(parents=True, exist_ok=True)
+    network = node.data / "cni/net.d"
     network.mkdir(parents=True, exist_ok=True)
-    file = directory / "config.toml"
+    file = config_file(node)
     protects = may_lower_oom_score()
     file.write_text(f"""# Written by `kybern up`.
 version = 2
 root = "{directory}/root"
-state = "{settings.run}/containerd/state"
+state = "{node.run}/containerd/state"
 oom_score = {-999 if protects else 0}
 
 [grpc]
-  address = "{settings.containerd_socket}"
+  address = "{node.containerd_socket}"
 
 [plugins."io.containerd.internal.v1.opt"]
   path = "{directory}/opt"
@@ -66,22 +70,22 @@ def may_lower_oom_score() -> bool:
     return True
 
 
-def ctr(settings: Settings, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    """Run `ctr` on the cluster's containerd. The caller looks at the exit code."""
-    command = ["ctr", "--address", str(settings.containerd_socket), "--namespace", NAMESPACE, *arguments]
+def ctr(node: LocalNode, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    """Run `ctr` on the node's containerd. The caller looks at the exit code."""
+    command = ["ctr", "--address", str(node.containerd_socket), "--namespace", NAMESPACE, *arguments]
     return subprocess.run(command, input=stdin, capture_output=True, check=False)
 
 
-def has_image(settings: Settings, reference: str) -> bool:
-    listed = ctr(settings, "images", "list", "--quiet")
+def has_image(node: LocalNode, reference: str) -> bool:
+    listed = ctr(node, "images", "list", "--quiet")
     return reference in listed.stdout.decode().split()
 
 
-def load_image(settings: Settings, archive: bytes | Path) -> list[str]:
+def load_image(node: LocalNode, archive: bytes | Path) -> list[str]:
     """Import an OCI or docker archive; returns what was imported. Raises RuntimeError with containerd's words."""
     source = "-" if isinstance(archive, bytes) else str(archive)
     done = ctr(
-        settings, "images", "import", "--all-platforms", source, stdin=archive if isinstance(archive, bytes) else None
+        node, "images", "import", "--all-platforms", source, stdin=archive if isinstance(archive, bytes) else None
     )
     if done.returncode != 0:
         raise RuntimeError(f"importing the image failed: {done.stderr.decode(errors='replace').strip()}")

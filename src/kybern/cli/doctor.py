@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from kybern.cli import settings, system
+from kybern.cli import node_network, settings, supervision, system
 
 
 @click.command()
@@ -34,9 +34,16 @@ def checks(data_dir: str) -> Iterator[tuple[str, str]]:
     yield "cgroups", _cgroups()
     free = shutil.disk_usage(_existing(Path(data_dir))).free
     yield "disk", "" if free > 2 << 30 else f"only {free >> 20} MiB free at {data_dir}, 2 GiB are needed"
-    if settings.load(data_dir) is None:
+    cluster = settings.load(data_dir)
+    if cluster is None:
         for port in (6443, 10250):
             yield f"port {port}", _port(port)
+    elif cluster.nodes > 1 and supervision.running_pid(cluster) is not None:
+        away = node_network.missing(cluster)
+        yield (
+            "networks of the nodes",
+            f"not there: {', '.join(away)}; run `kybern down` and `kybern up`" if away else "",
+        )
 
 
 def _existing(path: Path) -> Path:

@@ -19,6 +19,7 @@ _COMMANDS = {
     "reset": ("kybern.cli.reset", "reset", "Remove the cluster and everything it left on this machine."),
     "status": ("kybern.cli.status", "status", "How the cluster is."),
     "doctor": ("kybern.cli.doctor", "doctor", "Check that this machine can run a cluster."),
+    "node": ("kybern.cli.node", "node", "The nodes of this machine: list, stop, start."),
     "image": ("kybern.cli.image", "image", "Bring images into the cluster's container runtime."),
     "backup": ("kybern.cli.backup", "backup", "Copy the cluster's store to a file, while it serves."),
     "restore": ("kybern.cli.backup", "restore", "Put a backup in the place of the store."),

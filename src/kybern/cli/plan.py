@@ -5,15 +5,19 @@ from __future__ import annotations
 import ipaddress
 import sys
 
+from kybern.cli import containerd
 from kybern.cli.pki.ensure import Pki
-from kybern.cli.settings import Settings
+from kybern.cli.settings import LocalNode, Settings
 from kybern.process.supervisor import Child, Plan
 
+CGROUPS = "/kybern-nodes"  # below it are the groups of nodes in namespaces
 
-def plan_cluster(settings: Settings, pki: Pki, containerd_config: str) -> Plan:
-    """Every component of a single node, in the order they are started."""
+
+def plan_cluster(settings: Settings, pki: Pki) -> Plan:
+    """Every component of the control plane and of each node, in the order they are started."""
+    nodes = settings.local_nodes()
     commands: dict[str, tuple[str, ...]] = {
-        "containerd": ("containerd", "--config", containerd_config, "--log-level", "warn"),
+        nodes[0].child("containerd"): _containerd(nodes[0]),
         "apiserver": _component("apiserver", **_apiserver(settings, pki)),
         "controller-manager": _component(
             "controller-manager",
@@ -29,13 +33,7 @@ def plan_cluster(settings: Settings, pki: Pki, containerd_config: str) -> Plan:
         "scheduler": _component(
             "scheduler", kubeconfig=pki.kubeconfig("scheduler"), leader_elect=bool(settings.etcd_servers)
         ),
-        "kubelet": _component("kubelet", **_kubelet(settings, pki)),
-        "proxy": _component(
-            "proxy",
-            kubeconfig=pki.kubeconfig("proxy"),
-            hostname_override=settings.node_name,
-            cluster_cidr=settings.cluster_cidr,
-        ),
+        **_node(settings, pki, nodes[0]),
         "dns": _component(
             "dns",
             kubeconfig=pki.kubeconfig("dns"),
@@ -47,8 +45,29 @@ def plan_cluster(settings: Settings, pki: Pki, containerd_config: str) -> Plan:
     }
     if settings.simulated_nodes:
         commands["simulated-nodes"] = _component("simulated-nodes", **_simulated_nodes(settings, pki))
+    for node in nodes[1:]:
+        commands[node.child("containerd")] = _containerd(node)
+        commands |= _node(settings, pki, node)
     children = [Child(name, command, str(settings.log(name))) for name, command in commands.items()]
-    return Plan(tuple(children), str(settings.state_file), str(settings.pid_file))
+    return Plan(tuple(children), str(settings.state_file), str(settings.pid_file), str(settings.held_file))
+
+
+def _containerd(node: LocalNode) -> tuple[str, ...]:
+    return (*node.inside(), "containerd", "--config", str(containerd.config_file(node)), "--log-level", "warn")
+
+
+def _node(settings: Settings, pki: Pki, node: LocalNode) -> dict[str, tuple[str, ...]]:
+    """The daemons of a node that speak to the API server."""
+    proxy = _component(
+        "proxy",
+        kubeconfig=pki.kubeconfig("proxy"),
+        hostname_override=node.name,
+        cluster_cidr=settings.cluster_cidr,
+    )
+    return {
+        node.child("kubelet"): node.inside() + _component("kubelet", **_kubelet(settings, pki, node)),
+        node.child("proxy"): node.inside() + proxy,
+    }
 
 
 def plan_node_ranges(nodes: int, pods_per_node: int) -> tuple[str, int]:
@@ -110,23 +129,30 @@ def _store(settings: Settings) -> dict[str, object]:
     }
 
 
-def _kubelet(settings: Settings, pki: Pki) -> dict[str, object]:
-    node = settings.node_name
-    return {
-        "kubeconfig": pki.kubeconfig(f"kubelet-{node}"),
-        "hostname_override": node,
-        "node_ip": settings.node_ip,
-        "container_runtime_endpoint": f"unix://{settings.containerd_socket}",
-        "root_dir": settings.data / "kubelet",
-        "pod_manifest_path": settings.data / "static-pods",
+def _kubelet(settings: Settings, pki: Pki, node: LocalNode) -> dict[str, object]:
+    flags: dict[str, object] = {
+        "kubeconfig": pki.kubeconfig(f"kubelet-{node.name}"),
+        "hostname_override": node.name,
+        "node_ip": node.address,
+        "container_runtime_endpoint": f"unix://{node.containerd_socket}",
+        "root_dir": node.data / "kubelet",
+        "pod_manifest_path": node.data / "static-pods",
         "cluster_dns": settings.cluster_dns,
         "cluster_domain": settings.cluster_domain,
         "client_ca_file": pki.ca,
-        "tls_cert_file": pki.certificate(f"kubelet-{node}"),
-        "tls_private_key_file": pki.key(f"kubelet-{node}"),
-        "cni_conf_dir": settings.data / "cni/net.d",
+        "tls_cert_file": pki.certificate(f"kubelet-{node.name}"),
+        "tls_private_key_file": pki.key(f"kubelet-{node.name}"),
+        "cni_conf_dir": node.data / "cni/net.d",
         "cluster_cidr": settings.cluster_cidr,
     }
+    if not node.is_host:  # what is one place on a machine, and each kubelet tidies up as its own
+        flags |= {
+            "pod_logs_dir": node.data / "pod-logs",
+            "container_logs_dir": "",
+            "cni_lease_dir": node.data / "cni/networks",
+            "cgroup_root": f"{CGROUPS}/{node.name}",
+        }
+    return flags
 
 
 def _simulated_nodes(settings: Settings, pki: Pki) -> dict[str, object]:

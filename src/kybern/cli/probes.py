@@ -15,7 +15,8 @@ from dnslib import DNSRecord
 from kybern.api.apps_v1 import Deployment
 from kybern.api.core_v1 import Node, Pod
 from kybern.cli import cluster_client
-from kybern.cli.settings import Settings
+from kybern.cli.settings import LocalNode, Settings
+from kybern.cli.supervision import held
 from kybern.client.rest import RestClient
 from kybern.machinery.status import ApiError
 from kybern.simulated.shape import TYPE, TYPE_LABEL
@@ -58,10 +59,10 @@ async def wait_for(probe: Probe) -> float:
 
 
 def all_probes(settings: Settings, client: RestClient) -> list[Probe]:
-    """API, node, cluster DNS through its Service, and a pod that uses both."""
+    """API, each node that was not stopped, cluster DNS through its Service, and a pod that uses both."""
     return [
         Probe("API", lambda: _api(client)),
-        Probe("node", lambda: _node(client, settings.node_name)),
+        *(_node_probe(client, node) for node in settings.local_nodes() if node.child("kubelet") not in held(settings)),
         Probe("DNS", lambda: _dns(settings)),
         Probe("pod networking", lambda: _pod_network(client)),
     ]
@@ -100,6 +101,10 @@ async def _not_yet(state: str, found: int, wanted: int) -> str:
 async def _api(client: RestClient) -> str:
     answer = await client.request("GET", "/readyz")
     return "" if answer.status == 200 else answer.body.decode(errors="replace").strip()
+
+
+def _node_probe(client: RestClient, node: LocalNode) -> Probe:
+    return Probe("node" if node.is_host else f"node {node.name}", lambda: _node(client, node.name))
 
 
 async def _node(client: RestClient, name: str) -> str:

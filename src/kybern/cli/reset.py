@@ -17,12 +17,13 @@ from pathlib import Path
 
 import click
 
-from kybern.cli import containerd, settings, supervision
-from kybern.cli.settings import Settings
+from kybern.cli import containerd, node_network, settings, supervision
+from kybern.cli.plan import CGROUPS
+from kybern.cli.settings import LocalNode, Settings
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _POD_LOGS = (Path("/var/log/pods"), Path("/var/log/containers"))
-_PARENTS = ("kubepods",)
+_PARENTS = ("kubepods", CGROUPS.removeprefix("/"))
 
 
 @click.command()
@@ -70,19 +71,23 @@ def _stop_daemons(cluster: Settings) -> None:
 
 
 def _remove_pods(cluster: Settings) -> None:
-    """With a container runtime of our own for the time it takes: the supervised one is gone."""
-    config = cluster.data / "containerd/config.toml"
-    if not config.exists() or shutil.which("containerd") is None:
-        return
+    """With container runtimes of our own for the time it takes: the supervised ones are gone."""
+    for node in cluster.local_nodes():
+        if containerd.config_file(node).exists() and shutil.which("containerd") is not None:
+            _remove_pods_of(node)
+
+
+def _remove_pods_of(node: LocalNode) -> None:
+    inside = node.inside() if (node_network.NAMESPACES / node.namespace).exists() else ()
     runtime = subprocess.Popen(
-        ["containerd", "--config", str(containerd.write_config(cluster)), "--log-level", "fatal"],
+        [*inside, "containerd", "--config", str(containerd.write_config(node)), "--log-level", "fatal"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
-        asyncio.run(_remove_sandboxes(str(cluster.containerd_socket)))
+        asyncio.run(_remove_sandboxes(str(node.containerd_socket)))
     finally:
         runtime.terminate()
         try:
@@ -170,6 +175,7 @@ def _remove_network(cluster: Settings) -> None:
 
     asyncio.run(proxy.clean_up())
     network.cleanup(cluster.data / "cni/net.d", Path("/var/lib/cni/networks"))
+    node_network.remove(cluster)
 
 
 def _mount_points(below: tuple[Path, ...]) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import shutil
 import socket
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -12,6 +14,34 @@ import msgspec
 
 DATA_DIRECTORY = "/var/lib/kybern"
 RUN_DIRECTORY = "/run/kybern"
+NODE_NETWORK = "10.245.0.0/24"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalNode:
+    """One node on this machine: where its daemons keep their things, and which network they see."""
+
+    name: str
+    address: str
+    data: Path
+    run: Path
+    namespace: str = ""  # network namespace; "": the machine's own
+
+    @property
+    def containerd_socket(self) -> Path:
+        return self.run / "containerd/containerd.sock"
+
+    @property
+    def is_host(self) -> bool:
+        return not self.namespace
+
+    def child(self, component: str) -> str:
+        """What the supervisor calls a daemon of this node."""
+        return component if self.is_host else f"{component}@{self.name}"
+
+    def inside(self) -> tuple[str, ...]:
+        """What to put before a command that is to see the node's network. The mounts stay the machine's."""
+        return () if self.is_host else ("nsenter", f"--net=/run/netns/{self.namespace}", "--")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +57,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_cidr: str = "10.96.0.0/12"
     cluster_dns: str = "10.96.0.10"
     cluster_domain: str = "cluster.local"
+    # How many nodes there are: the machine itself, and namespaces on a network of their own.
+    nodes: int = 1
+    node_network: str = NODE_NETWORK
     # Where the store is, if it is an etcd: URLs of members, and PEM files to know them and be known.
     etcd_servers: str = ""
     etcd_ca: str = ""
@@ -46,9 +79,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def run(self) -> Path:
         return Path(self.run_dir)
 
-    @property
-    def containerd_socket(self) -> Path:
-        return self.run / "containerd/containerd.sock"
+    def local_nodes(self) -> tuple[LocalNode, ...]:
+        """The machine itself first, then those in namespaces."""
+        found = [LocalNode(self.node_name, self.node_ip, self.data, self.run)]
+        for number in range(2, self.nodes + 1):
+            name = f"{self.node_name}-{number}"
+            address = str(ipaddress.ip_network(self.node_network)[number])
+            found.append(
+                LocalNode(name, address, self.data / "nodes" / name, self.run / "nodes" / name, f"kybern-{name}")
+            )
+        return tuple(found)
 
     @property
     def admin_kubeconfig(self) -> Path:
@@ -61,6 +101,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def state_file(self) -> Path:
         return self.run / "components.json"
+
+    @property
+    def held_file(self) -> Path:
+        """Components that are not to run, as `kybern node stop` left them."""
+        return self.run / "held.json"
 
     def log(self, component: str) -> Path:
         return self.data / "log" / f"{component}.log"

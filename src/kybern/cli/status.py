@@ -23,6 +23,11 @@ def status(data_dir: str, wait: bool, timeout: float, output: str) -> None:
     cluster = settings.require(data_dir)
     pids = supervision.children(cluster)
     components = {name: {"pid": pid, "running": supervision.is_alive(pid)} for name, pid in pids.items()}
+    held = supervision.held(cluster)
+    nodes = [
+        {"name": node.name, "address": node.address, "stopped": node.child("kubelet") in held}
+        for node in cluster.local_nodes()
+    ]
     is_up = supervision.running_pid(cluster) is not None
     parts = asyncio.run(_parts(cluster, timeout if wait else 0.0)) if is_up or wait else {}
     works = is_up and all(not fault for fault in parts.values()) and bool(parts)
@@ -31,6 +36,7 @@ def status(data_dir: str, wait: bool, timeout: float, output: str) -> None:
         "running": is_up,
         "nodeName": cluster.node_name,
         "nodeIP": cluster.node_ip,
+        "nodes": nodes,
         "kubeconfig": str(cluster.admin_kubeconfig),
         "components": components,
         "parts": {name: fault or "ok" for name, fault in parts.items()},
@@ -47,6 +53,9 @@ def _show(report: dict[str, Any]) -> None:
         click.echo("the cluster is down: start it with `kybern up`")
     for name, component in report["components"].items():
         click.echo(f"{name:20} {'running' if component['running'] else 'ended':8} pid {component['pid']}")
+    for node in report["nodes"]:
+        if node["stopped"]:
+            click.echo(f"node {node['name']:15} stopped: `kybern node start {node['name']}`")
     for name, verdict in report["parts"].items():
         click.echo(f"{name:20} {verdict}")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from kybern.cli.settings import Settings
+from kybern.process import supervisor
 
 
 def running_pid(settings: Settings) -> int | None:
@@ -60,11 +62,32 @@ def stop_orphans(settings: Settings, seconds: float = 60.0) -> bool:
     found = [
         (name, pid)
         for name, pid in children(settings).items()
-        if is_ours(pid, words.get(name, "kybern.cli.main")) and is_alive(pid)
+        if is_ours(pid, words.get(name.partition("@")[0], "kybern.cli.main")) and is_alive(pid)
     ]
     for name, pid in reversed(found):
         _end(name, pid, seconds)
     return bool(found)
+
+
+def hold(settings: Settings, names: Iterable[str], seconds: float = 30.0) -> None:
+    """Only these children do not run from now on. Raises TimeoutError when one does not follow."""
+    held = frozenset(names)
+    settings.held_file.parent.mkdir(parents=True, exist_ok=True)
+    settings.held_file.write_bytes(msgspec.json.encode(sorted(held)))
+    pid = running_pid(settings)
+    if pid is None:
+        return
+    os.kill(pid, signal.SIGHUP)
+    deadline = time.monotonic() + seconds
+    while late := [name for name, pid in children(settings).items() if is_alive(pid) == (name in held)]:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the supervisor did not follow within {seconds:.0f} s: {', '.join(late)}")
+        time.sleep(0.05)
+
+
+def held(settings: Settings) -> frozenset[str]:
+    """The children that are not to run."""
+    return supervisor.read_held(str(settings.held_file))
 
 
 def _end(name: str, pid: int, seconds: float) -> None:

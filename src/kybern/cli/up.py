@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import msgspec
 from msgspec import structs
 
-from kybern.cli import archive, cluster_client, containerd, pki, probes, settings, supervision, system
+from kybern.cli import archive, cluster_client, containerd, node_network, pki, probes, settings, supervision, system
 from kybern.cli.plan import plan_cluster, plan_node_ranges
 from kybern.cli.settings import Settings
 from kybern.client.clock import RealClock
@@ -39,6 +41,10 @@ class Progress:
 )
 @click.option("--node-ip", default="", help="this machine's address [default: detected]")
 @click.option("--node-name", default="", help="[default: the host name]")
+@click.option(
+    "--nodes", default=0, help="so many nodes, in network namespaces of this machine [default: as before, or 1]"
+)
+@click.option("--node-network", default="", help="addresses of those nodes [default: 10.245.0.0/24]")
 @click.option("--demo/--no-demo", default=False, help="deploy the demo application")
 @click.option("--etcd", default="", help="keep the state in an etcd: https://host:2379,... [default: a file]")
 @click.option("--etcd-ca", default="", help="PEM file of the authority of etcd's certificates")
@@ -53,6 +59,8 @@ def up(
     data_dir: str,
     node_ip: str,
     node_name: str,
+    nodes: int,
+    node_network: str,
     demo: bool,
     etcd: str,
     etcd_ca: str,
@@ -70,9 +78,13 @@ def up(
         names = " ".join(p.name for p in missing)
         raise click.ClickException(f"missing on this machine: {names} (install them, or run `make up`)")
     progress = Progress()
-    cluster = _settle(data_dir, node_ip, node_name, (etcd, etcd_ca, etcd_cert, etcd_key))
+    size = _Size(nodes, node_network)
+    cluster = _settle(data_dir, node_ip, node_name, size, (etcd, etcd_ca, etcd_cert, etcd_key))
     cluster = _settle_simulated(cluster, simulated_nodes, simulated_pods_per_node)
-    start(cluster, progress)
+    try:
+        start(cluster, progress)
+    except OSError as error:
+        raise click.ClickException(str(error)) from None
     try:
         asyncio.run(_prove(cluster, progress, demo, timeout))
     except probes.ProbeFailed as error:
@@ -80,7 +92,35 @@ def up(
     _say_how_to_go_on(cluster, demo)
 
 
-def _settle(data_dir: str, node_ip: str, node_name: str, etcd: tuple[str, str, str, str]) -> Settings:
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """What was asked for; 0 and "" are what there is, or the defaults."""
+
+    nodes: int
+    network: str
+
+    def settle(self, existing: Settings | None) -> tuple[int, str]:
+        """Raises ClickException for what can't be."""
+        nodes = self.nodes or (existing.nodes if existing else 1)
+        network = self.network or (existing.node_network if existing else settings.NODE_NETWORK)
+        try:
+            room = ipaddress.IPv4Network(network).num_addresses - 2  # the machine is one of them
+        except ValueError as error:
+            raise click.ClickException(f"--node-network {network}: {error}") from None
+        if not 1 <= nodes <= room:
+            raise click.ClickException(f"--nodes {nodes}: {network} has room for 1 to {room}")
+        if existing is None or (nodes, network) == (existing.nodes, existing.node_network):
+            return nodes, network
+        if nodes < existing.nodes or (network != existing.node_network and existing.nodes > 1):
+            raise click.ClickException(
+                f"this cluster has {existing.nodes} nodes on {existing.node_network}: there can be more, not fewer"
+            )
+        if supervision.running_pid(existing) is not None:
+            raise click.ClickException("nodes are added when the cluster is down: run `kybern down` first")
+        return nodes, network
+
+
+def _settle(data_dir: str, node_ip: str, node_name: str, size: _Size, etcd: tuple[str, str, str, str]) -> Settings:
     """The settings of the cluster that is there, or new ones."""
     existing = settings.load(data_dir)
     address = node_ip or settings.detect_node_ip()
@@ -96,11 +136,14 @@ def _settle(data_dir: str, node_ip: str, node_name: str, etcd: tuple[str, str, s
             Endpoints.parse(*etcd)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
+    nodes, network = size.settle(existing)
     servers, ca, certificate, key = etcd
     cluster = Settings(
         data_dir=data_dir,
         node_name=name,
         node_ip=address,
+        nodes=nodes,
+        node_network=network,
         etcd_servers=servers,
         etcd_ca=ca and str(Path(ca).resolve()),
         etcd_certificate=certificate and str(Path(certificate).resolve()),
@@ -143,17 +186,24 @@ def start(cluster: Settings, progress: Progress) -> None:
         progress.say("components without a supervisor are stopped")
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     clock = RealClock()
+    nodes = cluster.local_nodes()
     shape = pki.Cluster(
-        server=f"https://{cluster.node_ip}:{cluster.api_port}", nodes={cluster.node_name: [cluster.node_ip]}
+        server=f"https://{cluster.node_ip}:{cluster.api_port}", nodes={node.name: [node.address] for node in nodes}
     )
     authority = pki.ensure(
         cluster.data, names=[cluster.node_name], addresses=[cluster.node_ip], clock=clock, cluster=shape
     )
     progress.say("certificates are ready")
-    for directory in ("store", "log", "kubelet", "static-pods"):
+    if node_network.ensure(cluster):
+        progress.say("the network between the nodes is there")
+    for directory in ("store", "log"):
         (cluster.data / directory).mkdir(parents=True, exist_ok=True)
-    cluster.run.mkdir(parents=True, exist_ok=True)
-    plan = plan_cluster(cluster, authority, str(containerd.write_config(cluster)))
+    for node in nodes:
+        for directory in ("kubelet", "static-pods"):
+            (node.data / directory).mkdir(parents=True, exist_ok=True)
+        node.run.mkdir(parents=True, exist_ok=True)
+        containerd.write_config(node)
+    plan = plan_cluster(cluster, authority)
     plan_file = cluster.run / "plan.json"
     plan_file.write_bytes(msgspec.json.encode(plan))
     with Path(cluster.log("supervisor")).open("ab") as output:
@@ -190,15 +240,19 @@ async def _prove(cluster: Settings, progress: Progress, demo: bool, timeout: flo
 def _load_images(cluster: Settings, progress: Progress, timeout: float) -> None:
     """Build and import the images every cluster needs, once."""
     deadline = time.monotonic() + timeout
-    while containerd.ctr(cluster, "version").returncode != 0:
-        if time.monotonic() > deadline:
-            probe = probes.Probe("container runtime", lambda: asyncio.sleep(0, ""), timeout)
-            raise probes.ProbeFailed(probe, f"no answer on {cluster.containerd_socket}")
-        time.sleep(0.05)
-    for image in (archive.pause, archive.busybox, archive.demo):
-        built = image()
-        if not containerd.has_image(cluster, built.reference):
-            containerd.load_image(cluster, archive.render(built))
+    held = supervision.held(cluster)
+    images = [image() for image in (archive.pause, archive.busybox, archive.demo)]
+    for node in cluster.local_nodes():
+        if node.child("containerd") in held:
+            continue
+        while containerd.ctr(node, "version").returncode != 0:
+            if time.monotonic() > deadline:
+                probe = probes.Probe("container runtime", lambda: asyncio.sleep(0, ""), timeout)
+                raise probes.ProbeFailed(probe, f"no answer on {node.containerd_socket}")
+            time.sleep(0.05)
+        for built in images:
+            if not containerd.has_image(node, built.reference):
+                containerd.load_image(node, archive.render(built))
     progress.say("images are there")
 
 

@@ -44,6 +44,7 @@ class Plan(msgspec.Struct, frozen=True):
     children: tuple[Child, ...]
     state: str  # file: JSON of {name: pid}
     pid_file: str
+    held: str = ""  # file: JSON list of children that are not to run now; read at start and on SIGHUP
 
 
 def restart_delay(crashes: int) -> float:
@@ -58,6 +59,7 @@ class Supervisor:
         self._plan = plan
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
+        self._may_run = {child.name: asyncio.Event() for child in plan.children}
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT; then stop all children in reverse order."""
@@ -65,19 +67,38 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         async with asyncio.TaskGroup() as tasks:
+            self._hold(tasks)
+            loop.add_signal_handler(signal.SIGHUP, self._hold, tasks)
             keepers = [tasks.create_task(self._keep(child), name=f"keep {child.name}") for child in self._plan.children]
             await self._stopping.wait()
+            loop.remove_signal_handler(signal.SIGHUP)
             for keeper in keepers:
                 keeper.cancel()
         for child in reversed(self._plan.children):
             await self._stop(child.name)
 
+    def _hold(self, tasks: asyncio.TaskGroup) -> None:
+        """Let run what may, and stop what may not."""
+        held = read_held(self._plan.held)
+        for child in reversed(self._plan.children):
+            may_run = self._may_run[child.name]
+            if child.name not in held:
+                may_run.set()
+            elif may_run.is_set():
+                may_run.clear()
+                tasks.create_task(self._stop(child.name), name=f"stop {child.name}")
+
     async def _keep(self, child: Child) -> None:
         crashes = 0
         while True:
+            await self._may_run[child.name].wait()
             started = time.monotonic()
             process = await self._start(child)
             code = await process.wait()
+            if not self._may_run[child.name].is_set():
+                log.info("component stopped", component=child.name)
+                crashes = 0
+                continue
             crashes = 1 if time.monotonic() - started > STABLE_SECONDS else crashes + 1
             delay = restart_delay(crashes)
             log.warning("component ended", component=child.name, code=code, crashes=crashes, restart_in=delay)
@@ -118,6 +139,14 @@ class Supervisor:
         temporary = file.with_suffix(".new")
         temporary.write_bytes(msgspec.json.encode(pids))
         temporary.replace(file)
+
+
+def read_held(file: str) -> frozenset[str]:
+    """Names of children that are not to run. No file, or one that cannot be read, holds nothing."""
+    try:
+        return frozenset(msgspec.json.decode(Path(file).read_bytes(), type=list[str])) if file else frozenset()
+    except (OSError, msgspec.DecodeError):
+        return frozenset()
 
 
 def open_log(path: Path) -> BinaryIO:

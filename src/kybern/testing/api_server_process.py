@@ -80,13 +80,15 @@ class ApiServerProcess:
             self.process.wait()
             self.process = None
 
-    def call(self, method: str, path: str, body: Any = None, timeout: float = 20) -> requests.Response:
+    def call(
+        self, method: str, path: str, body: Any = None, timeout: float = 20, content_type: str = "json"
+    ) -> requests.Response:
         """As an administrator. Raises requests.RequestException."""
         return requests.request(
             method,
             self.url + path,
             json=body,
-            headers={"Authorization": f"Bearer {TOKEN}"},
+            headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": f"application/{content_type}"},
             verify=str(self.pki.ca),
             timeout=timeout,
         )
