@@ -84,8 +84,14 @@ def read_manifests(files: Iterable[tuple[str, bytes]]) -> list[Manifest]:
         for document in documents:
             if not isinstance(document, dict) or not document.get("kind") or not document.get("apiVersion"):
                 raise ValueError(f"{name}: an object needs apiVersion and kind")
-            items = document.get("items") if str(document["kind"]).endswith("List") else None
-            found += [Manifest(name, item) for item in (items if isinstance(items, list) else [document])]
+            kind = str(document["kind"])
+            items = document.get("items") if kind.endswith("List") else None
+            if not isinstance(items, list):
+                items = [document]
+            elif kind != "List":  # as a server tells it: items do not say what the list's kind says
+                known = {"apiVersion": document["apiVersion"], "kind": kind.removesuffix("List")}
+                items = [known | item if isinstance(item, dict) else item for item in items]
+            found += [Manifest(name, item) for item in items]
     return found
 
 

@@ -50,6 +50,10 @@ class RawForm:
         self._form = form
         self.key = f"{form.key}/converted"
 
+    @property
+    def rest(self) -> RawForm:
+        return self if self._form.rest is self._form else RawForm(self._form.rest)
+
     def frame(self, kind: str, entry: Entry, revision: int) -> bytes:
         waiting = _Waiting()
         waiting.kind, waiting.what, waiting.revision = kind, entry, revision
@@ -129,8 +133,10 @@ class ConvertingSink:
             told = self._selection.told_as(frame.what)
             if told is not None:
                 self._sink.write_framed(self._form.frame(told[0], told[1], frame.revision))
+                self._form = self._form.rest
         elif self._selection.matches(frame.what):
             self._sink.write_framed(self._form.frame(frame.kind, frame.what, frame.revision))
+            self._form = self._form.rest
 
 
 def _datas(frame: bytes) -> list[bytes]:

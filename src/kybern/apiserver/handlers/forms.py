@@ -49,7 +49,16 @@ class Form:
         self._list_head = (
             f'{{"kind":"{scheme.list_kind_of(resource)}","apiVersion":"{resource.api_version}","metadata":'
         )
+        # What the list's kind says already is not said again by each item, but for custom resources (as upstream).
+        self._item_head = b""
+        if served.has_protobuf:
+            self._item_head = f'{{"kind":"{resource.kind}","apiVersion":"{resource.api_version}",'.encode()
         self._memo: dict[tuple[str, int], bytes] = {}
+
+    @property
+    def rest(self) -> AnyForm:
+        """How a watch goes on after its first event."""
+        return self
 
     def object_bytes(self, entry: Entry) -> bytes:
         """One object, for GET."""
@@ -83,8 +92,16 @@ class Form:
 
     def items_bytes(self, entries: Iterable[Entry]) -> bytes:
         if self.served.is_stored_version:
-            return b",".join([entry.data for entry in entries])
-        return b",".join(map(self.object_bytes, entries))
+            datas = [entry.data for entry in entries]
+        else:
+            datas = list(map(self.object_bytes, entries))
+        head = self._item_head
+        if not head or not datas:
+            return b",".join(datas)
+        skip = len(head)
+        # Views: nothing is copied but by the join.
+        bodies = [memoryview(d)[skip:] if d.startswith(head) else _without_type(d) for d in datas]
+        return b"{%b" % b",{".join(bodies)
 
     def frame(self, kind: str, entry: Entry, revision: int) -> bytes:
         """A framed watch event, told at `revision` (a deletion's own revision is newer than the object's)."""
@@ -120,6 +137,14 @@ class Form:
 
     def _render(self, data: bytes) -> bytes:
         return self.served.bytes_from_stored(data)
+
+
+def _without_type(data: bytes) -> bytes:
+    """An object's bytes after the brace, without kind and apiVersion, which stand elsewhere than we write them."""
+    document = orjson.loads(data)
+    document.pop("kind", None)
+    document.pop("apiVersion", None)
+    return orjson.dumps(document)[1:]
 
 
 class MetadataForm(Form):
@@ -161,12 +186,21 @@ class TableForm(Form):
     shape = "Table"
     is_quick = False
 
-    def __init__(self, served: Served, version: str, include: str, clock: Clock) -> None:
+    def __init__(self, served: Served, version: str, include: str, clock: Clock, *, columns: bool = True) -> None:
         super().__init__(served)
         self.version = version
         self.include = include
         self._clock = clock
-        self.key += f"{version}/{include}"
+        self._columns = columns  # whether watch events tell the columns: only the first of a watch does
+        self.key += f"{version}/{include}" if columns else f"{version}/{include}/rest"
+
+    @functools.cached_property
+    def _rest(self) -> TableForm:
+        return TableForm(self.served, self.version, self.include, self._clock, columns=False)
+
+    @property
+    def rest(self) -> AnyForm:
+        return self._rest if self._columns else self
 
     def object_bytes(self, entry: Entry) -> bytes:
         return self._table([entry.data], str(entry.revision), "", None)
@@ -218,6 +252,7 @@ class TableForm(Form):
             remaining=remaining,
             chosen=served.printer,
             shown=shown,
+            columns=self._columns,
         )
 
     def _memoised(self, entry: Entry, revision: int) -> bytes:
@@ -227,7 +262,10 @@ class TableForm(Form):
 
     def _bookmark_object(self, revision: int, annotations: Mapping[str, str]) -> bytes:
         """A Table without rows but one that carries the revision, as kubectl reads it."""
-        return table.bookmark(self.served.resource, self.version, str(revision), annotations, self.served.printer)
+        served, columns = self.served, self._columns
+        return table.bookmark(
+            served.resource, self.version, str(revision), annotations, served.printer, columns=columns
+        )
 
 
 def list_metadata(revision: int, token: str, remaining: int | None) -> str:

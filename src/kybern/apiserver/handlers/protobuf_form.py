@@ -43,6 +43,11 @@ class ProtobufForm:
             self._api_version, self._kind = resource.api_version, resource.kind
             self._message = protobuf_encode.message_of(served.codec.struct)
 
+    @property
+    def rest(self) -> ProtobufForm:
+        """How a watch goes on after its first event."""
+        return self
+
     def object_bytes(self, entry: Entry) -> bytes:
         """One object, for GET."""
         return self._envelope(self._content(entry))

@@ -92,7 +92,7 @@ class _Following:
         self._store = store
         self._selection = selection
         self._options = options
-        self._form = form
+        self._form = form  # how the next event is told
         self._told = told  # called once the present is told
         self._is_present = False  # whether all was told that there was
 
@@ -153,10 +153,12 @@ class _Following:
             frame = self._form.frame("ADDED", entry, entry.revision)
             self._store.hub.note_sent(len(frame))
             sink.write_framed(frame)
+            self._form = self._form.rest
             if count % DRAIN_EVERY == 0:
                 await sink.drain()
         if self._options.send_initial:
             sink.write_framed(self._form.bookmark(revision, {forms.INITIAL_EVENTS_END: "true"}))
+            self._form = self._form.rest
         return revision
 
     async def _catch_up(self, sink: Sink, since: Revision) -> Revision:
@@ -200,6 +202,7 @@ class _Following:
                 frame = self._form.frame(told[0], told[1], event.revision)
                 self._store.hub.note_sent(len(frame))
                 sink.write_framed(frame)
+                self._form = self._form.rest
 
     def _write_error(self, sink: Sink, error: ApiError) -> None:
         sink.write_framed(self._form.error(forms.plain(error.status)))

@@ -123,23 +123,18 @@ def paths(resources: Sequence[Resource], prefix: str, *, version: int) -> dict[s
         writer = _Operations(resource, prefix, version)
         collection = writer.operations(_COLLECTION, resource.verbs)
         if collection:
-            result[scoped] = {**collection, "parameters": writer.parameters(namespaced=resource.namespaced)}
+            result[scoped] = collection | writer.parameters(namespaced=resource.namespaced)
         if resource.namespaced and "list" in resource.verbs:
             every = writer.operations((("get", "list"),), resource.verbs)
-            result[f"{root}/{resource.plural}"] = {**every, "parameters": writer.parameters()}
+            result[f"{root}/{resource.plural}"] = every
         single = writer.operations(_OBJECT, resource.verbs)
         if single:
-            result[f"{scoped}/{{name}}"] = {
-                **single,
-                "parameters": writer.parameters(namespaced=resource.namespaced, named=True),
-            }
+            result[f"{scoped}/{{name}}"] = single | writer.parameters(namespaced=resource.namespaced, named=True)
         for sub in resource.subresources:
             inner = writer.operations((*_OBJECT, ("post", "create")), sub.verbs, sub.name)
             if inner:
-                result[f"{scoped}/{{name}}/{sub.name}"] = {
-                    **inner,
-                    "parameters": writer.parameters(namespaced=resource.namespaced, named=True),
-                }
+                parameters = writer.parameters(namespaced=resource.namespaced, named=True)
+                result[f"{scoped}/{{name}}/{sub.name}"] = inner | parameters
     return dict(sorted(result.items()))
 
 
@@ -151,12 +146,13 @@ class _Operations:
         self._prefix = prefix
         self._version = version
 
-    def parameters(self, *, namespaced: bool = False, named: bool = False) -> list[dict[str, Any]]:
+    def parameters(self, *, namespaced: bool = False, named: bool = False) -> dict[str, Any]:
+        """Those of a path. No empty list: clients that read a document and write it again would lose it."""
         found = []
         for name, present in (("name", named), ("namespace", namespaced)):
             if present:
                 found.append({**self._parameter(name, _STRING), "in": "path", "required": True})
-        return found
+        return {"parameters": found} if found else {}
 
     def operations(
         self, methods: tuple[tuple[str, str], ...], verbs: tuple[str, ...], subresource: str = ""
@@ -185,6 +181,8 @@ class _Operations:
             "parameters": [self._parameter(name, kind_) for name, kind_ in query],
         }
         self._describe_body(operation, method, definition)
+        if not operation["parameters"]:
+            del operation["parameters"]
         return operation
 
     def _parameter(self, name: str, kind: dict[str, Any]) -> dict[str, Any]:

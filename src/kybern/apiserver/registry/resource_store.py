@@ -141,20 +141,19 @@ class ResourceStore:
         metadata.check_namespace(self.resource, obj.metadata, namespace)
         metadata.drop_repeated_owners(obj.metadata, write.warnings)
         version = obj.metadata.resourceVersion  # what is no number is taken for none, as upstream
-        if version and not write.dry_run and version.isdecimal() and int(version):
-            raise ApiError.bad_request("resourceVersion should not be set on objects to be created")
+        has_version = version is not None and not write.dry_run and version.isdecimal() and int(version) > 0
         generated = not obj.metadata.name and bool(obj.metadata.generateName)
         for attempt in range(_NAME_TRIES):
             if generated:
                 obj.metadata.name = ""
             try:
-                return await self._create_once(obj, namespace, write)
+                return await self._create_once(obj, namespace, write, has_version)
             except ApiError as error:
                 if not (generated and error.is_already_exists) or attempt == _NAME_TRIES - 1:
                     raise
         raise AssertionError("the loop returns or raises")
 
-    async def _create_once(self, obj: Any, namespace: str, write: Write) -> bytes:
+    async def _create_once(self, obj: Any, namespace: str, write: Write, has_version: bool) -> bytes:
         # What admission may change is what the client said; the server's share comes after, so that nobody changes it.
         self.strategy.apply_defaults(obj)
         pause()
@@ -172,11 +171,13 @@ class ResourceStore:
             write.warnings.extend(self.strategy.warnings_on_create(obj))
         name = obj.metadata.name
         existing = self.cache.get(namespace, name)
-        if existing is not None:
+        if existing is not None and not has_version:
             raise self._exists(existing)
         give_back = await self.strategy.allocate(obj, None) or _nothing
         try:
             await self._pass(self._gate.validate, attributes, write)  # judges also what was allocated
+            if has_version:  # as upstream: the store's objection, after everybody else's
+                raise ApiError.bad_request("resourceVersion should not be set on objects to be created")
             if self.codec.converter is not None:
                 await self.codec.converter.warm_object(obj)
             value = self._encode(obj)

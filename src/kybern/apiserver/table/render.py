@@ -69,10 +69,12 @@ def render(
     remaining: int | None = None,
     chosen: Printer | None = None,
     shown: Sequence[Any] | None = None,
+    columns: bool = True,
 ) -> bytes:
     """A Table with a row an object. `include`: None, Metadata or Object, of each object in its row.
 
     `resource_version` None: that of the one object. `shown`: what is put into the rows, where that is not `objects`.
+    `columns`: whether they are told what they are; a watch does so once.
     """
     chosen = printer_of(resource, chosen)
     if resource_version is None:
@@ -91,7 +93,7 @@ def render(
             "kind": "Table",
             "apiVersion": f"meta.k8s.io/{version}",
             "metadata": metadata,
-            "columnDefinitions": _definitions(chosen.columns),
+            "columnDefinitions": _definitions(chosen.columns) if columns else None,
             "rows": [_row(obj, told, chosen, now, version, include) for obj, told in pairs],
         }
     )
@@ -125,6 +127,8 @@ def bookmark(
     resource_version: str,
     annotations: Mapping[str, str],
     chosen: Printer | None = None,
+    *,
+    columns: bool = True,
 ) -> bytes:
     """A Table for a BOOKMARK event: one row that carries the revision in its object, as clients read it."""
     chosen = printer_of(resource, chosen)
@@ -137,7 +141,7 @@ def bookmark(
             "kind": "Table",
             "apiVersion": f"meta.k8s.io/{version}",
             "metadata": {"resourceVersion": resource_version},
-            "columnDefinitions": None,
+            "columnDefinitions": _definitions(chosen.columns) if columns else None,
             "rows": [{"cells": chosen.empty, "object": partial}],
         }
     )

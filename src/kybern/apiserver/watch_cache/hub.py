@@ -32,6 +32,11 @@ class Form(Protocol):
 
     key: str
 
+    @property
+    def rest(self) -> Form:
+        """How a watch goes on after its first event: for most, as it began."""
+        ...
+
     def frame(self, kind: str, entry: Entry, revision: int) -> bytes:
         """One watch event as a framed chunk. `kind`: ADDED, MODIFIED, DELETED."""
         ...
@@ -82,11 +87,12 @@ class Selection:
 class Scope:
     """Watchers of one selection in one form."""
 
-    __slots__ = ("form", "selection", "watchers")
+    __slots__ = ("form", "rest", "selection", "watchers")
 
     def __init__(self, selection: Selection, form: Form) -> None:
         self.selection = selection
         self.form = form
+        self.rest = form.rest if form.rest is not form else None  # the form of their later events, if it is another
         self.watchers: set[Watcher] = set()
 
 
@@ -124,16 +130,32 @@ class Hub:
 
     def subscribe(self, selection: Selection, form: Form, sink: Sink, bookmarks: bool) -> Watcher:
         """Deliver every later event of `selection` to `sink`, until `unsubscribe`."""
+        watcher = Watcher(sink, self._scope(selection, form), bookmarks)
+        self._join(watcher)
+        return watcher
+
+    def _scope(self, selection: Selection, form: Form) -> Scope:
         key = (selection.key, form.key)
         scope = self._scopes.get(key)
         if scope is None:
             scope = self._scopes[key] = Scope(selection, form)
             self._bucket(scope).append(scope)
-        watcher = Watcher(sink, scope, bookmarks)
+        return scope
+
+    def _join(self, watcher: Watcher) -> None:
+        scope = watcher.scope
         scope.watchers.add(watcher)
         self.watchers += 1
         self._count(scope, 1)
-        return watcher
+
+    def _go_on(self, watchers: list[Watcher]) -> None:
+        """These have been told their first event."""
+        for watcher in watchers:
+            scope = watcher.scope
+            if scope.rest is not None and watcher in scope.watchers:
+                self.unsubscribe(watcher)
+                watcher.scope = self._scope(scope.selection, scope.rest)
+                self._join(watcher)
 
     def unsubscribe(self, watcher: Watcher) -> None:
         scope = watcher.scope
@@ -161,6 +183,7 @@ class Hub:
         if not self._scopes:
             return
         frames: dict[tuple[str, str], bytes] = {}
+        begun: list[Watcher] = []
         for scope in self._concerned(event):
             told = scope.selection.told_as(event)
             if told is None:
@@ -178,6 +201,10 @@ class Hub:
             self.note_sent(len(frame), len(scope.watchers))
             for watcher in list(scope.watchers):
                 self._send(watcher, frame)
+            if scope.rest is not None:
+                begun += scope.watchers
+        if begun:
+            self._go_on(begun)
 
     def note_sent(self, size: int, watchers: int = 1) -> None:
         """An event of so many bytes goes to so many watchers: for metrics."""
@@ -186,11 +213,15 @@ class Hub:
 
     def bookmark(self, revision: int) -> None:
         """Tell every watcher that wants it how far it has come."""
+        begun: list[Watcher] = []
         for scope in list(self._scopes.values()):
             frame = scope.form.bookmark(revision, {})
             for watcher in list(scope.watchers):
                 if watcher.bookmarks:
                     self._send(watcher, frame)
+                    if scope.rest is not None:
+                        begun.append(watcher)
+        self._go_on(begun)
 
     def _send(self, watcher: Watcher, frame: bytes) -> None:
         sink = watcher.sink

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from kybern.api.protobuf_fields import FIELDS
+from kybern.apiserver.handlers import forms
 from kybern.testing import api_server
 from kybern.testing.api_server import Api
 
@@ -22,6 +23,24 @@ PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 def config(name: str = "a") -> dict[str, Any]:
     return {"metadata": {"name": name, "labels": {"l": "1"}}, "data": {"a": "b", "n": "1"}}
+
+
+def untyped(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key not in ("kind", "apiVersion")}
+
+
+def test_items_of_a_list_do_not_repeat_what_its_kind_says() -> None:
+    async def scenario(api: Api) -> None:
+        made = [(await api.create(CONFIGS, config(name))).ok() for name in ("a", "b")]
+        listed = (await api.get(CONFIGS)).ok()
+        assert (listed["kind"], listed["items"]) == ("ConfigMapList", [untyped(m) for m in made])
+
+    api_server.run(scenario)
+
+
+def test_an_item_whose_type_stands_elsewhere_loses_it_as_well() -> None:
+    data = b'{"metadata":{"name":"a"},"apiVersion":"v1","kind":"ConfigMap"}'
+    assert forms._without_type(data) == b'"metadata":{"name":"a"}}'
 
 
 def test_a_table_has_a_row_an_object() -> None:
@@ -57,6 +76,30 @@ def test_rows_of_a_watched_table_are_as_old_as_their_telling() -> None:
                 event = await watched.next()
                 assert event["object"]["kind"] == "Table"
                 assert event["object"]["rows"][0]["cells"] == ["a", 2, age]
+
+    api_server.run(scenario)
+
+
+def test_only_the_first_event_of_a_watch_tells_the_columns() -> None:
+    def columns(event: dict[str, Any]) -> bool:
+        return event["object"]["columnDefinitions"] is not None
+
+    async def scenario(api: Api) -> None:
+        options = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+        async with api.watch(f"{CONFIGS}?{options}", accept=TABLE) as watched:
+            assert columns(await watched.next())  # the bookmark: there is nothing yet
+            await api.create(CONFIGS, config("a"))
+            assert not columns(await watched.next())
+        await api.create(CONFIGS, config("b"))
+        async with api.watch(f"{CONFIGS}?watch=1", accept=TABLE) as watched:
+            assert [columns(await watched.next()) for _ in "ab"] == [True, False]
+            await api.delete(f"{CONFIGS}/a")
+            assert not columns(await watched.next())
+        revision = (await api.get(CONFIGS)).ok()["metadata"]["resourceVersion"]
+        async with api.watch(f"{CONFIGS}?watch=1&resourceVersion={revision}", accept=TABLE) as watched:
+            for name in ("c", "d"):
+                await api.create(CONFIGS, config(name))
+            assert [columns(await watched.next()) for _ in "cd"] == [True, False]
 
     api_server.run(scenario)
 
@@ -110,7 +153,7 @@ def test_yaml_goes_in_and_comes_out() -> None:
         updated = await api.request("PUT", f"{CONFIGS}/a", changed, {"content-type": "application/yaml"})
         assert updated.ok()["data"]["multi"] == "one\nthree\n"
         listed = yaml.safe_load((await api.get(CONFIGS, accept="application/yaml")).body)
-        assert listed["items"] == [updated.json]
+        assert listed["items"] == [untyped(updated.json)]
 
     api_server.run(scenario)
 

@@ -76,6 +76,9 @@ def test_a_client_cannot_say_what_only_the_server_may() -> None:
         assert "deletionTimestamp" not in made["metadata"]
         assert made["metadata"]["generation"] == 7  # a kind without generations keeps what it was given, as upstream
         assert (await api.create(CONFIGS, config("b", resourceVersion="5"))).status == 400
+        # That is the last objection: an object that is wrong in itself is told so.
+        assert (await api.create(CONFIGS, config("B!", resourceVersion="5"))).status == 422
+        assert (await api.create(CONFIGS, config(made["metadata"]["name"], resourceVersion="5"))).status == 400
 
     api_server.run(scenario)
 

@@ -173,3 +173,11 @@ def test_a_document_is_told_by_its_age_too() -> None:
     assert ask(openapi, "/openapi/v3", if_modified_since=told).status == 304
     assert ask(openapi, "/openapi/v3", if_modified_since="Mon, 01 Jan 2001 00:00:00 GMT").status == 200
     assert ask(openapi, "/openapi/v3", if_modified_since="nonsense").status == 200
+
+
+def test_no_operation_has_an_empty_list_of_parameters() -> None:
+    openapi = OpenApi(lambda: APPS, CLOCK)
+    for where in ("/openapi/v3/apis/apps/v1", "/openapi/v2"):
+        for path in document(openapi, where)["paths"].values():
+            assert path.get("parameters") != []
+            assert all(operation.get("parameters") != [] for operation in path.values() if isinstance(operation, dict))

@@ -23,6 +23,10 @@ class Plain:
         self.frames = 0
         self._fault = fault
 
+    @property
+    def rest(self) -> Plain:
+        return self
+
     def frame(self, kind: str, entry: Entry, revision: int) -> bytes:
         self.frames += 1
         if self._fault is not None:
@@ -35,6 +39,20 @@ class Plain:
 
 class Odd(Plain):
     key = "odd"
+
+
+class First(Plain):
+    """Tells a watch's first event otherwise."""
+
+    key = "first"
+    later = Plain()
+
+    @property
+    def rest(self) -> Plain:
+        return self.later
+
+    def frame(self, kind: str, entry: Entry, revision: int) -> bytes:
+        return frame_chunk(f"FIRST {kind} {entry.name} {revision}".encode())
 
 
 def entry(name: str, revision: int, node: str = "", **text: str) -> Entry:
@@ -65,6 +83,19 @@ def test_watchers_of_the_same_thing_share_one_frame() -> None:
     hub.publish(Event(Revision(5), entry("p", 5), None))
     assert form.frames == 1
     assert [told(s) for s in sinks] == [["ADDED p 5"]] * 50
+
+
+def test_a_first_event_may_be_told_otherwise_than_the_rest() -> None:
+    hub, form = Hub(), First()
+    early = follow(hub, form)
+    hub.publish(Event(Revision(5), entry("p", 5), None))
+    late, other = follow(hub, form), follow(hub, form.later)
+    hub.publish(Event(Revision(6), entry("q", 6), None))
+    hub.bookmark(7)
+    assert told(early) == ["FIRST ADDED p 5", "ADDED q 6", "BOOKMARK 7"]
+    assert told(late) == ["FIRST ADDED q 6", "BOOKMARK 7"]
+    assert told(other) == ["ADDED q 6", "BOOKMARK 7"]
+    assert (hub.watchers, hub.listening("a")) == (3, 3)
 
 
 def test_each_is_told_what_concerns_it() -> None:
