@@ -1,18 +1,22 @@
 """Which pods back a service, and at which ports: what Endpoints and EndpointSlices share. Pure, but for the wiring.
 
-Read by endpoints and endpointslice. `wake_services` queues a service whenever it, or a pod it selects, changes.
+Read by endpoints and endpointslice. `wake_services` queues a service whenever it, or a pod it selects, changes. Pods
+and services find each other by indexes of labels: what a pod costs does not grow with its namespace.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from kybern.api.core_v1 import Container, ObjectReference, Pod, Service, ServicePort
 from kybern.client import shapes
+from kybern.client.informer import Informer
 from kybern.controllers import pods, runtime
 from kybern.machinery import labels
 
 HEADLESS = "service.kubernetes.io/headless"
+LABELS = "labels"  # index of pods: each label
+SELECTOR = "selector"  # index of services: the label they are looked up by
 
 
 def is_headless(service: Service) -> bool:
@@ -27,6 +31,22 @@ def has_endpoints(service: Service) -> bool:
 def selected(service: Service, candidates: Iterable[Pod]) -> list[Pod]:
     selector = labels.from_map(service.spec.selector)
     return [pod for pod in candidates if selector.matches(pod.metadata.labels)]
+
+
+def index_pods(informer: Informer[Pod]) -> None:
+    """For `backing`."""
+    informer.add_index(LABELS, lambda pod: _terms(pod.metadata.namespace, pod.metadata.labels))
+
+
+def backing(service: Service, informer: Informer[Pod]) -> list[Pod]:
+    """The pods that a service with a selector selects. `informer`: one that `index_pods` was told of."""
+    terms = _terms(service.metadata.namespace, service.spec.selector)
+    having = sorted((informer.by_index(LABELS, term) for term in terms), key=len)
+    return selected(service, having[0] if having else [])
+
+
+def _terms(namespace: str, found: Mapping[str, str]) -> list[str]:
+    return [f"{namespace}/{key}={value}" for key, value in found.items()]
 
 
 def target_port(pod: Pod, port: ServicePort) -> int | None:
@@ -72,6 +92,7 @@ def reference(pod: Pod) -> ObjectReference:
 def wake_services(context: runtime.Context, loop: runtime.Loop) -> None:
     """Queue services whose endpoints may have changed."""
     services = context.informers.of(Service)
+    services.add_index(SELECTOR, _looked_up_by)
     informer = context.informers.of(Pod)
     runtime.enqueue_on_change(loop, services)
 
@@ -79,13 +100,26 @@ def wake_services(context: runtime.Context, loop: runtime.Loop) -> None:
         if old is not None and new is not None and _looks_alike(old, new):
             return
         for pod in (old, new):
-            if pod is None:
-                continue
-            for service in services.list(pod.metadata.namespace):
-                if has_endpoints(service) and service.spec.selector.items() <= pod.metadata.labels.items():
+            if pod is not None:
+                for service in selecting(pod, services):
                     loop.queue.add(shapes.key_of(service))
 
     informer.on_change(changed)
+
+
+def _looked_up_by(service: Service) -> list[str]:
+    """One label of its selector: pods without it are none of its own."""
+    return _terms(service.metadata.namespace, service.spec.selector)[:1] if has_endpoints(service) else []
+
+
+def selecting(pod: Pod, services: Informer[Service]) -> list[Service]:
+    """The services that select a pod."""
+    found = []
+    for term in _terms(pod.metadata.namespace, pod.metadata.labels):
+        for service in services.by_index(SELECTOR, term):
+            if service.spec.selector.items() <= pod.metadata.labels.items():
+                found.append(service)
+    return found
 
 
 def _looks_alike(old: Pod, new: Pod) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from kybern.machinery import labels
 from kybern.scheduler.objects import (
@@ -36,6 +37,9 @@ class Cluster:
     budgets: dict[str, dict[str, tuple[BudgetView, labels.Selector]]] = field(default_factory=dict)  # by namespace
     # What spreads the pods of services and sets by default: namespace -> (kind, name) -> selector.
     owners: dict[str, dict[tuple[str, str], labels.Selector]] = field(default_factory=dict)
+    # What plugins found out about pods with the same labels from `owners`: namespace -> labels -> whatever it was.
+    # Feed drops a namespace's when its owners change.
+    of_owners: dict[str, dict[frozenset[tuple[str, str]], Any]] = field(default_factory=dict)
     # Pods that preemption made room for, by node name: others of lower priority must leave it to them.
     nominated: dict[str, dict[str, PodInfo]] = field(default_factory=dict)
     # Volumes that pods on their way to a node will take: volume -> claim key.

@@ -182,7 +182,9 @@ def _select(
             total += points * weight
     best = np.flatnonzero(total == total.max())
     choice = int(best[rng.randrange(len(best))])
-    order = [choice, *(int(i) for i in np.argsort(-total, kind="stable")[:MOST_SHOWN] if i != choice)][:MOST_SHOWN]
+    # Sorted only where it must be: in a big cluster many are as good as the best.
+    leaders = best if len(best) >= MOST_SHOWN else np.argsort(-total, kind="stable")
+    order = [choice, *(int(i) for i in leaders[:MOST_SHOWN] if i != choice)][:MOST_SHOWN]
     shown = tuple(
         (names[rows[i]], float(total[i]), tuple((name, float(points[i])) for name, points in parts)) for i in order
     )

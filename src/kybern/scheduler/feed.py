@@ -169,6 +169,9 @@ class Feed:
         def changed(old: Any, new: Any) -> None:
             one = new if new is not None else old
             owners = self.cluster.owners.setdefault(one.metadata.namespace, {})
+            if old is not None and new is not None and old.spec.selector == new.spec.selector:
+                return
+            self.cluster.of_owners.pop(one.metadata.namespace, None)
             owners.pop((kind, one.metadata.name), None)
             if new is not None and new.spec.selector:
                 owners[kind, one.metadata.name] = _selector_of(new.spec.selector)

@@ -52,6 +52,8 @@ class PodQueue:
         self._clock = clock
         self._filters = {f.name: f for f in filters}
         self._entries: dict[str, Entry] = {}  # by uid
+        # Those of them that a change may move: a cluster that fills has tens of thousands of others.
+        self._movable: dict[str, Entry] = {}
         self._active: list[tuple[int, float, int, str]] = []
         self._backoff: list[tuple[float, int, str]] = []
         self._serial = 0
@@ -97,6 +99,7 @@ class PodQueue:
     def remove(self, uid: str) -> None:
         """The pod needs no place any more."""
         self._entries.pop(uid, None)
+        self._movable.pop(uid, None)
 
     def fail(self, uid: str, rejected_by: frozenset[str], *, is_error: bool = False) -> None:
         """A pod taken by `pop` was not placed."""
@@ -114,9 +117,10 @@ class PodQueue:
 
     def tell(self, change: Change) -> None:
         """Something happened: move the pods that it may help."""
-        for entry in list(self._entries.values()):
-            if entry.place in (Place.UNSCHEDULABLE, Place.IN_FLIGHT):
-                self._wake(entry, change)
+        if not self._movable:
+            return
+        for entry in list(self._movable.values()):
+            self._wake(entry, change)
 
     def activate(self, uid: str) -> None:
         """Try a pod again now, whatever it waits for."""
@@ -155,6 +159,7 @@ class PodQueue:
         entry = self._take_active() or self._take_early()
         if entry is not None:
             entry.place = Place.IN_FLIGHT
+            self._movable[entry.pod.uid] = entry
             entry.attempts += 1
             entry.woken = False
         return entry
@@ -192,13 +197,17 @@ class PodQueue:
             entry = self._entries.get(uid)
             if entry is not None and entry.serial == serial:
                 self._enter(entry, Place.ACTIVE)
-        for entry in list(self._entries.values()):
+        for entry in list(self._movable.values()):
             if entry.place is Place.UNSCHEDULABLE and now - entry.since >= FLUSH_AFTER:
                 self._enter(entry, Place.ACTIVE)
 
     def _enter(self, entry: Entry, place: Place) -> None:
         self._serial += 1
         entry.place, entry.since, entry.serial = place, self._clock.monotonic(), self._serial
+        if place is Place.UNSCHEDULABLE:
+            self._movable[entry.pod.uid] = entry
+        else:
+            self._movable.pop(entry.pod.uid, None)
         if place is Place.ACTIVE:
             heapq.heappush(self._active, (-entry.pod.priority, entry.added, self._serial, entry.pod.uid))
             self._ready.set()

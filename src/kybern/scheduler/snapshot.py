@@ -26,6 +26,7 @@ Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
 FIRST_RESOURCES = (requests.CPU, requests.MEMORY, "ephemeral-storage")
 MEMO_LIMIT = 512
+LOG_LIMIT = 1 << 16  # changes of loads that are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,15 @@ class TaintKey:
     key: str
     value: str
     effect: str
+
+
+@dataclass(slots=True)
+class _ByLoad:
+    """A column computed from nodes and their loads."""
+
+    node_version: int
+    seen: int  # changes of loads until then are in it
+    values: NDArray[Any]
 
 
 class Snapshot:
@@ -74,6 +84,9 @@ class Snapshot:
         self.node_version = 0
         self.pod_version = 0
         self._memo: collections.OrderedDict[Any, tuple[int, Any]] = collections.OrderedDict()
+        self._load_log: list[int] = []  # rows whose load has changed, in order
+        self._load_begin = 0  # how many changes are no longer in the log
+        self._by_load: collections.OrderedDict[Any, _ByLoad] = collections.OrderedDict()
 
     # what plugins read: rows 0..len-1
     def __len__(self) -> int:
@@ -171,6 +184,24 @@ class Snapshot:
         if len(self._memo) > MEMO_LIMIT:
             self._memo.popitem(last=False)
         return value
+
+    def by_load(self, key: Any, compute: Callable[[NDArray[np.intp]], NDArray[Any]]) -> NDArray[Any]:
+        """`compute(rows)` for all rows, for results that depend on each node and its load alone. Remembered: only rows
+        whose load has changed since the last time are computed, which is what keeps a decision among thousands of
+        nodes quick. Valid until the next change."""
+        now = self._load_begin + len(self._load_log)
+        found = self._by_load.get(key)
+        if found is None or found.node_version != self.node_version or found.seen < self._load_begin:
+            found = _ByLoad(self.node_version, now, compute(np.arange(len(self))))
+            self._by_load[key] = found
+            if len(self._by_load) > MEMO_LIMIT:
+                self._by_load.popitem(last=False)
+        elif found.seen < now:
+            rows = np.array(list({*self._load_log[found.seen - self._load_begin :]}), dtype=np.intp)
+            found.values[rows] = compute(rows)
+            found.seen = now
+        self._by_load.move_to_end(key)
+        return found.values
 
     # nodes
     def put_node(self, node: NodeView) -> None:
@@ -387,6 +418,10 @@ class Snapshot:
         self._nonzero[row, 0] += sign * cpu
         self._nonzero[row, 1] += sign * memory
         self._pod_count[row] += sign
+        self._load_log.append(row)
+        if len(self._load_log) > LOG_LIMIT:
+            self._load_begin += len(self._load_log)
+            self._load_log.clear()
 
     def _note(self, pod: PodInfo, node_name: str) -> None:
         """What is looked up by something else than rows."""

@@ -12,6 +12,7 @@ from kybern.api.core_v1 import (
     EndpointPort,
     Endpoints,
     EndpointSubset,
+    Node,
     Pod,
     PodCondition,
     PodIP,
@@ -23,6 +24,9 @@ from kybern.api.core_v1 import (
 )
 from kybern.api.discovery_v1 import Endpoint, EndpointSlice
 from kybern.api.meta_v1 import ObjectMeta
+from kybern.client import shapes
+from kybern.client.informer import Informer
+from kybern.controllers import service_pods
 from kybern.controllers.endpointslice import pack, plan
 from kybern.testing import control_plane
 
@@ -299,3 +303,45 @@ def test_one_change_writes_one_slice():
     existing = apply([], pack.pack([group_of(range(40))], [], new_slice, lambda s: None, LIMIT), names)
     changes = pack.pack([group_of([*range(1, 40), 99])], existing, new_slice, lambda s: None, LIMIT)
     assert (len(changes.create), len(changes.update), len(changes.delete)) == (0, 1, 0)
+
+
+# who selects whom
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from("ab"), st.sampled_from("12"), min_size=1), max_size=5),
+    st.lists(st.dictionaries(st.sampled_from("abc"), st.sampled_from("12")), max_size=8),
+)
+def test_pods_and_services_find_each_other_as_by_looking_at_all(selectors, pods):
+    services, informer = Informer(shapes.of(Service)), Informer(shapes.of(Pod))
+    services.add_index(service_pods.SELECTOR, service_pods._looked_up_by)
+    service_pods.index_pods(informer)
+    for number, selector in enumerate(selectors):
+        meta = ObjectMeta(name=f"s{number}", namespace="ns", resourceVersion="1", uid=f"s{number}")
+        services.upsert(Service(metadata=meta, spec=ServiceSpec(selector=selector)))
+    for number, found in enumerate(pods):
+        meta = ObjectMeta(name=f"p{number}", namespace="ns", resourceVersion="1", uid=f"p{number}", labels=found)
+        informer.upsert(Pod(metadata=meta, spec=PodSpec(containers=[])))
+        other = ObjectMeta(name=f"p{number}", namespace="other", resourceVersion="1", uid=f"o{number}", labels=found)
+        informer.upsert(Pod(metadata=other, spec=PodSpec(containers=[])))
+    for one in services.list():
+        every = service_pods.selected(one, informer.list("ns"))
+        assert sorted(p.metadata.name for p in service_pods.backing(one, informer)) == sorted(
+            p.metadata.name for p in every
+        )
+        for pod_ in informer.list("ns"):
+            assert (one in service_pods.selecting(pod_, services)) == (pod_ in every)
+
+
+def test_a_node_that_changes_its_zone_wakes_the_services_of_its_pods_alone():
+    async def scenario(plane):
+        for number in range(2):
+            plane.api.put(Node(metadata=ObjectMeta(name=f"n{number}", labels={plan.ZONE: "a"})))
+        plane.api.put(service())
+        plane.api.put(pod("p", "10.0.0.1"))
+        await plane.until(lambda: plane.api.list(EndpointSlice))
+        await plane.clock.sleep(5)
+        plane.api.edit(Node, "", "n1", lambda n: n.metadata.labels.update({plan.ZONE: "b"}))
+        await plane.until(lambda: plane.api.list(EndpointSlice)[0].endpoints[0].zone == "b")
+
+    control_plane.run(NAMES, scenario, node=False)

@@ -23,6 +23,7 @@ from kybern.api.core_v1 import (
 from kybern.api.meta_v1 import ObjectMeta
 from kybern.controllers import taints
 from kybern.controllers.node_ipam import plan as ipam
+from kybern.controllers.node_lifecycle import plan as lifecycle
 from kybern.controllers.settings import Settings
 from kybern.testing import control_plane
 
@@ -324,3 +325,36 @@ def test_ended_pods_beyond_the_threshold_go_oldest_first():
 
     settings = Settings(terminated_pod_gc_threshold=4)
     assert run(scenario, names=["pod-garbage-collector-controller"], settings=settings) == ["p2", "p3", "p4", "p5"]
+
+
+def test_a_node_that_is_fine_is_looked_at_when_its_grace_would_be_over():
+    settings = Settings()
+    fine, silent = node("n"), node("n", ready="Unknown")
+    assert lifecycle.next_look(fine, 0.0, settings) == pytest.approx(40.1)
+    assert lifecycle.next_look(fine, 35.0, settings) == pytest.approx(5.1)
+    assert lifecycle.next_look(silent, 0.0, settings) == settings.node_monitor_period
+
+
+def test_leases_are_signs_of_life_when_they_come():
+    async def scenario(plane):
+        for name in ("n1", "n2"):
+            plane.api.put(node(name))
+        for seconds in (30, 25, 35):  # each within the grace, and never when the controller would look
+            await plane.clock.sleep(seconds)
+            meta = ObjectMeta(name="n1", namespace="kube-node-lease")
+            plane.api.put(Lease(metadata=meta, spec=LeaseSpec(renewTime=f"2026-01-01T00:00:{seconds}.000000Z")))
+        early = ready(plane, "n1").status
+        when = plane.clock.monotonic()
+        await plane.until(lambda: ready(plane, "n1").status == "Unknown")
+        return early, plane.clock.monotonic() - when
+
+    early, waited = run(scenario, alive=["n2"])
+    assert early == "True" and 40 <= waited <= 42
+
+
+def test_zones_are_counted_with_their_sizes():
+    nodes = [node(f"a{i}", **{lifecycle.ZONE: "a"}) for i in range(2)]
+    nodes += [node(f"b{i}", ready="False", **{lifecycle.ZONE: "b"}) for i in range(4)]
+    zones = lifecycle.count_zones(nodes, Settings())
+    assert zones.sizes == {":a": 2, ":b": 4}
+    assert zones.states == {":a": lifecycle.ZoneState.NORMAL, ":b": lifecycle.ZoneState.FULL}

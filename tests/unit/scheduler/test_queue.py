@@ -159,3 +159,27 @@ def test_a_pod_that_goes_wakes_those_it_was_in_the_way_of(
     waiting(queue, short, rule)
     queue.tell(Change(Event.POD_GONE, pod("gone", {**gone, "at": "n"}), None))
     assert (taken(queue) == ["waiting"]) is helps
+
+
+def test_changes_look_at_no_pod_that_they_cannot_move(queue: PodQueue) -> None:
+    stuck = waiting(queue, {"requests": {"cpu": "9"}}, "NodeResourcesFit")
+    for number in range(100):
+        queue.put(pod(f"ready-{number}", {}))
+    gone = Change(Event.POD_GONE, pod("other", {}), None)
+    assert set(queue._movable) == {stuck.uid}
+    queue.tell(gone)
+    assert queue.place_of(stuck.uid) is Place.BACKOFF and not queue._movable
+
+
+@pytest.mark.parametrize("ends", ["remove", "fail", "error"])
+def test_a_pod_in_flight_is_movable_until_its_attempt_ends(queue: PodQueue, ends: str) -> None:
+    info = pod("p", {})
+    queue.put(info)
+    assert not queue._movable
+    queue.take()
+    assert set(queue._movable) == {info.uid}
+    if ends == "remove":
+        queue.remove(info.uid)
+    else:
+        queue.fail(info.uid, frozenset(), is_error=ends == "error")
+    assert set(queue._movable) == ({info.uid} if ends == "fail" else set())

@@ -11,7 +11,7 @@ from kybern.scheduler import cycle, preempt
 from kybern.scheduler.cluster import Cluster
 from kybern.scheduler.objects import PodInfo
 from kybern.scheduler.profile import default_profile
-from kybern.scheduler.snapshot import Snapshot
+from kybern.scheduler.snapshot import LOG_LIMIT, Snapshot
 from kybern.testing.scheduler_worlds import node, pod
 
 NODES = ["n0", "n1", "n2", "n3"]
@@ -67,6 +67,11 @@ def naive(snapshot: Snapshot, nodes: set[str], pods: dict[str, tuple[PodInfo, st
     return found
 
 
+def loads(snapshot: Snapshot) -> Any:
+    """Remembered by load, in whatever order changes come."""
+    return snapshot.by_load("test", lambda rows: snapshot.nonzero[rows].sum(axis=1) + snapshot.pod_count[rows])
+
+
 @given(st.lists(CHANGES, max_size=60))
 def test_the_columns_agree_with_the_pods_that_are_in(changes: list[tuple[str, Any, Any]]) -> None:
     snapshot = Snapshot()
@@ -88,6 +93,7 @@ def test_the_columns_agree_with_the_pods_that_are_in(changes: list[tuple[str, An
                 snapshot.remove_pod(f"p{who}")
                 pods.pop(f"p{who}", None)
         assert columns(snapshot) == naive(snapshot, nodes, pods)
+        assert list(loads(snapshot)) == [int(n) for n in snapshot.nonzero.sum(axis=1) + snapshot.pod_count]
     before = columns(snapshot)
     everyone = [p for p, _ in pods.values()]
     with snapshot.supposing(without=everyone, placed=[(pod("new", {"requests": {"cpu": "1"}}), "n0")]):
@@ -152,3 +158,37 @@ def test_taints_and_images_of_nodes_that_go_are_forgotten() -> None:
         snapshot.put_node(node("b", {"taints": [{"key": f"k{i}", "effect": "NoSchedule"}]}))
     assert len(snapshot.taints) < 1100
     assert int(np.bitwise_count(snapshot.taint_bits).sum()) == 1
+
+
+def test_what_is_remembered_by_load_is_computed_for_changed_nodes_only() -> None:
+    snapshot = Snapshot()
+    for number in range(9):
+        snapshot.put_node(node(f"n{number}", {}))
+    asked: list[list[int]] = []
+
+    def compute(rows: Any) -> Any:
+        asked.append(sorted(int(row) for row in rows))
+        return snapshot.pod_count[rows]
+
+    snapshot.by_load("k", compute)
+    snapshot.add_pod(pod("a", {}), "n3")
+    snapshot.add_pod(pod("b", {}), "n3")
+    snapshot.add_pod(pod("c", {}), "n7")
+    assert list(snapshot.by_load("k", compute)) == [0, 0, 0, 2, 0, 0, 0, 1, 0]
+    assert asked == [list(range(9)), [3, 7]]
+    snapshot.remove_node("n0")
+    assert sum(snapshot.by_load("k", compute)) == 3 and len(asked[-1]) == 8
+
+
+def test_a_log_of_loads_that_grew_too_long_starts_anew() -> None:
+    snapshot = Snapshot()
+    snapshot.put_node(node("n0", {}))
+    snapshot.put_node(node("n1", {}))
+    loads(snapshot)
+    info = pod("a", {})
+    for _ in range(LOG_LIMIT // 2 + 10):
+        snapshot.add_pod(info, "n1")
+        snapshot.remove_pod("a")
+    snapshot.add_pod(pod("b", {}), "n0")
+    assert list(loads(snapshot)) == [int(n) for n in snapshot.nonzero.sum(axis=1) + snapshot.pod_count]
+    assert len(snapshot._load_log) <= LOG_LIMIT

@@ -27,7 +27,7 @@ class Store(Generic[T]):
         self._functions[name] = function
         self._indexes[name] = {}
         for key, obj in self._objects.items():
-            self._enter(name, key, obj)
+            self._enter(name, key, function(obj))
 
     def get(self, key: str) -> T | None:
         return self._objects.get(key)
@@ -35,17 +35,22 @@ class Store(Generic[T]):
     def put(self, key: str, obj: T) -> T | None:
         """Store it, and return what was there."""
         old = self._objects.get(key)
-        if old is not None:
-            self._leave_all(key, old)
         self._objects[key] = obj
-        for name in self._functions:
-            self._enter(name, key, obj)
+        for name, function in self._functions.items():
+            after = tuple(function(obj))
+            if old is not None:
+                before = tuple(function(old))
+                if before == after:
+                    continue  # most changes are of the status
+                self._leave(name, key, before)
+            self._enter(name, key, after)
         return old
 
     def remove(self, key: str) -> T | None:
         old = self._objects.pop(key, None)
         if old is not None:
-            self._leave_all(key, old)
+            for name, function in self._functions.items():
+                self._leave(name, key, function(old))
         return old
 
     def keys(self) -> list[str]:
@@ -61,17 +66,16 @@ class Store(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return iter(list(self._objects.values()))
 
-    def _enter(self, name: str, key: str, obj: T) -> None:
+    def _enter(self, name: str, key: str, values: Iterable[str]) -> None:
         index = self._indexes[name]
-        for value in self._functions[name](obj):
+        for value in values:
             index.setdefault(value, {})[key] = None
 
-    def _leave_all(self, key: str, obj: T) -> None:
-        for name, function in self._functions.items():
-            index = self._indexes[name]
-            for value in function(obj):
-                keys = index.get(value)
-                if keys is not None:
-                    keys.pop(key, None)
-                    if not keys:
-                        del index[value]
+    def _leave(self, name: str, key: str, values: Iterable[str]) -> None:
+        index = self._indexes[name]
+        for value in values:
+            keys = index.get(value)
+            if keys is not None:
+                keys.pop(key, None)
+                if not keys:
+                    del index[value]

@@ -22,6 +22,7 @@ class EndpointsController:
         self._context = context
         self._services = context.informers.of(Service)
         self._pods = context.informers.of(Pod)
+        service_pods.index_pods(self._pods)
         self._endpoints = context.informers.of(Endpoints)
         self.loop = runtime.Loop(NAME, self.reconcile, context.clock)
         self.loops = (self.loop,)
@@ -48,7 +49,7 @@ class EndpointsController:
             return None
         if not service_pods.has_endpoints(service) or service.metadata.deletionTimestamp:
             return None
-        backing = service_pods.selected(service, self._pods.list(service.metadata.namespace))
+        backing = service_pods.backing(service, self._pods)
         wanted = plan.plan_endpoints(service, backing, found)
         if wanted is None:
             return None

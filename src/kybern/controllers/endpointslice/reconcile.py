@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from kybern.api.core_v1 import Node, Pod, Service
 from kybern.api.discovery_v1 import EndpointSlice
+from kybern.client import shapes
 from kybern.controllers import runtime, service_pods
 from kybern.controllers.endpointslice import pack, plan
 from kybern.machinery.status import ApiError
 
 NAME = "endpointslice-controller"
 INDEX = "service"
+NODE = "node"
 
 
 def service_key(found: EndpointSlice) -> str:
@@ -28,6 +30,8 @@ class EndpointSliceController:
         self._context = context
         self._services = context.informers.of(Service)
         self._pods = context.informers.of(Pod)
+        service_pods.index_pods(self._pods)
+        self._pods.add_index(NODE, lambda pod: (pod.spec.nodeName or "",))
         self._nodes = context.informers.of(Node)
         self._slices = context.informers.of(EndpointSlice)
         self._slices.add_index(INDEX, lambda found: (service_key(found),))
@@ -46,12 +50,15 @@ class EndpointSliceController:
                 self.loop.queue.add(service_key(found))
 
     def _node_changed(self, old: Node | None, new: Node | None) -> None:
-        """Only the zone of a node shows in slices."""
+        """Only the zone of a node shows in slices, in those of the pods that are there."""
         before = old.metadata.labels.get(plan.ZONE) if old is not None else None
         after = new.metadata.labels.get(plan.ZONE) if new is not None else None
-        if before != after:
-            for service in self._services.list():
-                self.loop.queue.add(f"{service.metadata.namespace}/{service.metadata.name}")
+        found = new if new is not None else old
+        if before == after or found is None:
+            return
+        for pod in self._pods.by_index(NODE, found.metadata.name):
+            for service in service_pods.selecting(pod, self._services):
+                self.loop.queue.add(shapes.key_of(service))
 
     async def reconcile(self, key: str) -> runtime.RequeueAfter | None:
         service = self._services.by_key(key)
@@ -67,8 +74,9 @@ class EndpointSliceController:
             return None
         if not service_pods.has_endpoints(service):
             return None
-        backing = service_pods.selected(service, self._pods.list(service.metadata.namespace))
-        nodes = {node.metadata.name: node for node in self._nodes.list()}
+        backing = service_pods.backing(service, self._pods)
+        names = {pod.spec.nodeName for pod in backing if pod.spec.nodeName}
+        nodes = {name: node for name in names if (node := self._nodes.by_key(name)) is not None}
         limit = self._context.settings.max_endpoints_per_slice
         await apply_changes(self._context, plan.plan_slices(service, backing, nodes, existing, limit))
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from kybern.api import scalars
@@ -28,6 +28,7 @@ _SCHEDULING = {
 }
 _SCHEDULING_KEYS = frozenset((*_SCHEDULING.values(), taints.UNSCHEDULABLE))
 _EXECUTION = {"False": taints.NOT_READY, "Unknown": taints.UNREACHABLE}
+SOON = 0.1  # seconds after a grace period is over
 REGION = "topology.kubernetes.io/region"
 ZONE = "topology.kubernetes.io/zone"
 
@@ -95,6 +96,13 @@ def plan_conditions(
     return conditions + [c for c in node.status.conditions if c.type not in WATCHED]
 
 
+def next_look(node: Node, silent_for: float, settings: Settings) -> float:
+    """Seconds until a node may have to be judged anew: one that is fine, when its grace would be over."""
+    if not is_ready(node) or needs_eviction(node):
+        return settings.node_monitor_period
+    return max(settings.node_monitor_grace_period - silent_for, 0.0) + SOON
+
+
 def plan_taints(node: Node, *, evict: bool, now: datetime.datetime) -> list[Taint] | None:
     """The taints of a node; None if they are right. `evict`: a NoExecute taint may be added now."""
     wanted = []
@@ -148,12 +156,20 @@ def zone_of(node: Node) -> str:
     return f"{labels.get(REGION, '')}:{labels.get(ZONE, '')}"
 
 
-def zone_states(nodes: Iterable[Node], settings: Settings) -> Mapping[str, ZoneState]:
-    """State of each zone, by zone_of."""
+@dataclass(frozen=True, slots=True)
+class Zones:
+    """How each zone is, and how many nodes it has; by zone_of."""
+
+    states: Mapping[str, ZoneState] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+def count_zones(nodes: Iterable[Node], settings: Settings) -> Zones:
     counts: dict[str, tuple[int, int]] = {}
     for node in nodes:
-        ready, other = counts.get(zone_of(node), (0, 0))
-        counts[zone_of(node)] = (ready + 1, other) if is_ready(node) else (ready, other + 1)
+        zone = zone_of(node)
+        ready, other = counts.get(zone, (0, 0))
+        counts[zone] = (ready + 1, other) if is_ready(node) else (ready, other + 1)
     states = {}
     for zone, (ready, other) in counts.items():
         if ready == 0 and other > 0:
@@ -162,16 +178,17 @@ def zone_states(nodes: Iterable[Node], settings: Settings) -> Mapping[str, ZoneS
             states[zone] = ZoneState.PARTIAL
         else:
             states[zone] = ZoneState.NORMAL
-    return states
+    return Zones(states, {zone: ready + other for zone, (ready, other) in counts.items()})
 
 
-def eviction_rate(zone: str, states: Mapping[str, ZoneState], size: int, settings: Settings) -> float:
-    """Nodes a second that may be tainted NoExecute in a zone of `size` nodes; 0 for none.
+def eviction_rate(zone: str, zones: Zones, settings: Settings) -> float:
+    """Nodes a second that may be tainted NoExecute in a zone; 0 for none.
 
     With every zone down it is more likely that we are cut off than that all nodes died: nothing is evicted.
     """
-    if all(state is ZoneState.FULL for state in states.values()):
+    if all(state is ZoneState.FULL for state in zones.states.values()):
         return 0.0
-    if states.get(zone) is ZoneState.PARTIAL:
-        return settings.secondary_node_eviction_rate if size > settings.large_cluster_size_threshold else 0.0
+    if zones.states.get(zone) is ZoneState.PARTIAL:
+        is_large = zones.sizes.get(zone, 0) > settings.large_cluster_size_threshold
+        return settings.secondary_node_eviction_rate if is_large else 0.0
     return settings.node_eviction_rate

@@ -1,7 +1,8 @@
 """Watch over nodes: mark the silent ones, keep taints, tell pods of lost nodes that they are not ready.
 
-Woken by nodes and, every `node_monitor_period`, by itself. A sign of life is a change of the node's lease or of its
-Ready heartbeat; the clocks of nodes are never compared with ours.
+Woken by nodes and by itself: when a node would have been silent for too long, or, while it is not ready, every
+`node_monitor_period`. A sign of life is a change of the node's lease or of its Ready heartbeat, noted when it comes;
+the clocks of nodes are never compared with ours. With thousands of nodes a renewed lease costs a dictionary's entry.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from kybern.machinery.status import ApiError
 
 NAME = "node-lifecycle-controller"
 INDEX = "node"
+LEASES = "kube-node-lease"
+ZONES_FOR = 1.0  # seconds that the states of zones hold: counting them is work, and many nodes may ask
 
 
 class NodeLifecycleController:
@@ -25,31 +28,54 @@ class NodeLifecycleController:
         self._context = context
         self._recorder = context.recorder("node-controller")
         self._nodes = context.informers.of(Node)
-        self._leases = context.informers.of(Lease, namespace="kube-node-lease")
+        self._leases = context.informers.of(Lease, namespace=LEASES)
         self._pods = context.informers.of(Pod)
         self._pods.add_index(INDEX, lambda pod: (pod.spec.nodeName or "",))
         self._heard: dict[str, plan.Heard] = {}
         self._next_eviction: dict[str, float] = {}  # zone -> monotonic
+        self._zones = plan.Zones()
+        self._zones_at = float("-inf")  # monotonic: when they were counted
         self.loop = runtime.Loop(NAME, self.reconcile, context.clock)
         self.loops = (self.loop,)
         self._nodes.on_change(self._node_changed)
+        self._leases.on_change(self._lease_changed)
 
     async def run(self) -> None:
         await self.loop.run()
 
     def _node_changed(self, old: Node | None, new: Node | None) -> None:
         if new is not None:
+            self._note(new)
             self.loop.queue.add(new.metadata.name)
         elif old is not None:
             self._heard.pop(old.metadata.name, None)
+
+    def _lease_changed(self, old: Lease | None, new: Lease | None) -> None:
+        node = self._nodes.by_key(new.metadata.name) if new is not None else None
+        if node is not None:
+            self._note(node)
+
+    def _note(self, node: Node) -> plan.Heard:
+        """The last sign of life, which may be one that came just now."""
+        name = node.metadata.name
+        lease = self._leases.get(LEASES, name)
+        ready = plan.condition_of(node, "Ready")
+        renewed = lease.spec.renewTime if lease is not None else None
+        beat = ready.lastHeartbeatTime if ready is not None else None
+        sign = (renewed or "", beat or "")
+        heard = self._heard.get(name)
+        if heard is None or heard.sign != sign:
+            heard = self._heard[name] = plan.Heard(sign, self._context.clock.monotonic())
+        return heard
 
     async def reconcile(self, key: str) -> runtime.RequeueAfter | None:
         node = self._nodes.by_key(key)
         if node is None:
             return None
-        again = runtime.RequeueAfter(self._context.settings.node_monitor_period)
+        settings = self._context.settings
         now = self._context.clock.now()
-        conditions = plan.plan_conditions(node, self._silence(node), self._context.settings, now)
+        silence = self._context.clock.monotonic() - self._note(node).at
+        conditions = plan.plan_conditions(node, silence, settings, now)
         if conditions is not None:
             fresh = codec.clone(node)
             fresh.status.conditions = conditions
@@ -64,37 +90,21 @@ class NodeLifecycleController:
                 "spec": {"taints": codec.to_json(taints)},
             }
             await self._context.patch(Node, "", key, patch)
-        return again
-
-    def _silence(self, node: Node) -> float:
-        """Seconds since the last sign of life; a new one is noted."""
-        name = node.metadata.name
-        lease = self._leases.get("kube-node-lease", name)
-        ready = plan.condition_of(node, "Ready")
-        renewed = lease.spec.renewTime if lease is not None else None
-        beat = ready.lastHeartbeatTime if ready is not None else None
-        now = self._context.clock.monotonic()
-        sign = (renewed or "", beat or "")
-        heard = self._heard.get(name)
-        if heard is None or heard.sign != sign:
-            heard = self._heard[name] = plan.Heard(sign, now)
-        return now - heard.at
+        return runtime.RequeueAfter(plan.next_look(node, silence, settings))
 
     def _take_turn(self, node: Node) -> bool:
         """Whether this node may be tainted NoExecute now; if so, the next of its zone has to wait."""
         zone = plan.zone_of(node)
         now = self._context.clock.monotonic()
-        rate = self._rate(zone)
-        if rate <= 0 or now < self._next_eviction.get(zone, 0.0):
+        if now < self._next_eviction.get(zone, 0.0):
+            return False
+        if now - self._zones_at >= ZONES_FOR:
+            self._zones, self._zones_at = plan.count_zones(self._nodes.list(), self._context.settings), now
+        rate = plan.eviction_rate(zone, self._zones, self._context.settings)
+        if rate <= 0:
             return False
         self._next_eviction[zone] = now + 1 / rate
         return True
-
-    def _rate(self, zone: str) -> float:
-        nodes = self._nodes.list()
-        states = plan.zone_states(nodes, self._context.settings)
-        size = sum(plan.zone_of(node) == zone for node in nodes)
-        return plan.eviction_rate(zone, states, size, self._context.settings)
 
     async def _mark_pods(self, node: Node) -> None:
         """Pods of a node that is not ready are not ready: services must stop to send them traffic."""

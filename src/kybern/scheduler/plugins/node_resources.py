@@ -57,6 +57,13 @@ def node_resources_fit(pod: PodInfo, cluster: Cluster) -> Iterable[Rejection]:
 @contract.score("NodeResourcesFit")
 def least_allocated(pod: PodInfo, cluster: Cluster, rows: Rows) -> Points | None:
     """The share of cpu and memory that stays free, averaged over those a node has."""
+    points: Points = cluster.snapshot.by_load(
+        ("least allocated", pod.nonzero), lambda changed: _free_share(pod, cluster, changed)
+    )[rows]
+    return points
+
+
+def _free_share(pod: PodInfo, cluster: Cluster, rows: Rows) -> Points:
     snapshot = cluster.snapshot
     allocatable = snapshot.allocatable[rows, :2]
     used = snapshot.nonzero[rows] + np.array(pod.nonzero, dtype=np.int64)
@@ -71,9 +78,16 @@ def least_allocated(pod: PodInfo, cluster: Cluster, rows: Rows) -> Points | None
 @contract.score("NodeResourcesBalancedAllocation")
 def balanced_allocation(pod: PodInfo, cluster: Cluster, rows: Rows) -> Points | None:
     """How much more alike the pod makes the used shares of cpu and memory; no opinion on pods that ask for neither."""
-    wanted = np.array([pod.requests.get("cpu", 0), pod.requests.get("memory", 0)], dtype=np.int64)
-    if not wanted.any():
+    wanted = (pod.requests.get("cpu", 0), pod.requests.get("memory", 0))
+    if not any(wanted):
         return None
+    points: Points = cluster.snapshot.by_load(
+        ("balanced", wanted), lambda changed: _gain(np.array(wanted, dtype=np.int64), cluster, changed)
+    )[rows]
+    return points
+
+
+def _gain(wanted: Ints, cluster: Cluster, rows: Rows) -> Points:
     allocatable, requested = cluster.snapshot.allocatable[rows, :2], cluster.snapshot.requested[rows, :2]
     # 75 where nothing changes, whole points before and after: as kube-scheduler 1.36 answers.
     points: Points = np.floor(

@@ -25,6 +25,7 @@ from kybern.scheduler.snapshot import Ints
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
 REASON = "node(s) didn't match pod topology spread constraints"
+MOST_REMEMBERED = 1024  # sets of labels in a namespace
 MISSING_REASON = f"{REASON} (missing required label)"
 
 
@@ -65,6 +66,17 @@ def _default_constraints(pod: PodInfo, cluster: Cluster) -> list[Constraint]:
     """Soft ones, for pods of services and sets (kube-scheduler: defaultingType System)."""
     if pod.pod.spec.topologySpreadConstraints or not pod.labels:
         return []
+    known = cluster.of_owners.setdefault(pod.namespace, {})
+    found = known.get(key := frozenset(pod.labels.items()))
+    if found is None:
+        if len(known) >= MOST_REMEMBERED:
+            known.clear()
+        found = known[key] = _spread_by_owners(pod, cluster)
+    assert isinstance(found, list)
+    return found
+
+
+def _spread_by_owners(pod: PodInfo, cluster: Cluster) -> list[Constraint]:
     owners = [s for s in cluster.owners.get(pod.namespace, {}).values() if s.matches(pod.labels)]
     if not owners:
         return []
@@ -153,16 +165,20 @@ def even_spread(pod: PodInfo, cluster: Cluster, rows: Rows) -> Points | None:
             has_all &= snapshot.node_labels.codes(constraint.topology_key) >= 0
     total = np.zeros(len(rows), dtype=np.float64)
     considered = has_all[rows]
+    counted_by: dict[labels.Selector, Ints] = {}
     for constraint in constraints:
         codes = snapshot.node_labels.codes(constraint.topology_key)
         here = codes[rows]
-        per_node = _pods_per_node(pod, cluster, constraint.selector)
+        per_node = counted_by.get(constraint.selector)
+        if per_node is None:
+            per_node = counted_by[constraint.selector] = _pods_per_node(pod, cluster, constraint.selector)
         if constraint.topology_key == HOSTNAME:
             size, counts = int(considered.sum()), per_node[rows]
         else:
             counted = has_all & _counted_nodes(pod, cluster, constraint)
             in_domain = per_domain(snapshot, constraint.topology_key, np.where(counted, per_node, 0))
-            size, counts = len(np.unique(here[considered & (here >= 0)])), in_domain[rows]
+            size = int(np.count_nonzero(np.bincount(here[considered & (here >= 0)])))
+            counts = in_domain[rows]
         points = counts * np.log(size + 2) + (constraint.max_skew - 1)
         total += np.where(here >= 0, points, 0.0)
     return _invert(np.floor(total + 0.5), considered)
