@@ -22,7 +22,7 @@ from pathlib import Path
 
 import orjson
 
-from kybern.cli import pki
+from kybern import pki
 from kybern.client.clock import RealClock
 
 TOKEN = "bench-token"

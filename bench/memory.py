@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from bench import apiserver
-from kybern.cli import pki
+from kybern import pki
 from kybern.client.clock import RealClock
 
 SETTLE = 8.0  # seconds from start to measurement

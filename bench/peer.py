@@ -23,7 +23,7 @@ import orjson
 
 from bench import apiserver as base
 from bench.apiserver import TOKEN, Client, Peer
-from kybern.cli import pki
+from kybern import pki
 from kybern.client.clock import RealClock
 
 ROUNDS = int(os.environ.get("KYBERN_BENCH_ROUNDS", "2"))

@@ -25,10 +25,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kybern import pki
 from kybern.api.apps_v1 import Deployment
 from kybern.api.core_v1 import Namespace, Node, Pod
 from kybern.api.meta_v1 import ObjectMeta
-from kybern.cli import pki
 from kybern.cli.plan import plan_cluster, plan_node_ranges
 from kybern.cli.settings import Settings
 from kybern.client.clock import RealClock

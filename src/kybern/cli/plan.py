@@ -6,8 +6,8 @@ import ipaddress
 import sys
 
 from kybern.cli import containerd
-from kybern.cli.pki.ensure import Pki
 from kybern.cli.settings import LocalNode, Settings
+from kybern.pki.ensure import Pki
 from kybern.process.supervisor import Child, Plan
 
 CGROUPS = "/kybern-nodes"  # below it are the groups of nodes in namespaces

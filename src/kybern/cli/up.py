@@ -15,7 +15,8 @@ import click
 import msgspec
 from msgspec import structs
 
-from kybern.cli import archive, cluster_client, containerd, node_network, pki, probes, settings, supervision, system
+from kybern import pki
+from kybern.cli import archive, cluster_client, containerd, node_network, probes, settings, supervision, system
 from kybern.cli.plan import plan_cluster, plan_node_ranges
 from kybern.cli.settings import Settings
 from kybern.client.clock import RealClock

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import structlog
 
-from kybern.cli.pki import certificates
 from kybern.client import kubeconfig
 from kybern.client.clock import RealClock
 from kybern.client.rest import RestClient
 from kybern.machinery.clock import Clock
+from kybern.pki import certificates
 from kybern.process.health import Page, serve_page
 from kybern.simulated import identity, workload
 from kybern.simulated.fleet import Fleet, Manners

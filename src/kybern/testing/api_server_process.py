@@ -15,7 +15,7 @@ from typing import Any
 
 import requests
 
-from kybern.cli import pki
+from kybern import pki
 from kybern.client.clock import RealClock
 from kybern.testing import etcd
 

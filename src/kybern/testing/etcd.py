@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kybern.cli.pki.certificates import Profile, generate_key, issue
+from kybern.pki.certificates import Profile, generate_key, issue
 from kybern.storage.etcd.store import EtcdStore
 from kybern.storage.etcd.watch import EtcdWatch
 from kybern.storage.interface import (

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from kybern.cli import component
-from kybern.cli.pki import Pki
 from kybern.cli.plan import plan_cluster, plan_node_ranges
 from kybern.cli.settings import Settings
+from kybern.pki import Pki
 
 SETTINGS = Settings(data_dir="/d", run_dir="/r", node_name="n", node_ip="192.0.2.7")
 PKI = Pki(Path("/d/pki"), Path("/d/kubeconfig"))

@@ -10,12 +10,12 @@ import pytest
 from kybern.api.apps_v1 import Deployment
 from kybern.api.core_v1 import Binding, ConfigMap, Namespace, ObjectReference, Pod
 from kybern.api.meta_v1 import ObjectMeta
-from kybern.cli.pki import certificates
 from kybern.client import http, kubeconfig, rest, shapes
 from kybern.client.clock import RealClock
 from kybern.client.rest import RestClient
 from kybern.machinery import scheme
 from kybern.machinery.status import ApiError
+from kybern.pki import certificates
 from kybern.testing import clock as virtual
 from kybern.testing.fake_api import FakeApi
 

@@ -18,9 +18,9 @@ from kybern.api.certificates_v1 import (
     CertificateSigningRequestStatus,
 )
 from kybern.api.meta_v1 import ObjectMeta
-from kybern.cli.pki import certificates
 from kybern.controllers.certificates import issue, rules
 from kybern.controllers.settings import Settings
+from kybern.pki import certificates
 from kybern.testing import control_plane
 from kybern.testing.clock import START
 

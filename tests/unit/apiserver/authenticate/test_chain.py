@@ -12,9 +12,9 @@ from kybern.api.core_v1 import Secret
 from kybern.api.meta_v1 import ObjectMeta
 from kybern.apiserver.authenticate.chain import AuthenticationOptions, Authenticators
 from kybern.apiserver.request import Request, User
-from kybern.cli.pki import certificates
-from kybern.cli.pki.certificates import KeyPair, Profile
 from kybern.machinery.status import ApiError
+from kybern.pki import certificates
+from kybern.pki.certificates import KeyPair, Profile
 from kybern.testing.clock import START, FakeClock
 from kybern.testing.objects import ObjectTable
 

@@ -15,9 +15,9 @@ from kybern.apiserver.authenticate.chain import AuthenticationOptions, Authentic
 from kybern.apiserver.authenticate.keys import SigningKey
 from kybern.apiserver.authenticate.verdict import InvalidToken
 from kybern.apiserver.request import Request
-from kybern.cli.pki import certificates
-from kybern.cli.pki.certificates import Profile
 from kybern.machinery.status import ApiError
+from kybern.pki import certificates
+from kybern.pki.certificates import Profile
 from kybern.testing.clock import START, FakeClock
 from kybern.testing.objects import ObjectTable
 

@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from kybern.apiserver.authenticate.chain import AuthenticationOptions, Authenticators
 from kybern.apiserver.request import Request, User
-from kybern.cli.pki import certificates
-from kybern.cli.pki.certificates import KeyPair, Profile
 from kybern.machinery.status import ApiError
+from kybern.pki import certificates
+from kybern.pki.certificates import KeyPair, Profile
 from kybern.testing.clock import START, FakeClock
 from kybern.testing.objects import ObjectTable
 

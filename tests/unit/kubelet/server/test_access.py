@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from kybern.api.authentication_v1 import TokenReview, TokenReviewStatus, UserInfo
 from kybern.api.authorization_v1 import SubjectAccessReview, SubjectAccessReviewStatus
-from kybern.cli.pki.certificates import Profile, generate_key, issue
 from kybern.kubelet.server.access import DelegatedAccess, ask_of, caller_of
 from kybern.kubelet.server.contract import Ask, Caller
+from kybern.pki.certificates import Profile, generate_key, issue
 from kybern.testing.clock import FakeClock
 
 

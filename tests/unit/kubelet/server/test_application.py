@@ -22,13 +22,13 @@ from kybern.api.core_v1 import (
     PodStatus,
 )
 from kybern.api.meta_v1 import ObjectMeta
-from kybern.cli.pki.certificates import Profile, generate_key, issue
 from kybern.kubelet.cri import contract as cri
 from kybern.kubelet.cri.contract import ContainerId, CriError, SandboxId
 from kybern.kubelet.server.application import KubeletServer, Setting
 from kybern.kubelet.server.contract import Ask, Caller
 from kybern.kubelet.server.sampler import Sampler
 from kybern.machinery.status import ApiError
+from kybern.pki.certificates import Profile, generate_key, issue
 from kybern.testing.clock import FakeClock
 from kybern.testing.streams import connect
 from kybern.wire import message

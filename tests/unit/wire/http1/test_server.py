@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from kybern.cli.pki.certificates import KeyPair, Profile, generate_key, issue
+from kybern.pki.certificates import KeyPair, Profile, generate_key, issue
 from kybern.testing.clock import FakeClock
 from kybern.wire import tcp, tls
 from kybern.wire.http1 import serve

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kybern.cli.pki import certificates, encryption, files, kubeconfig
-from kybern.cli.pki.certificates import KeyPair, Profile
 from kybern.machinery.clock import Clock
+from kybern.pki import certificates, encryption, files, kubeconfig
+from kybern.pki.certificates import KeyPair, Profile
 
 MASTERS = "system:masters"
 NODES = "system:nodes"

@@ -9,8 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from kybern.cli import pki
-from kybern.cli.pki import certificates, kubeconfig
+from kybern import pki
+from kybern.pki import certificates, kubeconfig
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 CLUSTER = pki.Cluster(nodes={"node-1": ["10.0.0.5"]})

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from kybern.cli.pki import files
+from kybern.pki import files
 
 CLUSTER = "kybern"
 
