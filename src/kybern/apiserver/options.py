@@ -11,6 +11,7 @@ from kybern.apiserver.authenticate.configuration import Configuration
 from kybern.apiserver.authenticate.webhook_tokens import WebhookTokenOptions
 from kybern.apiserver.authorize import configuration as authorize_configuration
 from kybern.apiserver.authorize.configuration import Entry
+from kybern.machinery.feature_gates import Gates
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class ServerOptions:
     service_cidr: str = "10.96.0.0/12"
     node_port_range: tuple[int, int] = (30000, 32767)
     runtime_config: str = ""
+    gates: Gates = field(default_factory=Gates)
     event_ttl: float = 3600.0
     authentication: Configuration = field(default_factory=Configuration)
     jwt_algorithms: tuple[str, ...] = jwt_tokens.ALGORITHMS

@@ -111,6 +111,7 @@ class ApiServer:
             runtime_config.parse(options.runtime_config),
             options.service_cidr,
             options.node_port_range,
+            options.gates,
         )
         objects = self.registry.objects
         self.webhooks = WebhookClient(objects, webhooks)

@@ -124,6 +124,7 @@ class Kubelet:
             config.root,
             NodeView(
                 config_map=self.references.config_map,
+                trust_bundles=self.references.trust_bundles,
                 secret=self.references.secret,
                 tokens=self.tokens,
                 node_name=name,

@@ -1,4 +1,4 @@
-"""ConfigMaps and Secrets that pods of this node use: each watched by name, for as long as somebody refers to it.
+"""ConfigMaps, Secrets and trust bundles that pods of this node use: each watched for as long as somebody refers to it.
 
 Used by sync/apply (environment) and volumes (files). A watch of a single object is what the Node authorizer permits.
 Promises: what is answered was read after the first reference; `on_change` is called at once, with the pods that
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+from kybern.api.certificates_v1beta1 import ClusterTrustBundle
 from kybern.api.core_v1 import ConfigMap, Pod, Secret
 from kybern.client.informer import Informer, Informers
 from kybern.client.rest import RestClient
@@ -20,13 +21,19 @@ from kybern.kubelet.podkeys import PodUid, containers_of
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError
 
-Kind = Literal["ConfigMap", "Secret"]
+# "TrustBundles" are those of one signer, which is the name of the reference.
+Kind = Literal["ConfigMap", "Secret", "ClusterTrustBundle", "TrustBundles"]
 Reference = tuple[Kind, str, str]  # kind, namespace, name
 
 SYNC_TIMEOUT = 30.0
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 2.0
-_TYPES: dict[Kind, type[Any]] = {"ConfigMap": ConfigMap, "Secret": Secret}
+_TYPES: dict[Kind, type[Any]] = {
+    "ConfigMap": ConfigMap,
+    "Secret": Secret,
+    "ClusterTrustBundle": ClusterTrustBundle,
+    "TrustBundles": ClusterTrustBundle,
+}
 
 
 class NotSynced(Exception):
@@ -49,6 +56,7 @@ def references_of(pod: Pod) -> set[Reference]:
     """All ConfigMaps and Secrets a pod's spec names."""
     config_maps: set[str] = set()
     secrets: set[str] = set()
+    bundles: set[Reference] = set()
     for _, container in containers_of(pod):
         of_env = env.references(container)
         config_maps |= of_env[0]
@@ -63,10 +71,17 @@ def references_of(pod: Pod) -> set[Reference]:
                 config_maps.add(source.configMap.name or "")
             if source.secret:
                 secrets.add(source.secret.name or "")
+            if source.clusterTrustBundle is not None:
+                wanted = source.clusterTrustBundle
+                bundles.add(
+                    ("ClusterTrustBundle", "", wanted.name)
+                    if wanted.name
+                    else ("TrustBundles", "", wanted.signerName or "")
+                )
     secrets.update(reference.name or "" for reference in pod.spec.imagePullSecrets)
     space = pod.metadata.namespace
     found: set[Reference] = {("ConfigMap", space, name) for name in config_maps if name}
-    return found | {("Secret", space, name) for name in secrets if name}
+    return found | bundles | {("Secret", space, name) for name in secrets if name}
 
 
 class ReferencedObjects:
@@ -133,7 +148,12 @@ class ReferencedObjects:
         pause = FIRST_PAUSE
         while True:
             try:
-                watched.first = await self._client.get(_TYPES[kind], namespace, name)
+                if kind == "TrustBundles":
+                    watched.first = (
+                        await self._client.list(ClusterTrustBundle, field_selector=_selector(reference))
+                    ).items
+                else:
+                    watched.first = await self._client.get(_TYPES[kind], namespace, name)
             except ApiError as error:
                 if not error.is_not_found:
                     watched.problem = str(error)
@@ -142,13 +162,16 @@ class ReferencedObjects:
                     continue
             break
         watched.is_read.set()
-        informer = self._informers.of(_TYPES[kind], namespace=namespace, field_selector=f"metadata.name={name}")
+        informer = self._informers.of(_TYPES[kind], namespace=namespace, field_selector=_selector(reference))
         watched.informer = informer
         informer.on_change(lambda _old, new: self._tell(watched, new))
 
     def _tell(self, watched: _Watched, new: Any) -> None:
-        first, watched.first = watched.first, None
-        if first is not None and new is not None and first.metadata.resourceVersion == new.metadata.resourceVersion:
+        first = watched.first
+        if not isinstance(first, list):  # a list is told of one by one
+            watched.first = None
+            first = [first] if first is not None else []
+        if new is not None and any(_is_same_revision(known, new) for known in first):
             return  # known from the first read
         self._on_change(tuple(watched.users))
 
@@ -168,6 +191,18 @@ class ReferencedObjects:
     def secret(self, namespace: str, name: str) -> Secret | None:
         return cast("Secret | None", self._get(("Secret", namespace, name)))
 
+    def trust_bundles(self, name: str, signer: str) -> list[ClusterTrustBundle]:
+        """The one of that name, or all of a signer."""
+        if name:
+            found = cast("ClusterTrustBundle | None", self._get(("ClusterTrustBundle", "", name)))
+            return [found] if found is not None else []
+        watched = self._watched.get(("TrustBundles", "", signer))
+        if watched is None:
+            return []
+        if watched.informer is not None and watched.informer.has_synced:
+            return list(watched.informer.list())
+        return list(watched.first or ())
+
     def _get(self, reference: Reference) -> Any:
         watched = self._watched.get(reference)
         if watched is None:
@@ -175,3 +210,12 @@ class ReferencedObjects:
         if watched.informer is not None and watched.informer.has_synced:
             return watched.informer.get(reference[1], reference[2])
         return watched.first
+
+
+def _selector(reference: Reference) -> str:
+    kind, _, name = reference
+    return f"spec.signerName={name}" if kind == "TrustBundles" else f"metadata.name={name}"
+
+
+def _is_same_revision(a: Any, b: Any) -> bool:
+    return bool(a.metadata.uid == b.metadata.uid and a.metadata.resourceVersion == b.metadata.resourceVersion)

@@ -10,9 +10,16 @@ from __future__ import annotations
 from kybern.api.coordination_v1 import LeaseSpec
 from kybern.api.core_v1 import Container, EphemeralContainer, PodSpec, PodStatus, VolumeMountStatus, VolumeProjection
 from kybern.api.resource_v1 import ResourceSliceSpec
+from kybern.machinery import feature_gates
+from kybern.machinery.feature_gates import Gates
+
+_PROJECTED = (
+    ("clusterTrustBundle", feature_gates.CLUSTER_TRUST_BUNDLE_PROJECTION),
+    ("podCertificate", feature_gates.POD_CERTIFICATE_REQUEST),
+)
 
 
-def drop_from_pod_spec(spec: PodSpec, old: PodSpec | None) -> None:
+def drop_from_pod_spec(spec: PodSpec, old: PodSpec | None, gates: Gates) -> None:
     """GenericWorkload, ContainerStopSignals, ClusterTrustBundleProjection, PodCertificateRequest."""
     if spec.schedulingGroup is not None and (old is None or old.schedulingGroup is None):
         spec.schedulingGroup = None
@@ -20,7 +27,9 @@ def drop_from_pod_spec(spec: PodSpec, old: PodSpec | None) -> None:
         old is not None and any(_has_stop_signal(c) for c in _containers(old))
     ):
         _drop_stop_signals(spec)
-    for field in ("clusterTrustBundle", "podCertificate"):
+    for field, gate in _PROJECTED:
+        if gates.is_on(gate):
+            continue
         holders = [p for p in _projections(spec) if getattr(p, field) is not None]
         if holders and not (old is not None and any(getattr(p, field) is not None for p in _projections(old))):
             for projection in holders:

@@ -21,7 +21,7 @@ from kybern.apiserver.reload import Reload
 from kybern.apiserver.request import Request
 from kybern.apiserver.server import ApiServer
 from kybern.client.clock import RealClock
-from kybern.machinery import metrics
+from kybern.machinery import feature_gates, metrics
 from kybern.machinery.clock import Clock
 from kybern.policies.pool import WorkerPool
 from kybern.process import apiserver_security as security
@@ -68,6 +68,7 @@ class Options(SecurityFlags):
     service_cluster_ip_range: str = "10.96.0.0/12"
     service_node_port_range: str = "30000-32767"
     runtime_config: str = ""  # api/alpha=true, resource.k8s.io/v1alpha3=true, ...
+    feature_gates: str = ""  # ClusterTrustBundleProjection=true, PodCertificateRequest=true
     event_ttl: float = 3600.0  # seconds
     enable_priority_and_fairness: bool = True
     max_requests_inflight: int = 400
@@ -105,6 +106,7 @@ def server_options(options: Options) -> ServerOptions:
         service_cidr=options.service_cluster_ip_range,
         node_port_range=(int(first), int(last)),
         runtime_config=options.runtime_config,
+        gates=feature_gates.parse(options.feature_gates),
         event_ttl=options.event_ttl,
         **security.server_options(options),
         enable_priority_and_fairness=options.enable_priority_and_fairness,

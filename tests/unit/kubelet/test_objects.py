@@ -2,7 +2,9 @@
 
 import asyncio
 
+from kybern.api.certificates_v1beta1 import ClusterTrustBundle, ClusterTrustBundleSpec
 from kybern.api.core_v1 import (
+    ClusterTrustBundleProjection,
     ConfigMap,
     ConfigMapVolumeSource,
     Container,
@@ -118,3 +120,42 @@ def test_the_watch_ends_with_the_last_pod_that_refers():
         assert not api._watches
 
     drive(scenario)
+
+
+def bundle(name, text, **labels):
+    spec = ClusterTrustBundleSpec(signerName="example.com/s", trustBundle=text)
+    return ClusterTrustBundle(metadata=ObjectMeta(name=name, labels=labels), spec=spec)
+
+
+def test_trust_bundles_are_followed_by_name_and_by_signer():
+    async def scenario(tested, api, told, clock):
+        api.put(bundle("example.com:s:a", "A"))
+        api.put(bundle("example.com:s:b", "B"))
+        named, of_signer = ("ClusterTrustBundle", "", "example.com:s:a"), ("TrustBundles", "", "example.com/s")
+        tested.refer("one", {named})
+        tested.refer("all", {of_signer})
+        await tested.wait_known({named, of_signer})
+
+        def seen(*asked):
+            return sorted(b.spec.trustBundle for b in tested.trust_bundles(*asked))
+
+        assert (seen("example.com:s:a", ""), seen("", "example.com/s")) == (["A"], ["A", "B"])
+        assert (seen("other", ""), seen("", "example.com/other")) == ([], [])
+        await clock.sleep(1)
+        assert told == []
+        api.put(bundle("example.com:s:c", "C"))
+        api.remove(ClusterTrustBundle, "", "example.com:s:b")
+        await clock.sleep(1)
+        assert (seen("example.com:s:a", ""), seen("", "example.com/s")) == (["A"], ["A", "C"])
+        assert {"all"} in told
+        assert {"one"} not in told
+
+    drive(scenario)
+
+
+def test_projected_bundles_are_references():
+    named = VolumeProjection(clusterTrustBundle=ClusterTrustBundleProjection(name="n", path="p"))
+    signed = VolumeProjection(clusterTrustBundle=ClusterTrustBundleProjection(signerName="example.com/s", path="p"))
+    volume = Volume(name="b", projected=ProjectedVolumeSource(sources=[named, signed]))
+    pod = Pod(metadata=ObjectMeta(namespace="ns"), spec=PodSpec(volumes=[volume]))
+    assert objects.references_of(pod) == {("ClusterTrustBundle", "", "n"), ("TrustBundles", "", "example.com/s")}

@@ -13,6 +13,7 @@ from kybern.apiserver.admission import Plugin, bootstrap_objects
 from kybern.apiserver.admission.certificate_approval import CertificateApproval
 from kybern.apiserver.admission.certificate_signing import CertificateSigning
 from kybern.apiserver.admission.certificate_subject_restriction import CertificateSubjectRestriction
+from kybern.apiserver.admission.cluster_trust_bundle_attest import ClusterTrustBundleAttest
 from kybern.apiserver.admission.default_ingress_class import DefaultIngressClass
 from kybern.apiserver.admission.default_storage_class import DefaultStorageClass
 from kybern.apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
@@ -20,6 +21,7 @@ from kybern.apiserver.admission.limit_ranger import LimitRanger
 from kybern.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kybern.apiserver.admission.node_restriction import NodeRestriction
 from kybern.apiserver.admission.persistent_volume_claim_resize import PersistentVolumeClaimResize
+from kybern.apiserver.admission.pod_certificate_signing import PodCertificateRequestSigning
 from kybern.apiserver.admission.pod_security import PodSecurity
 from kybern.apiserver.admission.pod_topology_labels import PodTopologyLabels
 from kybern.apiserver.admission.priority import PriorityAdmission
@@ -50,7 +52,7 @@ def plugins(
         NamespaceLifecycle(reader),
         LimitRanger(reader),
         ServiceAccountAdmission(reader, rng),
-        NodeRestriction(reader),
+        NodeRestriction(reader, authorizers),
         TaintNodesByCondition(),
         PodSecurity(reader),
         PriorityAdmission(reader),
@@ -61,6 +63,8 @@ def plugins(
         RuntimeClassAdmission(reader),
         CertificateApproval(authorizers),
         CertificateSigning(authorizers),
+        ClusterTrustBundleAttest(authorizers),
+        PodCertificateRequestSigning(authorizers),
         CertificateSubjectRestriction(),
         DefaultIngressClass(reader),
         PodTopologyLabels(reader),

@@ -11,11 +11,14 @@ from typing import Any
 
 from kybern.api import codec
 from kybern.api.authentication_v1 import TokenRequest
+from kybern.api.certificates_v1beta1 import PodCertificateRequestSpec
 from kybern.api.core_v1 import Node, Pod
 from kybern.apiserver.admission import Attributes
 from kybern.apiserver.admission.rule import Rule, forbidden
 from kybern.apiserver.authorize import node as node_authorizer
 from kybern.apiserver.authorize import references
+from kybern.apiserver.authorize.attributes import Attributes as Question
+from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.request import Reader
 
 _RESTRICTED_PREFIX = "node-restriction.kubernetes.io"
@@ -25,8 +28,7 @@ _LABELS = frozenset(
         "kubernetes.io/hostname", "kubernetes.io/arch", "kubernetes.io/os", "beta.kubernetes.io/instance-type",
         "node.kubernetes.io/instance-type", "node.kubernetes.io/windows-build", "beta.kubernetes.io/arch",
         "beta.kubernetes.io/os", "failure-domain.beta.kubernetes.io/region", "failure-domain.beta.kubernetes.io/zone",
-        "failure-domain.kubernetes.io/region", "failure-domain.kubernetes.io/zone", "topology.kubernetes.io/region",
-        "topology.kubernetes.io/zone",
+        "topology.kubernetes.io/region", "topology.kubernetes.io/zone",
     }
 )  # fmt: skip
 _LABEL_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
@@ -35,8 +37,9 @@ _LABEL_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
 class NodeRestriction(Rule):
     name: str = "NodeRestriction"
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, authorizers: Authorizers) -> None:
         self._reader = reader
+        self._authorizers = authorizers
         self._judges: dict[str, Callable[[str, Attributes], None]] = {
             "pods": self._judge_pod,
             "pods/status": self._judge_pod_status,
@@ -49,6 +52,7 @@ class NodeRestriction(Rule):
             "leases.coordination.k8s.io": self._judge_lease,
             "csinodes.storage.k8s.io": self._judge_csi_node,
             "resourceslices.resource.k8s.io": self._judge_slice,
+            "podcertificaterequests.certificates.k8s.io": self._judge_certificate_request,
         }
 
     def handles(self, a: Attributes) -> bool:
@@ -91,13 +95,17 @@ class NodeRestriction(Rule):
         ):
             if next(found, None) is not None:
                 raise forbidden(a, f'node "{node}" can not create pods that reference {what}')
+        for volume in pod.spec.volumes:
+            if volume.csi is not None:
+                raise forbidden(a, f'node "{node}" can not create pods that reference csidrivers (via CSI volumes)')
         if pod.spec.serviceAccountName:
             raise forbidden(a, f'node "{node}" can not create pods that reference a service account')
 
     def _judge_owner(self, node: str, a: Attributes, pod: Pod) -> None:
         owners = pod.metadata.ownerReferences
         if len(owners) != 1:
-            raise forbidden(a, f'node "{node}" can only create pods with an owner reference set to itself')
+            how_many = "an" if not owners else "a single"
+            raise forbidden(a, f'node "{node}" can only create pods with {how_many} owner reference set to itself')
         (owner,) = owners
         if (owner.apiVersion, owner.kind, owner.name) != ("v1", "Node", node):
             raise forbidden(a, f'node "{node}" can only create pods with an owner reference set to itself')
@@ -129,7 +137,9 @@ class NodeRestriction(Rule):
         if pod.metadata.labels != old.metadata.labels:
             raise forbidden(a, f'node "{node}" cannot update labels through pod status')
         if pod.status.resourceClaimStatuses != old.status.resourceClaimStatuses:
-            raise forbidden(a, f'node "{node}" cannot update resource claim statuses')
+            raise forbidden(a, f'node "{node}" cannot update resource claim statues')  # as upstream spells it
+        if pod.status.extendedResourceClaimStatus != old.status.extendedResourceClaimStatus:
+            raise forbidden(a, f'node "{node}" cannot update extended resource claim status')
 
     def _refuse(self, node: str, a: Attributes) -> None:
         raise forbidden(a, f'node "{node}" can not change {a.resource.plural}/{a.subresource}')
@@ -201,13 +211,21 @@ class NodeRestriction(Rule):
             )
         if pod.spec.nodeName != node:
             raise forbidden(a, "node requested token bound to a pod scheduled on a different node")
-        for audience in request.spec.audiences:
-            if not self._needs_audience(pod, audience):
-                why = (
-                    f'audience "{audience}" not found in pod spec volume, {a.user.name} is not authorized '
-                    "to request tokens for this audience"
-                )
-                raise forbidden(a, why)
+        if len(request.spec.audiences) > 1:
+            raise forbidden(a, "node may only request 0 or 1 audiences")
+        audience = next(iter(request.spec.audiences), "")
+        if not self._needs_audience(pod, audience) and not self._may_request(a, audience):
+            why = (
+                f'audience "{audience}" not found in pod spec volume, {a.user.name} is not authorized '
+                "to request tokens for this audience"
+            )
+            raise forbidden(a, why)
+
+    def _may_request(self, a: Attributes, audience: str) -> bool:
+        """Some kubelets fetch tokens for others than pods: their credential providers, for one."""
+        verb = "request-serviceaccounts-token-audience"
+        question = Question(verb, "", audience, namespace=a.namespace, name=a.name, version="*")
+        return self._authorizers.authorize(a.user, question).allowed
 
     def _needs_audience(self, pod: Pod, audience: str) -> bool:
         drivers = []
@@ -245,6 +263,42 @@ class NodeRestriction(Rule):
         if found is not None and found.spec.nodeName != node:
             verb = {"CREATE": "create", "UPDATE": "update", "DELETE": "delete"}[a.operation]
             raise forbidden(a, f"can only {verb} ResourceSlice with the same NodeName as the requesting node")
+
+    def _judge_certificate_request(self, node: str, a: Attributes) -> None:
+        """Only for a pod that runs here, as what it runs. Upstream answers 500 to some of this."""
+        if a.operation != "CREATE":
+            return
+        request: Any = a.object
+        spec: PodCertificateRequestSpec = request.spec
+        if spec.nodeName != node:
+            why = f'PodCertificateRequest.Spec.NodeName="{spec.nodeName}", which is not the requesting node "{node}"'
+            raise forbidden(a, why)
+        pod: Pod | None = self._reader.get("pods", a.namespace, spec.podName)
+        where = f'"{a.namespace}/{spec.podName}"'
+        about = f"PodCertificateRequest for pod {where}"
+        if pod is None:
+            raise forbidden(a, f"pod {where} named in the PodCertificateRequest not found")
+        if pod.metadata.uid != spec.podUID:
+            why = f'contains pod UID ("{spec.podUID}") which differs from running pod "{pod.metadata.uid}"'
+            raise forbidden(a, f"{about} {why}")
+        if pod.spec.nodeName != node:
+            raise forbidden(a, f"{about} names a pod that is not bound to the requesting node")
+        if references.MIRROR in pod.metadata.annotations:
+            raise forbidden(a, f"{about} names a mirror pod")
+        if pod.spec.serviceAccountName != spec.serviceAccountName:
+            raise forbidden(
+                a,
+                f'{about} contains serviceAccountName ("{spec.serviceAccountName}") that differs from running pod '
+                f'("{pod.spec.serviceAccountName or ""}")',
+            )
+        for what, found, uid in (
+            ("service account", self._reader.get("serviceaccounts", a.namespace, spec.serviceAccountName),
+             spec.serviceAccountUID),
+            ("node", self._reader.get("nodes", "", node), spec.nodeUID),
+        ):  # fmt: skip
+            own = found.metadata.uid if found is not None else ""
+            if own != uid:
+                raise forbidden(a, f'{about} names {what} UID "{uid}", which differs from that of the running "{own}"')
 
 
 def _both(a: Attributes) -> tuple[Any, Any]:

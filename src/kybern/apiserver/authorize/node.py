@@ -7,7 +7,7 @@ never change). Source: "Using Node Authorization" in the Kubernetes documentatio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from kybern.api.core_v1 import PersistentVolumeClaim, Pod
 from kybern.apiserver.authorize import references, rules
@@ -26,9 +26,9 @@ _OWN = frozenset({"get", "create", "update", "patch", "delete"})
 
 def node_of(user: User) -> str | None:
     """The node a user is the kubelet of; None for others, "" for a kubelet without a name."""
-    if GROUP not in user.groups:
+    if GROUP not in user.groups or not user.name.startswith(USER_PREFIX):
         return None
-    return user.name[len(USER_PREFIX) :] if user.name.startswith(USER_PREFIX) else ""
+    return user.name[len(USER_PREFIX) :]
 
 
 class NodeAuthorizer:
@@ -61,7 +61,7 @@ class NodeAuthorizer:
         if node is None:
             return None
         if not node:
-            return Decision(False, f"unknown node for user {user.name!r}")
+            return Decision(False, f'unknown node for user "{user.name}"')
         why_not = self._judge(node, a)
         return _ALLOWED if why_not is None else Decision(False, why_not)
 
@@ -69,25 +69,32 @@ class NodeAuthorizer:
         """Why not ("": there is nothing to say); None if it is allowed."""
         match (a.group, a.resource):
             case ("", "secrets" | "configmaps"):
-                return self._judge_related(node, a, _READ)
-            case ("", "persistentvolumeclaims"):
-                if a.subresource == "status":
-                    return self._judge_related(node, a, {"get", "update", "patch"}, "status")
-                return self._judge_related(node, a, {"get"})
-            case ("", "persistentvolumes") | ("resource.k8s.io", "resourceclaims"):
-                return self._judge_related(node, a, {"get"})
+                return self._judge_read(node, a)
+            case ("", "persistentvolumeclaims") if a.subresource == "status":
+                if a.verb not in ("update", "patch"):
+                    return "can only get/update/patch this type"  # upstream says get, and refuses it
+                return self._judge_related(node, a)
+            case ("", "persistentvolumeclaims" | "persistentvolumes") | ("resource.k8s.io", "resourceclaims"):
+                return _judge_get(a) or self._judge_related(node, a)
             case ("", "serviceaccounts"):
-                if a.subresource == "token":
-                    return self._judge_related(node, a, {"create"}, "token")
-                return self._judge_related(node, a, {"get"})
+                if a.verb == "get" and not a.subresource:
+                    return self._judge_related(node, a)
+                if a.verb != "create" or not a.name:
+                    return "can only create tokens for individual service accounts"
+                if a.subresource != "token":
+                    return "can only create token subresource of serviceaccount"
+                return self._require_relation(node, a)
             case ("", "nodes") if a.verb in _READ and not a.subresource:
-                own = a.name or a.field("metadata.name")
-                return None if own == node else f"node {node!r} cannot read {own!r}, only its own Node object"
+                if not a.name:
+                    return f"node {node!r} cannot read all nodes, only its own Node object"
+                return None if a.name == node else f"node {node!r} cannot read {a.name!r}, only its own Node object"
             case ("", "pods") if a.verb in _READ and not a.subresource:
                 return self._judge_pods(node, a)
             case ("storage.k8s.io", "volumeattachments"):
                 return self._judge_attachment(node, a)
             case ("storage.k8s.io", "csinodes"):
+                if a.verb in _OWN and a.subresource:
+                    return "cannot authorize CSINode subresources"
                 return _judge_own(node, a, "CSINode")
             case ("coordination.k8s.io", "leases"):
                 if a.verb in _OWN and a.namespace != LEASES:
@@ -95,14 +102,20 @@ class NodeAuthorizer:
                 return _judge_own(node, a, "node lease")
             case ("resource.k8s.io", "resourceslices"):
                 return self._judge_slices(node, a)
+            case ("certificates.k8s.io", "podcertificaterequests"):
+                return self._judge_certificate_request(node, a)
         return None if any(rules.allows(r, a) for r in self._rules) else ""
 
-    def _judge_related(self, node: str, a: Attributes, verbs: Iterable[str], subresource: str = "") -> str | None:
-        if a.verb not in verbs:
-            what = "read" if verbs is _READ else "/".join(sorted(verbs))
-            return f"can only {what} resources of this type"
-        if a.subresource != subresource:
-            return f"cannot access subresource {a.subresource!r}"
+    def _judge_read(self, node: str, a: Attributes) -> str | None:
+        if a.verb not in _READ:
+            return "can only read resources of this type"
+        if a.subresource:
+            return "cannot read subresource"
+        if not a.namespace:
+            return "can only read namespaced object of this type"
+        return self._judge_related(node, a)
+
+    def _judge_related(self, node: str, a: Attributes) -> str | None:
         if not a.name:
             return "No Object name found"
         return self._require_relation(node, a)
@@ -112,30 +125,46 @@ class NodeAuthorizer:
             return "No Object name found"
         if a.verb == "get" or (a.namespace and a.name):
             pod = self._reader.get("pods", a.namespace, a.name)
-            # A pod that is gone has no secrets: the kubelet must learn that it is gone.
-            if pod is None or pod.spec.nodeName == node:
-                return None
-            return _no_relation(node)
+            return None if pod is not None and pod.spec.nodeName == node else _no_relation(node)
         return (
             None if a.field("spec.nodeName") == node else "can only list/watch pods with spec.nodeName field selector"
         )
 
     def _judge_attachment(self, node: str, a: Attributes) -> str | None:
-        if a.verb != "get" or a.subresource:
-            return "can only get individual resources of this type"
+        why_not = _judge_get(a)
+        if why_not:
+            return why_not
+        if not a.name:
+            return "No Object name found"
         found = self._reader.get("volumeattachments.storage.k8s.io", "", a.name)
         return None if found is not None and found.spec.nodeName == node else _no_relation(node)
 
     def _judge_slices(self, node: str, a: Attributes) -> str | None:
         if a.subresource:
-            return "cannot access subresources"
+            return "cannot authorize ResourceSlice subresources"
         if a.verb in ("list", "watch", "deletecollection"):
             own = a.field("spec.nodeName") == node
-            return None if own else "can only access own slices, with spec.nodeName field selector"
+            if own:
+                return None
+            return "can only list/watch/deletecollection resourceslices with nodeName field selector"
         if a.verb == "create":
             return None  # admission checks the node it names
         found = self._reader.get("resourceslices.resource.k8s.io", "", a.name)
         return None if found is not None and found.spec.nodeName == node else _no_relation(node)
+
+    def _judge_certificate_request(self, node: str, a: Attributes) -> str | None:
+        if a.subresource == "status":
+            return "nodes may not access the status subresource of PodCertificateRequests"
+        match a.verb:
+            case "create":
+                return None  # admission checks the pod it is for
+            case "get":
+                found = self._reader.get("podcertificaterequests.certificates.k8s.io", a.namespace, a.name)
+                return None if found is not None and found.spec.nodeName == node else _no_relation(node)
+            case "list" | "watch":
+                own = a.field("spec.nodeName") == node
+                return None if own else "can only list/watch podcertificaterequests with nodeName field selector"
+        return f"nodes may not {a.verb} podcertificaterequests"
 
     def _require_relation(self, node: str, a: Attributes) -> str | None:
         key = (node, a.resource, a.namespace, a.name)
@@ -185,13 +214,18 @@ class NodeAuthorizer:
         return [c.spec.volumeName for c in claims if c is not None and c.spec.volumeName]
 
 
+def _judge_get(a: Attributes) -> str:
+    """Why it is no reading of one object; "" if it is."""
+    if a.verb != "get":
+        return "can only get individual resources of this type"
+    return "cannot get subresource" if a.subresource else ""
+
+
 def _judge_own(node: str, a: Attributes, what: str) -> str | None:
     if a.verb not in _OWN:
         return f"can only get, create, update, patch, or delete a {what}"
-    if a.subresource:
-        return f"cannot access {what} subresources"
-    # The name of what is created is in the body: NodeRestriction looks at it.
-    if a.name == node or (a.verb == "create" and not a.name):
+    # What is created is named in its body: NodeRestriction looks at it.
+    if a.name == node or a.verb == "create":
         return None
     return f"can only access {what} with the same name as the requesting node"
 
@@ -207,5 +241,6 @@ def _is_special(groups: list[str], resources: list[str]) -> bool:
         ("", "persistentvolumeclaims/status"), ("", "serviceaccounts"), ("", "serviceaccounts/token"),
         ("resource.k8s.io", "resourceclaims"), ("resource.k8s.io", "resourceslices"),
         ("storage.k8s.io", "volumeattachments"), ("storage.k8s.io", "csinodes"), ("coordination.k8s.io", "leases"),
+        ("certificates.k8s.io", "podcertificaterequests"),
     }  # fmt: skip
     return all((g, r) in special for g in groups for r in resources)

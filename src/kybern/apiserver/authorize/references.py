@@ -18,8 +18,6 @@ _VOLUME_SECRET_FIELDS = (
     "nodePublishSecretRef",
     "nodeStageSecretRef",
     "nodeExpandSecretRef",
-    "controllerExpandSecretRef",
-    "controllerPublishSecretRef",
 )
 
 

@@ -56,7 +56,8 @@ CONDITIONAL_UPDATE = frozenset(
         "validatingadmissionpolicies.admissionregistration.k8s.io",
         "validatingadmissionpolicybindings.admissionregistration.k8s.io",
         "mutatingadmissionpolicies.admissionregistration.k8s.io",
-        "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+        "mutatingadmissionpolicybindings.admissionregistration.k8s.io", "clustertrustbundles.certificates.k8s.io",
+        "podcertificaterequests.certificates.k8s.io",
     }
 )  # fmt: skip
 

@@ -24,6 +24,7 @@ from kybern.apiserver.table.column import Printer
 from kybern.apiserver.watch_cache.feed import Feed
 from kybern.machinery import conversion, scheme, validation
 from kybern.machinery.clock import Clock
+from kybern.machinery.feature_gates import Gates
 from kybern.machinery.status import ApiError
 from kybern.machinery.warnings.versions import DEPRECATED
 
@@ -217,11 +218,12 @@ def build(
     is_enabled: Callable[[str, str], bool],
     service_cidr: str,
     node_port_range: tuple[int, int],
+    gates: Gates,
 ) -> Registry:
     """Make a store for every enabled built-in resource."""
     objects = Objects()
     registry = Registry(objects, is_enabled)
-    context = Context(objects, objects, clock, rng, service_cidr, node_port_range)
+    context = Context(objects, objects, clock, rng, service_cidr, node_port_range, gates)
     families: dict[str, list[Resource]] = {}
     for resource in scheme.RESOURCES:
         if is_enabled(resource.group, resource.version) and resource.group_resource not in VIRTUAL:

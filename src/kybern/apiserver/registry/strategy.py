@@ -23,6 +23,7 @@ from kybern.apiserver.registry import facts
 from kybern.apiserver.request import Reader, User, Writer
 from kybern.machinery import defaults, labels, validation, warnings
 from kybern.machinery.clock import Clock
+from kybern.machinery.feature_gates import DEFAULT, Gates
 from kybern.machinery.status import FieldError
 
 
@@ -36,6 +37,7 @@ class Context:
     rng: random.Random
     service_cidr: str = "10.96.0.0/12"
     node_port_range: tuple[int, int] = (30000, 32767)
+    gates: Gates = DEFAULT
 
 
 class Strategy:

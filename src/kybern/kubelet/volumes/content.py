@@ -67,11 +67,15 @@ async def _project(request: Request, part: VolumeProjection, mode: int) -> Paylo
             return _secret(request, wanted.name or "", wanted.items, mode, bool(wanted.optional))
         if part.downwardAPI:
             return payload.of_downward_api(request.pod, part.downwardAPI.items, mode, request.node, request.pod_ips)
+        if part.clusterTrustBundle:
+            trusted = part.clusterTrustBundle
+            found = request.node.trust_bundles(trusted.name or "", trusted.signerName or "")
+            return payload.of_trust_bundles(found, trusted, mode)
     except ValueError as error:
         raise request.failed(str(error)) from None
     if part.serviceAccountToken:
         return await _token(request, part.serviceAccountToken, mode)
-    raise request.failed("this node supports no cluster trust bundles and no pod certificates")
+    raise request.failed("this node supports no pod certificates")
 
 
 async def _token(request: Request, wanted: ServiceAccountTokenProjection, mode: int) -> Payload:

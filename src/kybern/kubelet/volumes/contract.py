@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from kybern.api.certificates_v1beta1 import ClusterTrustBundle
 from kybern.api.core_v1 import ConfigMap, Pod, Secret, Volume
 from kybern.kubelet.failures import VolumeFailed
 
@@ -51,6 +52,7 @@ class NodeView:
     node_name: str
     node_ips: tuple[str, ...]
     allocatable: Mapping[str, str] = field(default_factory=dict)
+    trust_bundles: Callable[[str, str], list[ClusterTrustBundle]] = lambda name, signer: []  # name, or signer
 
 
 @dataclass(frozen=True, slots=True)

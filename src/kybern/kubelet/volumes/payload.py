@@ -1,4 +1,4 @@
-"""The files of volumes whose content comes from the API: ConfigMaps, Secrets, the downward API.
+"""The files of volumes whose content comes from the API: ConfigMaps, Secrets, trust bundles, the downward API.
 
 Pure. Used by config_map, secret, downward_api and projected. Raises ValueError with the message of the event.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kybern.api.core_v1 import ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, Secret
+from kybern.api.certificates_v1beta1 import ClusterTrustBundle
+from kybern.api.core_v1 import ClusterTrustBundleProjection, ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, Secret
 from kybern.kubelet import fields, podkeys, resources
 from kybern.kubelet.volumes.contract import File, NodeView
+from kybern.machinery import labels, pem
 
 DEFAULT_MODE = 0o644
 
@@ -27,6 +29,21 @@ def of_config_map(found: ConfigMap | None, items: Sequence[KeyToPath], mode: int
 
 def of_secret(found: Secret | None, items: Sequence[KeyToPath], mode: int, optional: bool) -> Payload:
     return {} if found is None else _choose(found.data, items, mode, optional, "secret")
+
+
+def of_trust_bundles(found: Sequence[ClusterTrustBundle], wanted: ClusterTrustBundleProjection, mode: int) -> Payload:
+    """One file with all authorities, each once. The order means nothing: it is that of their bytes."""
+    chosen = found
+    if not wanted.name:
+        selector = labels.from_label_selector(wanted.labelSelector)
+        chosen = [bundle for bundle in found if selector.matches(bundle.metadata.labels)]
+    if not chosen and not wanted.optional:
+        if wanted.name:
+            raise ValueError(f'clustertrustbundle "{wanted.name}" not found')
+        raise ValueError("combination of signerName and labelSelector matched zero ClusterTrustBundles")
+    anchors = {block.data for bundle in chosen for block in pem.parse(bundle.spec.trustBundle.encode())}
+    text = b"".join(pem.render(pem.Block("CERTIFICATE", anchor)) for anchor in sorted(anchors))
+    return {wanted.path: File(text, mode)}
 
 
 def _choose(entries: Mapping[str, bytes], items: Sequence[KeyToPath], mode: int, optional: bool, what: str) -> Payload:

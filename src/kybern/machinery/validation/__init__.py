@@ -22,12 +22,14 @@ from kybern.machinery.validation import (
     metadata,
     migration,
     networking,
+    pod_certificates,
     pods,
     policy,
     schema,
     server,
     services,
     storage,
+    trust,
     workloads,
 )
 from kybern.machinery.validation.rules import Rules
@@ -44,6 +46,8 @@ _FAMILIES = (
     admission,
     server,
     migration,
+    trust,
+    pod_certificates,
     device_claims,
     device_slices,
 )

@@ -325,6 +325,7 @@ USAGES = (
     "server auth", "signing", "timestamping",
 )  # fmt: skip
 _BAD_SIGNER = "must be a fully qualified domain and path of the form 'example.com/signer-name'"
+_LONGEST_DOMAIN = 253
 _LONGEST_SIGNER = 253 + 1 + 253 + 1 + 63  # the namespaced name of a resource in a domain
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE REQUEST-----\r?\n[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE REQUEST-----")
 
@@ -348,7 +349,7 @@ def _check_signing_request(request: CertificateSigningRequest, errors: Errors) -
         if usage in seen:
             errors.append(duplicate(f"spec.usages[{i}]", usage))
         seen.add(usage)
-    _check_signer(spec.signerName, "spec.signerName", errors)
+    check_signer(spec.signerName, "spec.signerName", errors)
     if spec.expirationSeconds is not None and spec.expirationSeconds < 600:
         message = "may not specify a duration less than 600 seconds (10 minutes)"
         errors.append(invalid("spec.expirationSeconds", spec.expirationSeconds, message))
@@ -366,7 +367,8 @@ def _request_fault(data: bytes) -> str:
         return f"asn1: structure error: {error}"
 
 
-def _check_signer(name: str, path: str, errors: Errors) -> None:
+def check_signer(name: str, path: str, errors: Errors) -> None:
+    """`example.com/signer`, as requests and bundles name signers."""
     if not name:
         errors.append(required(path))
         return
@@ -376,6 +378,8 @@ def _check_signer(name: str, path: str, errors: Errors) -> None:
         return
     if name == "kubernetes.io/legacy-unknown":
         errors.append(invalid(path, name, "the legacy signerName is not allowed via this API version"))
+    if len(domain) > _LONGEST_DOMAIN:
+        errors.append(too_long(path, _LONGEST_DOMAIN))
     for label in domain.split("."):
         for message in names.check_label(label):
             errors.append(invalid(path, domain, f'validating label "{label}": {message}'))

@@ -156,10 +156,9 @@ def ask_token(gate: Gate, ref: BoundObjectReference | None, *audiences: str) -> 
 
 
 def test_a_nodes_tokens_are_bound_to_its_pods(gate: Gate) -> None:
-    projected = core_v1.VolumeProjection(
-        serviceAccountToken=core_v1.ServiceAccountTokenProjection(audience="vault", path="t")
-    )
-    volume = core_v1.Volume(name="v", projected=core_v1.ProjectedVolumeSource(sources=[projected]))
+    tokens = [core_v1.ServiceAccountTokenProjection(audience=a, path="t") for a in ("vault", None)]
+    sources = [core_v1.VolumeProjection(serviceAccountToken=token) for token in tokens]
+    volume = core_v1.Volume(name="v", projected=core_v1.ProjectedVolumeSource(sources=sources))
     own = gate.objects.put(pod(nodeName="n1", volumes=[volume]))
     elsewhere = pod(nodeName="n2")
     elsewhere.metadata.name = "far"
@@ -176,6 +175,7 @@ def test_a_nodes_tokens_are_bound_to_its_pods(gate: Gate) -> None:
     assert "scheduled on a different node" in ask_token(gate, ref("far", far.metadata.uid))
     assert ask_token(gate, ref("p", own.metadata.uid)) == ""
     assert ask_token(gate, ref("p", own.metadata.uid), "vault") == ""
+    assert "node may only request 0 or 1 audiences" in ask_token(gate, ref("p", own.metadata.uid), "vault", "mail")
     assert ask_token(gate, ref("p", own.metadata.uid), "mail") == (
         'serviceaccounts "default" is forbidden: audience "mail" not found in pod spec volume, system:node:n1 is not '
         "authorized to request tokens for this audience"
@@ -216,5 +216,17 @@ def test_others_are_not_restricted(gate: Gate) -> None:
 
 
 def test_a_kubelet_without_a_name_may_do_nothing(gate: Gate) -> None:
-    nameless = User("kubelet", groups=("system:nodes",))
+    nameless = User("system:node:", groups=("system:nodes",))
     assert "could not determine node" in gate.refusal(gate.create, node(), user=nameless)
+
+
+def test_inline_volumes_of_drivers_are_not_for_mirror_pods(gate: Gate) -> None:
+    gate.create(node())
+    mirror = pod(nodeName="n1", volumes=[core_v1.Volume(name="v", csi=core_v1.CSIVolumeSource(driver="d"))])
+    found = gate.objects.get("nodes", "", "n1")
+    mirror.metadata.annotations = {"kubernetes.io/config.mirror": "h"}
+    uid = found.metadata.uid if found is not None else ""
+    mirror.metadata.ownerReferences = [
+        OwnerReference(apiVersion="v1", kind="Node", name="n1", uid=uid, controller=True)
+    ]
+    assert "reference csidrivers (via CSI volumes)" in gate.refusal(gate.create, mirror, user=KUBELET)

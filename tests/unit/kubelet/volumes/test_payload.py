@@ -2,7 +2,9 @@
 
 import pytest
 
+from kybern.api.certificates_v1beta1 import ClusterTrustBundle, ClusterTrustBundleSpec
 from kybern.api.core_v1 import (
+    ClusterTrustBundleProjection,
     ConfigMap,
     Container,
     DownwardAPIVolumeFile,
@@ -13,9 +15,10 @@ from kybern.api.core_v1 import (
     ResourceFieldSelector,
     Secret,
 )
-from kybern.api.meta_v1 import ObjectMeta
+from kybern.api.meta_v1 import LabelSelector, ObjectMeta
 from kybern.kubelet.volumes import payload
 from kybern.kubelet.volumes.contract import File, NodeView
+from kybern.machinery import pem
 
 MAP = ConfigMap(data={"a": "1"}, binaryData={"b": b"\x00\xff"})
 NODE = NodeView(
@@ -64,3 +67,41 @@ def test_the_downward_api_writes_fields_and_resources():
     wrong = [DownwardAPIVolumeFile(path="x", resourceFieldRef=ResourceFieldSelector(containerName="d", resource="a"))]
     with pytest.raises(ValueError, match="container d not found"):
         payload.of_downward_api(pod, wrong, 0o644, NODE, ())
+
+
+def pem_of(*texts):
+    return "".join(pem.render(pem.Block("CERTIFICATE", text)).decode() for text in texts)
+
+
+def bundle(text, **labels):
+    return ClusterTrustBundle(metadata=ObjectMeta(labels=labels), spec=ClusterTrustBundleSpec(trustBundle=text))
+
+
+BUNDLES = [bundle("text\n" + pem_of(b"b", b"a"), use="tls"), bundle(pem_of(b"c" * 100, b"a"), use="other")]
+
+
+@pytest.mark.parametrize(
+    ("selector", "anchors"),
+    [
+        (LabelSelector(), (b"a", b"b", b"c" * 100)),
+        (LabelSelector(matchLabels={"use": "tls"}), (b"a", b"b")),
+    ],
+)
+def test_chosen_bundles_are_one_file_with_each_authority_once(selector, anchors):
+    wanted = ClusterTrustBundleProjection(signerName="example.com/s", labelSelector=selector, path="ca.pem")
+    assert payload.of_trust_bundles(BUNDLES, wanted, 0o644) == {"ca.pem": File(pem_of(*anchors).encode(), 0o644)}
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "message"),
+    [
+        ([], {"name": "n"}, 'clustertrustbundle "n" not found'),
+        (BUNDLES, {"signerName": "example.com/s"}, "combination of signerName and labelSelector matched zero Cluster"),
+    ],
+)
+def test_bundles_that_must_be_there_are_missed(found, wanted, message):
+    projection = ClusterTrustBundleProjection(path="ca.pem", **wanted)
+    with pytest.raises(ValueError, match=message):
+        payload.of_trust_bundles(found, projection, 0o644)
+    projection.optional = True
+    assert payload.of_trust_bundles(found, projection, 0o644) == {"ca.pem": File(b"", 0o644)}

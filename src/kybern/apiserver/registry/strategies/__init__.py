@@ -11,11 +11,13 @@ from kybern.api.resource import Resource
 from kybern.apiserver.custom_resources.definition_strategy import CustomResourceDefinitions
 from kybern.apiserver.registry.strategies.cluster import (
     CertificateSigningRequests,
+    ClusterTrustBundles,
     EndpointSlices,
     Events,
     Leases,
     LimitRanges,
     Nodes,
+    PodCertificateRequests,
     PodDisruptionBudgets,
     ResourceSlices,
     Secrets,
@@ -49,6 +51,8 @@ STRATEGIES: dict[str, Callable[[Context, Resource], Strategy]] = {
     "poddisruptionbudgets.policy": PodDisruptionBudgets,
     "endpointslices.discovery.k8s.io": EndpointSlices,
     "certificatesigningrequests.certificates.k8s.io": CertificateSigningRequests,
+    "clustertrustbundles.certificates.k8s.io": ClusterTrustBundles,
+    "podcertificaterequests.certificates.k8s.io": PodCertificateRequests,
     "resourceclaims.resource.k8s.io": ResourceClaims,
     "resourceclaimtemplates.resource.k8s.io": ResourceClaimTemplates,
     "resourceslices.resource.k8s.io": ResourceSlices,

@@ -7,6 +7,7 @@ from typing import Any
 
 from kybern.api import scalars
 from kybern.api.certificates_v1 import CertificateSigningRequest
+from kybern.api.certificates_v1beta1 import PodCertificateRequestSpec
 from kybern.api.core_v1 import Event, Node
 from kybern.api.policy_v1 import PodDisruptionBudgetStatus
 from kybern.api.resource_v1 import ResourceSlice
@@ -14,6 +15,7 @@ from kybern.apiserver.registry.strategy import Strategy
 from kybern.apiserver.request import User
 from kybern.machinery import gated, validation
 from kybern.machinery.status import FieldError
+from kybern.machinery.validation import pod_certificates
 
 
 class Nodes(Strategy):
@@ -106,6 +108,25 @@ class CertificateSigningRequests(Strategy):
 
     def selectable_fields(self, obj: Any) -> dict[str, str]:
         return {"metadata.name": obj.metadata.name, "spec.signerName": obj.spec.signerName}
+
+
+class ClusterTrustBundles(Strategy):
+    def selectable_fields(self, obj: Any) -> dict[str, str]:
+        return {"metadata.name": obj.metadata.name, "spec.signerName": obj.spec.signerName or ""}
+
+
+class PodCertificateRequests(Strategy):
+    def validate_status_update(self, obj: Any, old: Any) -> list[FieldError]:
+        errors = super().validate_status_update(obj, old)
+        return errors or pod_certificates.check_time(obj, old, self.context.clock.now())
+
+    def selectable_fields(self, obj: Any) -> dict[str, str]:
+        spec: PodCertificateRequestSpec = obj.spec
+        return super().selectable_fields(obj) | {
+            "spec.signerName": spec.signerName,
+            "spec.podName": spec.podName,
+            "spec.nodeName": spec.nodeName,
+        }
 
 
 class PodDisruptionBudgets(Strategy):

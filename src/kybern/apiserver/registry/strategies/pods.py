@@ -33,7 +33,7 @@ class Pods(Strategy):
         said = pod.status.qosClass  # upstream believes it
         super().prepare_create(obj, user)
         pod.status = PodStatus(phase="Pending", qosClass=said or None)
-        gated.drop_from_pod_spec(pod.spec, None)
+        gated.drop_from_pod_spec(pod.spec, None, self.context.gates)
         if pod.spec.schedulingGates:
             pod.status.conditions = [
                 PodCondition(
@@ -53,7 +53,7 @@ class Pods(Strategy):
         return None
 
     def prepare_update(self, obj: Any, old: Any) -> None:
-        gated.drop_from_pod_spec(obj.spec, old.spec)
+        gated.drop_from_pod_spec(obj.spec, old.spec, self.context.gates)
         super().prepare_update(obj, old)
 
     def prepare_status_update(self, obj: Any, old: Any) -> None:
