@@ -82,13 +82,11 @@ async def _token(request: Request, wanted: ServiceAccountTokenProjection, mode: 
     text = await request.node.tokens.token(
         request.pod, wanted.audience or "", wanted.expirationSeconds or TOKEN_LIFETIME
     )
-    # A token is for its pod alone: readable by the group of the volume or the one user of all containers.
-    owner = None
-    if request.fs_group is not None:
+    # A token is for its pod alone: it belongs to the one user of all containers, and to the group of the volume, which
+    # may read it as well.
+    owner = _only_user(request.pod)
+    if owner is not None or request.fs_group is not None:
         mode = 0o600
-    else:
-        owner = _only_user(request.pod)
-        mode = 0o600 if owner is not None else mode
     return {wanted.path: File(text.encode(), mode, owner)}
 
 
