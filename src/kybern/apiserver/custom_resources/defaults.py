@@ -9,6 +9,7 @@ from typing import Any
 
 from kybern.apiserver.custom_resources import prune
 from kybern.apiserver.custom_resources.structural import Node
+from kybern.pausing import pausing
 
 
 def apply(value: Any, node: Node) -> None:
@@ -17,7 +18,7 @@ def apply(value: Any, node: Node) -> None:
         _apply_to_object(value, node)
     elif type(value) is list and node.items is not None:
         items = node.items
-        for i, inner in enumerate(value):
+        for i, inner in enumerate(pausing(value)):
             if inner is None and items.has_default and not items.nullable:
                 value[i] = inner = prune.plain(items.default)
             if type(inner) in (dict, list):
@@ -25,11 +26,11 @@ def apply(value: Any, node: Node) -> None:
 
 
 def _apply_to_object(value: dict[str, Any], node: Node) -> None:
-    for name, child in node.properties.items():
+    for name, child in pausing(node.properties.items()):
         if child.has_default and (name not in value or (value[name] is None and not child.nullable)):
             value[name] = prune.plain(child.default)
     dropped: list[str] = []
-    for name, inner in value.items():
+    for name, inner in pausing(value.items()):
         field = node.properties.get(name) or node.additional
         if field is None:
             continue

@@ -10,6 +10,7 @@ from kybern.apiserver.custom_resources import prune
 from kybern.apiserver.custom_resources.prune import Path
 from kybern.apiserver.custom_resources.structural import Node
 from kybern.machinery.status import FieldError, duplicate, invalid
+from kybern.pausing import pausing
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -25,7 +26,7 @@ def has_unique(node: Node) -> bool:
 def check(value: Any, node: Node, path: Path, errors: list[FieldError]) -> None:
     """Add an error for every item that came before."""
     if type(value) is dict:
-        for name, inner in value.items():
+        for name, inner in pausing(value.items()):
             child = node.properties.get(name) or node.additional
             if child is not None and type(inner) in (dict, list):
                 check(inner, child, (path, name), errors)
@@ -33,14 +34,14 @@ def check(value: Any, node: Node, path: Path, errors: list[FieldError]) -> None:
         if node.list_type in ("set", "map"):
             _check_unique(value, node, path, errors)
         if node.items is not None:
-            for i, inner in enumerate(value):
+            for i, inner in enumerate(pausing(value)):
                 if type(inner) in (dict, list):
                     check(inner, node.items, (path, i), errors)
 
 
 def _check_unique(value: list[Any], node: Node, path: Path, errors: list[FieldError]) -> None:
     seen: set[bytes] = set()
-    for i, item in enumerate(value):
+    for i, item in enumerate(pausing(value)):
         key = item
         if node.list_type == "map":
             if type(item) is not dict:

@@ -14,6 +14,7 @@ import msgspec
 from kybern.api import codec
 from kybern.api.meta_v1 import ObjectMeta
 from kybern.apiserver.custom_resources.structural import Node
+from kybern.pausing import pausing
 
 # A path in an object: (what it is in, the name or index in it).
 Path = tuple[Any, str | int] | None
@@ -39,7 +40,7 @@ def prune(value: Any, node: Node, path: Path, unknown: list[str]) -> Any:
     """
     if type(value) is dict:
         result: dict[str, Any] = {}
-        for name, inner in value.items():
+        for name, inner in pausing(value.items()):
             child = node.properties.get(name) or node.additional
             if node.embedded and name == "metadata":
                 result[name] = _embedded_metadata(inner, (path, name), unknown)
@@ -57,7 +58,7 @@ def prune(value: Any, node: Node, path: Path, unknown: list[str]) -> Any:
         items = node.items
         if items is None:
             return plain(value)
-        return [prune(inner, items, (path, i), unknown) for i, inner in enumerate(value)]
+        return [prune(inner, items, (path, i), unknown) for i, inner in enumerate(pausing(value))]
     return number(value) if type(value) in (float, int) else value
 
 
@@ -94,9 +95,9 @@ def metadata_of(value: dict[str, Any]) -> tuple[ObjectMeta, list[str]]:
 def plain(value: Any) -> Any:
     """A copy of any JSON."""
     if type(value) is dict:
-        return {name: plain(inner) for name, inner in value.items()}
+        return {name: plain(inner) for name, inner in pausing(value.items())}
     if type(value) is list:
-        return [plain(inner) for inner in value]
+        return [plain(inner) for inner in pausing(value)]
     return number(value) if type(value) in (float, int) else value
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from kybern.apiserver.custom_resources import prune
 from kybern.apiserver.custom_resources.version import Version
+from kybern.pausing import pausing
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _API_VERSION = (
@@ -84,10 +85,10 @@ def _extensions(version: Version, kind: str) -> dict[str, Any]:
 def _published(value: Any) -> Any:
     """A copy of a schema as documents tell it: whole numbers, and what embedded resources have anyway."""
     if isinstance(value, list):
-        return [_published(inner) for inner in value]
+        return [_published(inner) for inner in pausing(value)]
     if not isinstance(value, Mapping):
         return prune.number(value) if type(value) is float else value
-    made = {name: _published(inner) for name, inner in value.items()}
+    made = {name: _published(inner) for name, inner in pausing(value.items())}
     if made.get("x-kubernetes-embedded-resource") is True:
         made["properties"] = {**(made.get("properties") or {}), **_root(_METADATA), **_EMBEDDED}
         made["required"] = [*(made.get("required") or ()), "kind", "apiVersion"]

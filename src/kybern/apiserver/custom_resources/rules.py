@@ -20,6 +20,7 @@ from kybern.apiserver.custom_resources.validate import NOTHING
 from kybern.machinery import cel
 from kybern.machinery.cel import ast, schema_types, schema_values, types, values
 from kybern.machinery.status import FieldError
+from kybern.pausing import pausing
 
 RULES = "x-kubernetes-validations"
 _UNCHECKED = (
@@ -79,7 +80,7 @@ def compile_rules(schema: Mapping[str, Any]) -> Place | None:
 
 def _compile(schema: Mapping[str, Any], *, is_root: bool = False) -> Place:
     properties = {}
-    for name, inner in (schema.get("properties") or {}).items():
+    for name, inner in pausing((schema.get("properties") or {}).items()):
         place = _compile(inner)
         if not place.is_empty:
             properties[name] = place
@@ -183,7 +184,7 @@ class _Run:
         if value is None:
             return  # nullable: rules are about values
         unchanged = old is not NOTHING and old == value
-        for rule in place.rules:
+        for rule in pausing(place.rules):
             if rule.uses_old and not rule.takes_optional and (old is NOTHING or old is None):
                 continue
             if unchanged and not rule.uses_old:
@@ -191,7 +192,7 @@ class _Run:
             self._judge(rule, value, place, path, old)
         if type(value) is dict:
             before: Any = old if type(old) is dict else {}
-            for name, inner in value.items():
+            for name, inner in pausing(value.items()):
                 below = place.properties.get(name)
                 if below is not None:
                     self.walk(inner, below, f"{path}.{name}" if path else name, before.get(name, NOTHING))
@@ -199,7 +200,7 @@ class _Run:
                     self.walk(inner, place.additional, f"{path}[{name}]", before.get(name, NOTHING))
         elif type(value) is list and place.items is not None:
             known = _by_key(old, place.map_keys)
-            for i, inner in enumerate(value):
+            for i, inner in enumerate(pausing(value)):
                 previous = known.get(_key(inner, place.map_keys), NOTHING) if known else NOTHING
                 self.walk(inner, place.items, f"{path}[{i}]", previous)
 
@@ -298,7 +299,7 @@ def _joined(path: str, field_path: str) -> str:
 def _by_key(old: Any, keys: tuple[str, ...]) -> dict[bytes, Any]:
     if not keys or type(old) is not list:
         return {}
-    return {_key(item, keys): item for item in old}
+    return {_key(item, keys): item for item in pausing(old)}
 
 
 def _key(item: Any, keys: tuple[str, ...]) -> bytes:

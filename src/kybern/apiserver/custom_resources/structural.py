@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from kybern.pausing import pausing
+
 Schema = Mapping[str, Any]
 
 
@@ -44,7 +46,7 @@ class Node:
 def compile_schema(schema: Schema) -> Node:
     """The tree of a schema that definition.structure has found to be structural."""
     node = Node(schema)
-    for name, inner in schema.get("properties", {}).items():
+    for name, inner in pausing(schema.get("properties", {}).items()):
         node.properties[name] = compile_schema(inner)
     others = schema.get("additionalProperties")
     if others is True:

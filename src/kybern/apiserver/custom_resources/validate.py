@@ -18,6 +18,7 @@ from kybern.api import codec
 from kybern.apiserver.custom_resources import formats, numbers, prune
 from kybern.apiserver.custom_resources.prune import Path
 from kybern.machinery.status import FieldError, not_supported, required, too_long, too_many
+from kybern.pausing import pausing
 
 Errors = list[FieldError]
 _NOWHERE = "<nil>"  # how upstream names the field of an error that is about a choice of schemas
@@ -61,7 +62,7 @@ class Validator:
         self._nullable = get("nullable") is True
         self._format: str = get("format") or ""
         self._enum = get("enum") or []
-        self._enum_known = {_encode(prune.plain(value)) for value in self._enum}
+        self._enum_known = {_encode(prune.plain(value)) for value in pausing(self._enum)}
         self._pattern_text: str = get("pattern") or ""
         self._pattern = compile_pattern(self._pattern_text) if self._pattern_text else None
         self._min_length: int | None = get("minLength")
@@ -85,7 +86,7 @@ class Validator:
         self._map_keys: tuple[str, ...] = tuple(
             get("x-kubernetes-list-map-keys") or () if get("x-kubernetes-list-type") == "map" else ()
         )
-        self._properties = {name: Validator(inner) for name, inner in (get("properties") or {}).items()}
+        self._properties = {name: Validator(inner) for name, inner in pausing((get("properties") or {}).items())}
         others = get("additionalProperties")
         self._additional = Validator(others) if isinstance(others, Mapping) else None
         self._closed = others is False
@@ -150,7 +151,7 @@ class Validator:
     def _check_list(self, value: list[Any], path: Path, errors: Errors, old: Any) -> None:
         if self._items is not None:
             before = self._correlated(old)
-            for i, inner in enumerate(value):
+            for i, inner in enumerate(pausing(value)):
                 previous = before.get(self._key(inner), NOTHING) if before else NOTHING
                 self._items.check(inner, (path, i), errors, previous)
         if self._min_items is not None and len(value) < self._min_items:
@@ -162,7 +163,7 @@ class Validator:
         """The old items by what makes them the same: the keys of a list that is a map, the index of none other."""
         if not self._map_keys or type(old) is not list:
             return {}
-        return {self._key(inner): inner for inner in old}
+        return {self._key(inner): inner for inner in pausing(old)}
 
     def _key(self, item: Any) -> bytes:
         return _encode([item.get(name) for name in self._map_keys] if type(item) is dict else item)
@@ -178,7 +179,7 @@ class Validator:
                 errors.append(required(prune.render_path((path, name))))
         properties = self._properties
         before: Any = old if type(old) is dict else {}
-        for name, inner in value.items():
+        for name, inner in pausing(value.items()):
             validator = properties.get(name) or self._additional
             if validator is not None:
                 validator.check(inner, (path, name), errors, before.get(name, NOTHING))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kybern.machinery import schema
+from kybern.pausing import pausing
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 
@@ -17,7 +18,7 @@ _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 def normalise(node: Any, prefix: str) -> Any:
     """A copy of a schema in upstream's spelling, with references under `prefix`."""
     if isinstance(node, list):
-        return [normalise(item, prefix) for item in node]
+        return [normalise(item, prefix) for item in pausing(node)]
     if not isinstance(node, dict):
         return node
     reference = node.get("$ref")
@@ -28,12 +29,12 @@ def normalise(node: Any, prefix: str) -> Any:
     if "oneOf" in node and isinstance(node["oneOf"], list):
         return _either(node, prefix)
     result: dict[str, Any] = {}
-    for key, value in node.items():
+    for key, value in pausing(node.items()):
         if key == "type" and isinstance(value, list):
             result[key] = _single(value)
         elif key == "properties" and isinstance(value, dict):
             # Property names are data: one may be called "type" or "enum".
-            result[key] = {name: _property(name, inner, prefix) for name, inner in value.items()}
+            result[key] = {name: _property(name, inner, prefix) for name, inner in pausing(value.items())}
         else:
             result[key] = normalise(value, prefix)
     return result
@@ -78,11 +79,11 @@ def version_2(node: Mapping[str, Any], *, is_root: bool = True) -> dict[str, Any
     elif free or node.get("nullable"):
         dropped |= _STRUCTURE
     made: dict[str, Any] = {}
-    for key, value in node.items():
+    for key, value in pausing(node.items()):
         if key in dropped:
             continue
         if key == "properties":
-            made[key] = {name: version_2(inner, is_root=False) for name, inner in value.items()}
+            made[key] = {name: version_2(inner, is_root=False) for name, inner in pausing(value.items())}
         elif key in ("items", "additionalProperties") and isinstance(value, Mapping):
             made[key] = version_2(value, is_root=False)
         else:

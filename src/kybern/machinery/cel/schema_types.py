@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from kybern.machinery.cel import escaping, types
 from kybern.machinery.cel.types import ObjectField, ObjectType, Type
+from kybern.pausing import pausing
 
 Kind = Literal[
     "any", "object", "map", "list", "string", "bytes", "timestamp", "date", "duration", "int", "double", "bool"
@@ -199,7 +200,7 @@ class _Declaring:
                 return Schema("any", types.DYN, source=schema)  # a built-in kind that says no more
         required = frozenset(schema.get("required", ()))
         found = Schema("object", Type("object", name), nullable=nullable, source=schema)
-        for key, inner in sorted(properties.items()):
+        for key, inner in pausing(sorted(properties.items())):
             spelled = escaping.escape(key)
             declared = self.declare(inner, f"{name}.{key}") if spelled is not None else None
             if spelled is not None and declared is not None:

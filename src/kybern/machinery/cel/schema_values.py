@@ -15,6 +15,7 @@ from kybern.machinery.cel.errors import EvaluationError
 from kybern.machinery.cel.library import times
 from kybern.machinery.cel.schema_types import Property, Schema
 from kybern.machinery.cel.values import ListBase, ObjectBase
+from kybern.pausing import pausing
 
 
 def adapt(value: Any, schema: Schema | None) -> Any:
@@ -158,8 +159,8 @@ class ListValue(ListBase):
             merged.extend(y for y in other if not any(values.equals(x, y) for x in self))
             return merged
         if self._schema.list_type == "map":
-            by_key = {self._key_of(x): x for x in self}
-            by_key |= {self._key_of(y): y for y in other}
+            by_key = {self._key_of(x): x for x in pausing(self)}
+            by_key |= {self._key_of(y): y for y in pausing(other)}
             return list(by_key.values())
         return [*self, *other]
 

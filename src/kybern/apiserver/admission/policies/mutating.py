@@ -6,6 +6,7 @@ where the object has been changed by others since.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from kybern.api import codec
 from kybern.api.meta_v1 import StatusCause
 from kybern.api.resource import Resource
 from kybern.apiserver.admission import Attributes
-from kybern.apiserver.admission.policies import apply
+from kybern.apiserver.admission.policies import apply, waiting
 from kybern.apiserver.admission.policies.apply import NotApplicable
 from kybern.apiserver.admission.policies.definitions import EXEMPT, MUTATING, Binding, Definition, Definitions
 from kybern.apiserver.admission.policies.evaluation import Evaluation
@@ -44,10 +45,11 @@ class MutatingPolicies:
     def validate(self, a: Attributes) -> None:
         return None
 
-    def admit(self, a: Attributes) -> None:
+    def admit(self, a: Attributes) -> Awaitable[None] | None:
         definitions = self._definitions.found
-        if not definitions or a.object is None:
-            return
+        return waiting.run(self._steps(definitions, a)) if definitions and a.object is not None else None
+
+    def _steps(self, definitions: tuple[Definition, ...], a: Attributes) -> waiting.Steps:
         siblings = self._tools.versions.siblings(a)
         for definition in definitions:
             wanted = definition.matched(a, siblings, self._tools.reader)
@@ -55,7 +57,7 @@ class MutatingPolicies:
                 continue
             for binding in definition.bindings:
                 if binding.matches(a, siblings, self._tools.reader) and self._is_due(definition, binding, a):
-                    self._mutate(definition, binding, a, wanted)
+                    yield from self._mutate(definition, binding, a, wanted)
 
     def _is_due(self, definition: Definition, binding: Binding, a: Attributes) -> bool:
         """In the second round: asked before, wants to be asked again, and the object is not as it left it."""
@@ -64,7 +66,13 @@ class MutatingPolicies:
         left = a.left_behind.get(_key(definition, binding))
         return left is not None and left != codec.encode(a.object)
 
-    def _mutate(self, definition: Definition, binding: Binding, a: Attributes, wanted: Resource) -> None:
+    def _mutate(self, definition: Definition, binding: Binding, a: Attributes, wanted: Resource) -> waiting.Steps:
+        try:
+            yield from self._tools.prepare(definition, binding, a, wanted)
+        except ApiError as error:
+            if definition.fails_open:
+                return
+            raise _unconvertible(a, definition, error.status.message) from None
         try:
             params = self._tools.params.find(definition.spec.paramKind, binding.params, a.namespace)
         except Unconfigured as error:
@@ -76,17 +84,20 @@ class MutatingPolicies:
                 if not Evaluation(definition, Sights(a, self._tools).of(wanted), one).meets_conditions():
                     continue
                 for index in range(len(definition.spec.mutations)):
-                    self._step(definition, index, a, wanted, one)
+                    yield from self._step(definition, index, a, wanted, one)
             except (cel.EvaluationError, NotApplicable) as error:
                 if not definition.fails_open:
                     raise _denied(a, definition, binding.name, str(error)) from None
         if definition.spec.reinvocationPolicy == "IfNeeded":
             a.left_behind[_key(definition, binding)] = codec.encode(a.object)
 
-    def _step(self, definition: Definition, index: int, a: Attributes, wanted: Resource, params: Any) -> None:
+    def _step(self, definition: Definition, index: int, a: Attributes, wanted: Resource, params: Any) -> waiting.Steps:
         """One mutation. Raises cel.EvaluationError, NotApplicable, or ApiError 500 for what is no object any more."""
         program = definition.programs.mutations[index]
         assert program is not None, "a policy with faults is not evaluated"
+        must_ask = self._tools.versions.must_ask(a, wanted)
+        if must_ask:
+            yield self._tools.versions.prepare(a, wanted)
         sight = Sights(a, self._tools).of(wanted)
         value = Evaluation(definition, sight, params).value_of(program)
         live = sight["object"]
@@ -97,6 +108,8 @@ class MutatingPolicies:
         if changed == live:
             return
         before = codec.encode(a.object)
+        if must_ask:
+            yield self._tools.versions.prepare_back(a, changed, wanted)
         try:
             a.object = self._tools.versions.decode(a, changed, wanted)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -130,6 +143,19 @@ def _denied(a: Attributes, definition: Definition, binding: str, why: str) -> Ap
     return ApiError.make(
         403,
         "Invalid",
+        message,
+        group_kind=(a.resource.group, a.resource.plural),
+        name=a.name,
+        causes=[StatusCause(message=message)],
+    )
+
+
+def _unconvertible(a: Attributes, definition: Definition, why: str) -> ApiError:
+    """Upstream has other words for it than for what else may go wrong."""
+    message = f'policy "{definition.name}" denied request: failed to configure policy: {why}'
+    return ApiError.make(
+        403,
+        "Forbidden",
         message,
         group_kind=(a.resource.group, a.resource.plural),
         name=a.name,

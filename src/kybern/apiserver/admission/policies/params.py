@@ -6,6 +6,7 @@ converted while that is current.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any, Final
 
 from kybern.api import codec
@@ -52,6 +53,17 @@ class Params:
         if not entries and reference.parameterNotFoundAction == "Deny":
             raise _binding_fault("no params found for policy binding with `Deny` parameterNotFoundAction")
         return [self._show(served, entry) for entry in entries]
+
+    def prepare(self, kind: Any, reference: Any, namespace: str) -> Awaitable[None] | None:
+        """What must be awaited before `find`: a webhook that converts the parameters. None: nothing."""
+        served = self._served(kind) if kind is not None and reference is not None else None
+        if served is None or served.warm is None:
+            return None
+        try:
+            entries = self._entries(served, reference, namespace)
+        except Unconfigured:
+            return None  # `find` tells it
+        return served.warm([entry.data for entry in entries]) if entries else None
 
     def _entries(self, served: Served, reference: Any, namespace: str) -> list[Entry]:
         where = ""

@@ -5,6 +5,7 @@ Judges after everything that may change a write and before the validating webhoo
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from kybern.api.resource import Resource
 from kybern.apiserver import audit
 from kybern.apiserver.admission import Attributes
 from kybern.apiserver.admission.expressions import Sight
+from kybern.apiserver.admission.policies import waiting
 from kybern.apiserver.admission.policies.definitions import EXEMPT, VALIDATING, Binding, Definition, Definitions
 from kybern.apiserver.admission.policies.evaluation import Denial, Evaluation
 from kybern.apiserver.admission.policies.params import Params, Unconfigured
@@ -27,6 +29,7 @@ from kybern.machinery import cel
 from kybern.machinery.status import ApiError
 
 _CODES: Final = {"Unauthorized": 401, "Forbidden": 403, "Invalid": 422, "RequestEntityTooLarge": 413}
+_UNCONFIGURED: Final = "failed to configure binding: failed to convert object version"
 _FAILURES: Final = "validation.policy.admission.k8s.io/validation_failure"
 
 
@@ -38,6 +41,14 @@ class Tools:
     versions: Versions
     params: Params
     authorizers: Authorizers
+
+    def prepare(self, definition: Definition, binding: Binding, a: Attributes, wanted: Resource) -> waiting.Steps:
+        """Have object and parameters at hand in the versions that a policy wants. Raises ApiError."""
+        if self.versions.must_ask(a, wanted):
+            yield self.versions.prepare(a, wanted)
+        asked = self.params.prepare(definition.spec.paramKind, binding.params, a.namespace)
+        if asked is not None:
+            yield asked
 
 
 def tools_of(registry: Registry, authorizers: Authorizers) -> Tools:
@@ -76,10 +87,11 @@ class ValidatingPolicies:
     def admit(self, a: Attributes) -> None:
         return None
 
-    def validate(self, a: Attributes) -> None:
+    def validate(self, a: Attributes) -> Awaitable[None] | None:
         definitions = self._definitions.found
-        if not definitions:
-            return
+        return waiting.run(self._steps(definitions, a)) if definitions else None
+
+    def _steps(self, definitions: tuple[Definition, ...], a: Attributes) -> waiting.Steps:
         siblings = self._tools.versions.siblings(a)
         verdict = _Verdict(a)
         sights = Sights(a, self._tools)
@@ -89,6 +101,13 @@ class ValidatingPolicies:
                 continue
             for binding in definition.bindings:
                 if binding.matches(a, siblings, self._tools.reader):
+                    try:
+                        yield from self._tools.prepare(definition, binding, a, wanted)
+                    except ApiError as error:
+                        if not definition.fails_open:
+                            why = f"{_UNCONFIGURED}: {error.status.message}"
+                            verdict.refuse(definition.name, binding.name, Denial(why))
+                        continue
                     self._judge(definition, binding, sights.of(wanted), verdict)
         verdict.settle()
 

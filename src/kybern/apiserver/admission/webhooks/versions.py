@@ -37,6 +37,13 @@ class Versions:
             known = self._known[key] = (served, tuple(s.resource for s in others))
         return known[1]
 
+    def must_ask(self, a: Attributes, wanted: Resource) -> bool:
+        """Whether somebody else converts to this version: `prepare` must come before `encode`."""
+        if wanted.api_version == a.resource.api_version:
+            return False
+        served = self._other(a, a.object if a.object is not None else a.old, wanted)
+        return served is not None and served.codec.converter is not None
+
     async def prepare(self, a: Attributes, wanted: Resource) -> None:
         """Have what `encode` needs at hand: where a webhook converts, it is asked here. Raises ApiError."""
         if wanted.api_version == a.resource.api_version:

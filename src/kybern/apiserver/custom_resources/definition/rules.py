@@ -16,6 +16,7 @@ from kybern.apiserver.custom_resources.structural import Schema
 from kybern.machinery import cel
 from kybern.machinery.cel import estimate, schema_types, sizes
 from kybern.machinery.status import FieldError, forbidden_field, invalid, not_supported, required
+from kybern.pausing import pausing
 
 Errors = list[FieldError]
 _REASONS = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
@@ -71,7 +72,7 @@ def _check(
     rules = schema.get(running.RULES) or ()
     if rules:
         declared = schema_types.declare(schema, is_root=is_root)
-        for i, rule in enumerate(rules):
+        for i, rule in enumerate(pausing(rules)):
             where = f"{path}.{running.RULES}[{i}]"
             _check_texts(rule, where, schema, errors)
             if not (rule.get("rule") or "").strip():
@@ -80,7 +81,7 @@ def _check(
                 _check_programs(rule, where, declared, above, errors, costs)
         if declared is None:
             errors.append(FieldError("InternalError", f"{path}.{running.RULES}", _NO_TYPES))
-    for name, inner in (schema.get("properties") or {}).items():
+    for name, inner in pausing((schema.get("properties") or {}).items()):
         _check(inner, f"{path}.properties[{name}]", above, errors, costs)
     others = schema.get("additionalProperties")
     if isinstance(others, Mapping):

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from kybern.apiserver.custom_resources import defaults, lists, prune, structural, validate
 from kybern.apiserver.custom_resources.structural import Schema
 from kybern.machinery.status import FieldError, forbidden_field, invalid, not_supported, required
+from kybern.pausing import pausing
 
 Errors = list[FieldError]
 _TYPES = ("array", "boolean", "integer", "number", "object", "string")
@@ -86,7 +87,7 @@ def _check(schema: Schema, path: str, errors: Errors, *, is_root: bool = False) 
     if properties and others is not None and others is not False:
         told = "additionalProperties and properties are mutual exclusive"
         errors.append(forbidden_field(f"{path}.additionalProperties", told))
-    for name, inner in properties.items():
+    for name, inner in pausing(properties.items()):
         _check_typed(inner, f"{path}.properties[{name}]", "for specified object fields", errors)
         _check(inner, f"{path}.properties[{name}]", errors)
     if isinstance(others, Mapping):
@@ -259,7 +260,7 @@ def _check_nested(schema: Schema, path: str, errors: Errors, *, types_allowed: b
     for name, told in _NOT_NESTED:
         if schema.get(name):
             errors.append(forbidden_field(f"{path}.{name}", told))
-    for name, inner in (schema.get("properties") or {}).items():
+    for name, inner in pausing((schema.get("properties") or {}).items()):
         _check_nested(inner, f"{path}.properties[{name}]", errors)
     items = schema.get("items")
     if isinstance(items, Mapping):
@@ -273,7 +274,7 @@ def _check_nested(schema: Schema, path: str, errors: Errors, *, types_allowed: b
 def _check_defaults(schema: Schema, path: str, errors: Errors, *, is_root: bool = False) -> None:
     if schema.get("default") is not None:
         _check_default(schema, path, errors, is_root=is_root)
-    for name, inner in (schema.get("properties") or {}).items():
+    for name, inner in pausing((schema.get("properties") or {}).items()):
         where = f"{path}.properties[{name}]"
         if is_root and name == "metadata":
             for field, of_field in (inner.get("properties") or {}).items():
@@ -308,7 +309,7 @@ def _check_default(schema: Schema, path: str, errors: Errors, *, is_root: bool) 
     judged = {**schema, "x-kubernetes-embedded-resource": True} if is_root else schema
     validate.Validator(judged).check(value, None, found)
     lists.check(value, tree, None, found)
-    for fault in found:
+    for fault in pausing(found):
         below = "" if fault.field in ("", "<nil>") else fault.field
         at = f"{where}{below}" if below.startswith("[") else f"{where}.{below}" if below else where
         errors.append(FieldError(fault.reason, at, fault.message))

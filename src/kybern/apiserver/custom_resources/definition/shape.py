@@ -11,6 +11,7 @@ from typing import Any
 from kybern.api import codec
 from kybern.api.apiextensions_v1 import CustomResourceDefinition, JSONSchemaProps
 from kybern.machinery.status import ApiError
+from kybern.pausing import pausing
 
 # Upstream knows no limit but that of JSON; deeper schemas are nobody's.
 MAX_DEPTH = 100
@@ -48,7 +49,7 @@ def _typed(value: Any, depth: int) -> Any:
         _settle(value, depth)
         return value
     if isinstance(value, list):
-        return [_typed(inner, depth) for inner in value]
+        return [_typed(inner, depth) for inner in pausing(value)]
     if isinstance(value, dict):
         typed, _ = codec.from_json(JSONSchemaProps, value)
         _settle(typed, depth)
