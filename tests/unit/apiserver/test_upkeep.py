@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from kybern.apiserver import upkeep
 from kybern.storage.memory import MemoryStore
 from kybern.testing import api_server
@@ -21,6 +23,7 @@ async def names(api: Api) -> list[str]:
     return [item["metadata"]["name"] for item in (await api.get(EVENTS)).ok()["items"]]
 
 
+@pytest.mark.thorough
 def test_events_go_when_nobody_added_to_them_for_an_hour() -> None:
     async def scenario(api: Api) -> None:
         clock = api.clock

@@ -335,6 +335,7 @@ def changes(pod: Pod):
 """
 
 
+@pytest.mark.thorough
 def test_policies_run_in_a_process_that_may_hang_and_die(tmp_path: Path) -> None:
     write(tmp_path, HANGS)
 

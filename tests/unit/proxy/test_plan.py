@@ -4,6 +4,7 @@ import asyncio
 import re
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -235,6 +236,7 @@ port_numbers = st.one_of(st.none(), st.integers(-5, 70000))
     addresses=st.lists(texts.filter(bool), max_size=4),
     name=st.text(max_size=20),
 )
+@pytest.mark.thorough
 def test_whatever_the_objects_hold_the_kernel_takes_the_plan(
     ip: Any, more: Any, kind: Any, policy: Any, affinity: Any, numbers: Any, addresses: Any, name: str
 ) -> None:

@@ -42,6 +42,7 @@ def test_compaction_frees_superseded_values_and_only_those() -> None:
     assert history.plan_compact(history.revision) == []
 
 
+@pytest.mark.thorough
 def test_nothing_of_a_deleted_key_is_left_after_compaction() -> None:
     history = History()
     names = [f"/k{i}-{id(history)}" for i in range(100)]

@@ -176,7 +176,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("lines", [1, 50, 3000, 9001])
+@pytest.mark.parametrize("lines", [1, 50, *(pytest.param(n, marks=pytest.mark.thorough) for n in (3000, 9001))])
 def test_nothing_acknowledged_is_lost_when_the_process_is_killed(tmp_path: Path, lines: int) -> None:
     path = tmp_path / "kybern.db"
     writer = subprocess.Popen([sys.executable, "-c", WRITE_UNTIL_KILLED, str(path)], stdout=subprocess.PIPE, text=True)

@@ -67,6 +67,7 @@ def test_a_table_has_a_row_an_object() -> None:
     api_server.run(scenario)
 
 
+@pytest.mark.thorough
 def test_rows_of_a_watched_table_are_as_old_as_their_telling() -> None:
     async def scenario(api: Api) -> None:
         await api.create(CONFIGS, config())

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from kybern.apiserver.watch_cache import cache as cache_module
 from kybern.storage.interface import Revision
 from kybern.storage.memory import MemoryStore
@@ -264,6 +266,7 @@ def test_what_happens_while_the_client_reads_the_state_is_not_lost() -> None:
     api_server.run(scenario)
 
 
+@pytest.mark.thorough
 def test_ten_thousand_watchers_come_and_go_without_a_trace() -> None:
     async def scenario(api: Api) -> None:
         start = await write(api, "a")

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from kybern.api.core_v1 import Container, ExecAction, GRPCAction, Probe, TCPSocketAction
 from kybern.kubelet.cri.contract import CriError, ExecResult
 from kybern.kubelet.probes import check
@@ -58,6 +60,7 @@ def test_tcp_passes_when_somebody_listens():
     assert "connection refused" in second.output
 
 
+@pytest.mark.thorough
 def test_grpc_without_a_server_fails_in_time():
     result = ask(Probe(grpc=GRPCAction(port=1, service="x"), timeoutSeconds=1))
     assert result.verdict is Verdict.FAILURE

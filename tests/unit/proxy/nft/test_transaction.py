@@ -25,7 +25,7 @@ VIEW = plan.View(Node("here", frozenset({"192.0.2.1"})), ("10.244.0.0/16",))
 SETTINGS = table.Settings(cluster_networks=("10.244.0.0/16", "10.245.0.0/16"), node_port_networks=("192.0.2.0/24",))
 
 
-@pytest.fixture(params=["fake", pytest.param("kernel", marks=pytest.mark.root)])
+@pytest.fixture(params=["fake", pytest.param("kernel", marks=[pytest.mark.root, pytest.mark.thorough])])
 def nft(request: pytest.FixtureRequest) -> Iterator[Nft]:
     if request.param == "fake":
         yield FakeNft()

@@ -72,7 +72,7 @@ class MutatingPolicies:
         except ApiError as error:
             if definition.fails_open:
                 return
-            raise _unconvertible(a, definition, error.status.message) from None
+            raise _unconvertible(a, definition, error.status.message or "") from None
         try:
             params = self._tools.params.find(definition.spec.paramKind, binding.params, a.namespace)
         except Unconfigured as error:

@@ -111,11 +111,15 @@ class CertificateSigningRequests(Strategy):
 
 
 class ClusterTrustBundles(Strategy):
+    selected_from = ("spec.signerName",)
+
     def selectable_fields(self, obj: Any) -> dict[str, str]:
         return {"metadata.name": obj.metadata.name, "spec.signerName": obj.spec.signerName or ""}
 
 
 class PodCertificateRequests(Strategy):
+    selected_from = ("spec.signerName", "spec.podName", "spec.nodeName")
+
     def validate_status_update(self, obj: Any, old: Any) -> list[FieldError]:
         errors = super().validate_status_update(obj, old)
         return errors or pod_certificates.check_time(obj, old, self.context.clock.now())
