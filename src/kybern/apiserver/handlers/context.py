@@ -10,6 +10,7 @@ from kybern.apiserver.admission import Attributes
 from kybern.apiserver.handlers.forms import Forms
 from kybern.apiserver.registry.registry import Registry, Served
 from kybern.apiserver.request import Answer, Request
+from kybern.apiserver.watch_cache.entry import Entry
 from kybern.apiserver.watch_cache.feed import Feed
 from kybern.machinery.clock import Clock
 
@@ -37,3 +38,5 @@ class Handlers:
     )
     # Handlers of resources that are not stored, by group_resource.
     virtual: dict[str, VirtualHandler] = field(default_factory=dict)
+    # The bytes of what was asked for lately; see get.
+    recent: dict[Entry, bytes] = field(default_factory=dict)

@@ -12,6 +12,10 @@ from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.request import Answer, Request, Response
 from kybern.machinery.status import ApiError
 
+# Objects that are asked for again and again have their bytes at hand: so many, each of at most so many bytes.
+RECENT = 512
+RECENT_BYTES = 16 * 1024
+
 
 def get(handlers: Handlers, request: Request, served: Served) -> Answer | Awaitable[Answer]:
     """The object as the client accepts it. Raises ApiError 404, 406."""
@@ -30,7 +34,14 @@ def _get_now(handlers: Handlers, request: Request, served: Served) -> Response:
     if entry is None:
         raise ApiError.not_found(served.resource.group, served.resource.plural, info.name)
     if accepted is negotiate.PLAIN and served.is_stored_version:
-        return Response(body=entry.data)
+        body = handlers.recent.get(entry)
+        if body is None:
+            body = entry.data
+            if len(body) <= RECENT_BYTES:
+                if len(handlers.recent) >= RECENT:
+                    handlers.recent.clear()
+                handlers.recent[entry] = body
+        return Response(body=body)
     negotiate.check_shape(accepted, served.resource, is_list=False)
     form = handlers.forms.form_of(served, accepted, query.include_object(request))
     return Response(body=forms.encoded(form.object_bytes(entry), accepted), content_type=accepted.content_type)
