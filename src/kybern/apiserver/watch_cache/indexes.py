@@ -34,11 +34,7 @@ class Index:
     def __init__(self, of: Of, name: str, entries: Iterable[Entry]) -> None:
         self.of = of
         self.name = name
-        self._keys: dict[str, Keys] = {}
-        for entry in entries:
-            value = self._value(entry)
-            if value is not None:
-                self._add(value, entry.key)
+        self._keys = _grouped(of, name, entries)
 
     def find(self, value: str) -> Collection[str]:
         """The keys of the objects with `value`, in no order: shared, never to be changed."""
@@ -77,6 +73,24 @@ class Index:
             del self._keys[value]
         else:
             found.remove(key)
+
+
+def _grouped(of: Of, name: str, entries: Iterable[Entry]) -> dict[str, Keys]:
+    """By plain loops: this goes over every object at once, while others wait."""
+    keys: dict[str, Keys] = {}
+    if of is Of.LABEL:
+        pairs = [(entry.labels[name], entry.key) for entry in entries if name in entry.labels]
+    else:
+        pairs = [(entry.fields.get(name, ""), entry.key) for entry in entries]
+    for value, key in pairs:
+        found = keys.get(value)
+        if found is None:
+            keys[value] = key
+        elif isinstance(found, str):
+            keys[value] = {found, key}
+        else:
+            found.add(key)
+    return keys
 
 
 class Indexes:
