@@ -17,7 +17,9 @@ from kybern.machinery.clock import Clock
 from kybern.wire.http1 import answer
 from kybern.wire.http1.connection import Connection
 from kybern.wire.message import Application, R
+from kybern.wire.secure import SecureListener
 
+_BACKLOG = 4096  # clients who come at once; the kernel allows as many as net.core.somaxconn
 _SWEEP = 1.0  # seconds between looks at the deadlines
 _STREAM_SECONDS = 2.0  # that a stream has to end by itself
 
@@ -51,7 +53,7 @@ class Server(Generic[R]):
         self.date = answer.render_date(clock.now())  # rendered once a sweep, not once an answer
         self.is_closing = False
         self._clock = clock
-        self._listener: asyncio.Server | None = None
+        self._listener: asyncio.Server | SecureListener | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
     @property
@@ -65,14 +67,17 @@ class Server(Generic[R]):
 
     async def start(self, listener: socket.socket, ssl_context: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(
-            lambda: Connection(self, loop),
-            sock=listener,
-            ssl=ssl_context,
-            ssl_handshake_timeout=self.limits.handshake_timeout if ssl_context else None,
-            ssl_shutdown_timeout=5.0 if ssl_context else None,
-            backlog=1024,
-        )
+        if ssl_context is None:
+            self._listener = await loop.create_server(lambda: Connection(self, loop), sock=listener, backlog=_BACKLOG)
+        else:
+            listener.listen(_BACKLOG)
+            self._listener = SecureListener(
+                (listener,),
+                ssl_context,
+                lambda: Connection(self, loop),
+                most_waiting=self.limits.connections,
+                handshake_timeout=self.limits.handshake_timeout,
+            )
         self._sweeper = self.tasks.create_task(self._sweep(), name="http1 sweep")
 
     async def _sweep(self) -> None:
@@ -86,6 +91,8 @@ class Server(Generic[R]):
         """End every connection whose deadline is before `now` (loop time)."""
         for connection in [c for c in self.connections if c.deadline < now]:
             connection.expire()
+        if isinstance(self._listener, SecureListener):
+            self._listener.expire(now)
 
     async def close(self, grace: float = 10.0, *, listen: bool = False) -> None:
         """Let requests under way finish for `grace` seconds, then end streams, then cut what is left.
@@ -144,6 +151,6 @@ async def serve(
 def listen(host: str, port: int) -> socket.socket:
     """A bound TCP socket. "" and "::" take IPv4 too, where the kernel has IPv6."""
     if host in ("", "::") and socket.has_dualstack_ipv6():
-        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
+        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host or "0.0.0.0", port), family=family, backlog=1024)
+    return socket.create_server((host or "0.0.0.0", port), family=family, backlog=_BACKLOG)
