@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar, cast
@@ -28,7 +28,17 @@ from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.limits import Limits, is_long
 from kybern.apiserver.metrics import Metrics
 from kybern.apiserver.pending import Pending
-from kybern.apiserver.request import Answer, Answered, Audited, Request, Response, Sink, StreamResponse, UpgradeResponse
+from kybern.apiserver.request import (
+    Answer,
+    Answered,
+    Audited,
+    Request,
+    Response,
+    Resting,
+    Sink,
+    StreamResponse,
+    UpgradeResponse,
+)
 from kybern.apiserver.slices import Slices
 from kybern.machinery.status import ApiError
 from kybern.wire.http1.answer import field_bytes
@@ -44,12 +54,14 @@ Step = Callable[[Request], Awaitable[None] | None]
 PathHandler = Callable[[Request], Answer | Awaitable[Answer]]
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Resting | None)
 
 _MUTATING = frozenset({"create", "update", "patch", "delete", "deletecollection", "post", "put"})
 # Asked also of a server that refuses new requests because it ends.
 _ALWAYS_ANSWERED = ("/healthz", "/livez", "/readyz", "/metrics")
 # Bytes that the kernel takes without making the client's slowness ours.
 _QUICKLY_SENT = 64 * 1024
+_NO_HEADERS: Mapping[str, str] = {}
 _FIELDS = b"Audit-Id: %b\r\nCache-Control: no-cache, private\r\n"
 _KEPT_FIELDS = b"Audit-Id: %b\r\n"  # of an answer that says itself how long it may be kept
 
@@ -262,27 +274,37 @@ class Pipeline:
                 request.seat.release()
         return answer
 
-    def _followed(
-        self, request: Request, status: int, run: Callable[[T], Awaitable[None]]
-    ) -> Callable[[T], Awaitable[None]]:
+    def _followed(self, request: Request, status: int, run: Callable[[T], Awaitable[R]]) -> Callable[[T], Awaitable[R]]:
         """A stream that is counted while it lasts. A watch has a seat until it has told what there is."""
 
-        async def follow(stream: T) -> None:
+        async def follow(stream: T) -> R:
             line = self._metrics.begin_long(request)
-            try:
-                if request.info.verb == "watch":
-                    self._limits.admit(request)
-                await run(stream)
-            finally:
+
+            def end() -> None:
                 line.running -= 1
                 if request.seat is not None:
                     request.seat.release()
                 self._metrics.finish(request, status, -1)
 
+            try:
+                if request.info.verb == "watch":
+                    self._limits.admit(request)
+                resting = await run(stream)
+            except BaseException:
+                end()
+                raise
+            if isinstance(resting, Resting):
+                resting.at_end += (end,)
+                if request.audit is None:
+                    _forget(request)
+            else:
+                end()
+            return resting
+
         return follow
 
     def _told(
-        self, request: Request, answer: StreamResponse, run: Callable[[Sink], Awaitable[None]]
+        self, request: Request, answer: StreamResponse, run: Callable[[Sink], Awaitable[Resting | None]]
     ) -> Callable[[Sink], Awaitable[None]]:
         """A long document: within the limits of other answers, until its client has it."""
 
@@ -300,6 +322,16 @@ class Pipeline:
                 self._metrics.finish(request, answer.status, answer.size)
 
         return tell
+
+
+def _forget(request: Request) -> None:
+    """All that is asked no more of a watch that only waits: but for metrics, who has asked."""
+    agent = request.headers.get("user-agent", "")
+    request.headers = {"user-agent": agent} if agent else _NO_HEADERS
+    request.certificates = ()
+    if request.seat is not None:
+        request.seat.release()
+        request.seat = None
 
 
 def _too_late() -> Response:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from kybern.api.resource import Resource
 from kybern.wire import message
-from kybern.wire.message import Answer, RawStream, Response, Sink, StreamResponse, UpgradeResponse
+from kybern.wire.message import Answer, RawStream, Response, Resting, Sink, StreamResponse, UpgradeResponse
 
 __all__ = [
     "ANONYMOUS",
@@ -25,6 +25,7 @@ __all__ = [
     "Request",
     "RequestInfo",
     "Response",
+    "Resting",
     "Sink",
     "StreamResponse",
     "UpgradeResponse",

@@ -318,7 +318,7 @@ class ApiServer:
         await self.authenticators.legacy_use.write(self.registry.objects)
 
     async def _bookmark(self) -> None:
-        self.feed.bookmark_all()
+        await self.feed.bookmark_all()
 
 
 def _flow_control(options: ServerOptions, registry: Registry, clock: Clock) -> FlowControl | None:

@@ -76,7 +76,8 @@ class MemorySink:
             self.received.put_nowait(data)
 
     def write_framed(self, data: bytes) -> None:
-        self.write(chunks.unframe(data))
+        for chunk in chunks.split(data):
+            self.write(chunk)
 
     async def drain(self) -> None:
         await asyncio.sleep(0)
@@ -162,7 +163,7 @@ class Api:
         answer = await self._ask("GET", target, b"", _spelled(headers))
         assert isinstance(answer, StreamResponse), answer
         sink = MemorySink()
-        stream = self._tasks.create_task(_end(answer.run(sink)), name=f"watch {target}")
+        stream = self._tasks.create_task(follow(answer, sink), name=f"watch {target}")
         try:
             yield Watched(sink)
         finally:
@@ -185,13 +186,23 @@ class Api:
 async def _whole(answer: StreamResponse) -> Response:
     sink = MemorySink()
     async with asyncio.timeout(PATIENCE):
-        await answer.run(sink)
+        await follow(answer, sink)
     body = b"".join(sink.received.get_nowait() for _ in range(sink.received.qsize()))
     return Response(answer.status, body, answer.content_type, answer.headers, answer.fields)
 
 
-async def _end(running: Any) -> None:
-    await running
+async def follow(answer: StreamResponse, sink: MemorySink) -> None:
+    """Follow a stream to its end, as a connection does."""
+    resting = await answer.run(sink)
+    if resting is None:
+        return
+    try:
+        async with asyncio.timeout_at(resting.deadline):
+            await sink.wait_closed()
+    except TimeoutError:
+        resting.at_deadline()
+    finally:
+        resting.end()
 
 
 def _spelled(headers: Mapping[str, str]) -> dict[str, str]:

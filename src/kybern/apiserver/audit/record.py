@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from kybern.apiserver.audit import objects
 from kybern.apiserver.audit.policy import COMPLETE, LEVEL_NAMES, PANIC, RECEIVED, STARTED, Level, Policy, Scope
 from kybern.apiserver.audit.sinks import Event, Sink
-from kybern.apiserver.request import Answer, Request, RequestInfo, Response, StreamResponse, User
+from kybern.apiserver.request import Answer, Request, RequestInfo, Response, Resting, StreamResponse, User
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError
 
@@ -106,13 +107,18 @@ class Record:
         self._answered = {"responseStatus": {"metadata": {}, "code": code}}
         if not (isinstance(answer, StreamResponse) and answer.is_document):
             self.tell(STARTED)
-        run: Callable[[Any], Awaitable[None]] = answer.run
+        run: Callable[[Any], Awaitable[Any]] = answer.run
 
-        async def told(stream: Any) -> None:
+        async def told(stream: Any) -> Any:
+            resting: Any = None
             try:
-                await run(stream)
+                resting = await run(stream)
+                if isinstance(resting, Resting):
+                    resting.at_end += (partial(self.tell, COMPLETE),)
             finally:
-                self.tell(COMPLETE)
+                if resting is None:
+                    self.tell(COMPLETE)
+            return resting
 
         answer.run = told
         return answer

@@ -46,6 +46,8 @@ class _Waiting(bytes):
 class RawForm:
     """Frames nothing: hands on what is to be framed."""
 
+    is_joinable = False
+
     def __init__(self, form: forms.AnyForm) -> None:
         self._form = form
         self.key = f"{form.key}/converted"

@@ -41,6 +41,7 @@ class Form:
     """The stored JSON as it is; other forms override `object_bytes` and `list_bytes`."""
 
     shape = ""
+    is_joinable = True
 
     def __init__(self, served: Served) -> None:
         self.served = served

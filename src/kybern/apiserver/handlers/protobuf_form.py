@@ -27,6 +27,7 @@ class ProtobufForm:
     """Objects of one version, whole or their metadata (`shape_version` of meta.k8s.io)."""
 
     shape = "protobuf"
+    is_joinable = True
 
     def __init__(
         self, served: Served, json_key: str, json_of: Callable[[bytes], bytes], shape_version: str = ""

@@ -6,7 +6,9 @@ Reads watch_cache (or the store's history for old revisions), then hands the sin
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from kybern.apiserver import negotiate, query
 from kybern.apiserver.custom_resources import converted_watch
@@ -16,16 +18,19 @@ from kybern.apiserver.handlers.get import too_large
 from kybern.apiserver.handlers.selection import ListOptions, asked_of
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import ResourceStore
-from kybern.apiserver.request import Answer, Request, Sink, StreamResponse
+from kybern.apiserver.request import Answer, Request, Resting, Sink, StreamResponse
 from kybern.apiserver.watch_cache.cache import Event
-from kybern.apiserver.watch_cache.feed import ROOT
-from kybern.apiserver.watch_cache.hub import Selection
+from kybern.apiserver.watch_cache.entry import Entry
+from kybern.apiserver.watch_cache.feed import ROOT, Feed
+from kybern.apiserver.watch_cache.hub import Hub, Selection, Watcher
 from kybern.apiserver.watch_cache.select import select
 from kybern.machinery.status import ApiError
 from kybern.storage.interface import Compacted, FutureRevision, Revision
 
 # Upstream ends a watch after 30 to 60 minutes (--min-request-timeout), so that clients spread over servers.
 MIN_SECONDS = 1800
+# Shorter watches end on time, by a task of their own; others when the server next looks, a second later.
+LONG_SECONDS = 60
 # Let the kernel take what is written after so many initial events.
 DRAIN_EVERY = 256
 
@@ -58,17 +63,31 @@ def watch(handlers: Handlers, request: Request, served: Served) -> Answer:
         except _Ended:
             return
 
-    async def run(sink: Sink) -> None:
+    async def run(sink: Sink) -> Resting | None:
         if converter is None:
+            if seconds >= LONG_SECONDS:
+                return await following.rest(sink, seconds)
             await follow(sink)
-            return
+            return None
         converting = converted_watch.ConvertingSink(sink, selection, form, converter)
         async with asyncio.TaskGroup() as tasks:
             pump = tasks.create_task(converting.pump(), name="convert watched objects")
             await follow(converting)
             pump.cancel()
+        return None
 
     return StreamResponse(run, content_type=accepted.stream_type)
+
+
+def _resting(feed: Feed, hub: Hub, watcher: Watcher, deadline: float) -> Resting:
+    """A watch that is up to date. It holds as little as it can: there may be ten thousand."""
+
+    def say_goodbye() -> None:
+        hub.unsubscribe(watcher)
+        if watcher.bookmarks:
+            watcher.sink.write_framed(watcher.scope.form.bookmark(feed.revision, {}))
+
+    return Resting(deadline, say_goodbye, (partial(hub.unsubscribe, watcher),))
 
 
 class _Ended(Exception):
@@ -106,17 +125,33 @@ class _Following:
 
     async def run(self, sink: Sink) -> None:
         """Write events until the client is gone."""
+        watcher = await self._subscribe(sink)
+        try:
+            await sink.wait_closed()
+        finally:
+            self._store.hub.unsubscribe(watcher)
+
+    async def rest(self, sink: Sink, seconds: int) -> Resting | None:
+        """Write what there is, and leave the rest to the hub until the time is up."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        try:
+            async with asyncio.timeout_at(deadline):
+                watcher = await self._subscribe(sink)
+        except TimeoutError:
+            self.say_goodbye(sink)
+            return None
+        except _Ended:
+            return None
+        return _resting(self._feed, self._store.hub, watcher, deadline)
+
+    async def _subscribe(self, sink: Sink) -> Watcher:
         revision = await self._begin(sink)
         while revision < self._feed.revision:
             # Changes that came while the sink was draining; the last round ends without an await.
             revision = await self._catch_up(sink, revision)
         self._told()
         self._is_present = True
-        watcher = self._store.hub.subscribe(self._selection, self._form, sink, self._options.bookmarks)
-        try:
-            await sink.wait_closed()
-        finally:
-            self._store.hub.unsubscribe(watcher)
+        return self._store.hub.subscribe(self._selection, self._form, sink, self._options.bookmarks)
 
     def say_goodbye(self, sink: Sink) -> None:
         """The time is up: a last bookmark lets the client resume where it is.
@@ -149,12 +184,10 @@ class _Following:
         revision = self._feed.revision
         if self._options.send_initial is False:
             return revision
-        for count, entry in enumerate(select(self._store.cache, self._selection), 1):
-            frame = self._form.frame("ADDED", entry, entry.revision)
-            self._store.hub.note_sent(len(frame))
-            sink.write_framed(frame)
-            self._form = self._form.rest
-            if count % DRAIN_EVERY == 0:
+        entries = iter(select(self._store.cache, self._selection))
+        while some := list(itertools.islice(entries, DRAIN_EVERY)):
+            self._put(sink, [self._frame("ADDED", entry, entry.revision) for entry in some])
+            if len(some) == DRAIN_EVERY:
                 await sink.drain()
         if self._options.send_initial:
             sink.write_framed(self._form.bookmark(revision, {forms.INITIAL_EVENTS_END: "true"}))
@@ -196,13 +229,25 @@ class _Following:
         return since
 
     def _write(self, sink: Sink, events: Iterable[Event]) -> None:
+        frames = []
         for event in events:
             told = self._selection.told_as(event)
             if told is not None:
-                frame = self._form.frame(told[0], told[1], event.revision)
-                self._store.hub.note_sent(len(frame))
-                sink.write_framed(frame)
-                self._form = self._form.rest
+                frames.append(self._frame(told[0], told[1], event.revision))
+        self._put(sink, frames)
+
+    def _frame(self, kind: str, entry: Entry, revision: int) -> bytes:
+        frame = self._form.frame(kind, entry, revision)
+        self._form = self._form.rest
+        return frame
+
+    def _put(self, sink: Sink, frames: list[bytes]) -> None:
+        for frame in frames:
+            self._store.hub.note_sent(len(frame))
+        if len(frames) > 1 and self._form.is_joinable:
+            frames = [b"".join(frames)]
+        for frame in frames:
+            sink.write_framed(frame)
 
     def _write_error(self, sink: Sink, error: ApiError) -> None:
         sink.write_framed(self._form.error(forms.plain(error.status)))

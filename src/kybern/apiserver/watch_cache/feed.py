@@ -1,7 +1,7 @@
 """Follow the store: one watch over all keys, spread over the caches and hubs in order of revision.
 
 Fed by storage, writes watch_cache/cache and hub. Promises: `revision` never goes back; when `wait_until(r)` has
-returned, every cache holds all changes up to r, and their events were handed to the watchers.
+returned, every cache holds all changes up to r, and their events are on their way to the watchers.
 """
 
 from __future__ import annotations
@@ -18,6 +18,14 @@ from kybern.apiserver.watch_cache.hub import Hub
 from kybern.storage.interface import Change, Record, Revision, Store
 
 ROOT = "/registry/"
+# A write to a watcher is most of what an event costs. While events come thick, a hub that needs many writes makes them
+# less often, so that they take no more than half of the loop's time, and nobody hears of a change later than this.
+_MOST_REST = 0.025
+_REST_A_WRITE = 60e-6
+_FEW_WRITES = 16
+# Bookmarks after which others have their turn, and for how long.
+_BOOKMARKS_A_TURN = 64
+_BOOKMARK_PAUSE = 0.01
 
 
 class Feed:
@@ -30,6 +38,8 @@ class Feed:
         self._joining: dict[str, list[Change]] = {}  # prefixes that are being loaded -> what came meanwhile
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
+        self._behind: dict[Hub, None] = {}  # hubs with events that their watchers are not told yet
+        self._flusher: asyncio.TimerHandle | None = None
         self.synced = False
 
     def add(self, cache: ResourceCache) -> Hub:
@@ -56,6 +66,7 @@ class Feed:
         for change in missed:
             if change.revision > page.revision:
                 hub.publish(cache.apply(change))
+        hub.flush()
         self._caches[cache.prefix] = (cache, hub)
 
     def leave(self, cache: ResourceCache) -> None:
@@ -84,6 +95,8 @@ class Feed:
             async for batch in watch:
                 for change in batch:
                     self._apply(change)
+                if self._behind:
+                    self._flush()
                 self._wake()
         finally:
             await watch.close()
@@ -108,9 +121,32 @@ class Feed:
         """Whether a value must be written again although it is the same: it is encrypted with an old key."""
         return isinstance(self.store, EncryptedStore) and await self.store.is_stale(key)
 
-    def bookmark_all(self) -> None:
-        for _, hub in self._caches.values():
-            hub.bookmark(self.revision)
+    async def bookmark_all(self) -> None:
+        """Tell all watchers that want it how far they have come; requests have their turns meanwhile."""
+        told = 0
+        for _, hub in list(self._caches.values()):
+            for number in hub.bookmark(lambda: self.revision):
+                told += number
+                if told >= _BOOKMARKS_A_TURN:
+                    told = 0
+                    await asyncio.sleep(_BOOKMARK_PAUSE)
+
+    def _flush(self) -> None:
+        """Tell watchers what has come, but for those of hubs that rest; these are seen to when they have rested."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if self._flusher is not None:
+            self._flusher.cancel()
+            self._flusher = None
+        for hub in list(self._behind):
+            if hub.rests_until > now:
+                continue
+            del self._behind[hub]
+            writes = hub.flush()
+            if writes > _FEW_WRITES:
+                hub.rests_until = now + min(_MOST_REST, writes * _REST_A_WRITE)
+        if self._behind:
+            self._flusher = loop.call_at(min(hub.rests_until for hub in self._behind), self._flush)
 
     def _spread(self, records: Iterable[Record]) -> Iterable[tuple[ResourceCache, list[Record]]]:
         """Records in order of keys, as those of one cache after those of another. Raises Undecryptable."""
@@ -135,7 +171,8 @@ class Feed:
         found = self._find(change.key)
         if found is not None:
             cache, hub = found
-            hub.publish(cache.apply(change))
+            if hub.publish(cache.apply(change)):
+                self._behind[hub] = None
         if self._joining:
             for prefix, missed in self._joining.items():
                 if change.key.startswith(prefix):

@@ -1,15 +1,18 @@
 """Fan events out to watchers. Fed by feed, written to sinks of handlers/watch.
 
 Watchers who asked for the same thing (namespace, selectors, form) share a `Scope`: an event is matched once a
-scope and framed once a form, however many follow. A watcher too far behind is cut off, never waited for.
+scope and framed once a form, however many follow, and only scopes that an index does not rule out are looked at.
+Events wait in their scope until `flush`, which gives a watcher all of them in one write: that one is most of what an
+event costs, so while changes come thick and many follow, feed lets some milliseconds pass between two of them
+(docs/decisions/0141-events-in-batches.md). A watcher too far behind is cut off, never waited for.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -23,14 +26,23 @@ log = structlog.get_logger(__name__)
 
 # A watcher that has not read this much is cut off; it resumes from its last resourceVersion.
 MAX_BEHIND = 8 << 20
+# Bytes of events that wait in a scope; more are sent without waiting for others.
+_MOST_WAITING = 256 * 1024
+# Bookmarks written in one go.
+_BOOKMARKS_AT_ONCE = 64
 # kube-apiserver: apiserver_watch_events_sizes
 _SIZES = exponential(1024, 2, 8)
+
+
+# (namespace, "field" or "label", its name, its value)
+IndexKey = tuple[str | None, str, str, str]
 
 
 class Form(Protocol):
     """How objects are told: as they are, as metadata only, as rows of a table."""
 
     key: str
+    is_joinable: bool  # frames are plain bytes: several may be written as one
 
     @property
     def rest(self) -> Form:
@@ -63,12 +75,23 @@ class Selection:
         return self.label_selector is None or self.label_selector.matches(entry.labels)
 
     @property
-    def trigger(self) -> tuple[str, str] | None:
-        """(field, value) that every match must have, for the index of scopes."""
+    def is_spared(self) -> bool:
+        """Most changes are not even looked at for it. kube-apiserver: the same fields."""
+        chosen = self.field_selector
+        return chosen is not None and any(chosen.exact(name) is not None for name in ("metadata.name", "spec.nodeName"))
+
+    @property
+    def index_key(self) -> IndexKey | None:
+        """What every match must have, for the index of scopes."""
         if self.field_selector is not None:
             for field, operator, value in self.field_selector.requirements:
-                if operator == "=" and field in ("metadata.name", "spec.nodeName"):
-                    return field, value
+                if operator == "=":
+                    return self.namespace, "field", field, value
+        if self.label_selector is not None:
+            for requirement in self.label_selector.requirements:
+                value_of = self.label_selector.exact(requirement.key)
+                if value_of is not None:
+                    return self.namespace, "label", requirement.key, value_of
         return None
 
     def told_as(self, event: Event) -> tuple[str, Entry] | None:
@@ -85,15 +108,19 @@ class Selection:
 
 
 class Scope:
-    """Watchers of one selection in one form."""
+    """Watchers of one selection in one form, and the events that they are not told of yet."""
 
-    __slots__ = ("form", "rest", "selection", "watchers")
+    __slots__ = ("form", "index_key", "is_spared", "rest", "selection", "waiting", "waiting_size", "watchers")
 
     def __init__(self, selection: Selection, form: Form) -> None:
         self.selection = selection
+        self.index_key = selection.index_key
+        self.is_spared = selection.is_spared
         self.form = form
         self.rest = form.rest if form.rest is not form else None  # the form of their later events, if it is another
         self.watchers: set[Watcher] = set()
+        self.waiting: list[bytes] = []
+        self.waiting_size = 0
 
 
 class Watcher:
@@ -112,12 +139,16 @@ class Hub:
 
     def __init__(self) -> None:
         self._scopes: dict[tuple[Hashable, str], Scope] = {}
-        self._general: dict[str | None, list[Scope]] = {}  # namespace -> scopes
-        self._triggered: dict[tuple[str, str], list[Scope]] = {}
+        self._general: dict[str | None, list[Scope]] = {}  # namespace -> scopes that no index rules out
+        self._indexed: dict[IndexKey, list[Scope]] = {}
+        self._fields: dict[str, int] = {}  # names in `_indexed` -> how many scopes
+        self._labels: dict[str, int] = {}
+        self._behind: list[Scope] = []  # those with events waiting
         self.listeners: tuple[Callable[[Event], None], ...] = ()
-        self._untriggered: dict[str | None, int] = {}  # namespace -> watchers that no trigger spares
+        self._unspared: dict[str | None, int] = {}  # namespace -> watchers that look at every change
         self.watchers = 0
         self.sent = Series(_SIZES)  # events by their bytes, to all watchers
+        self.rests_until = 0.0  # loop time before which feed does not flush again
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Call `listener` with every later event, before any watcher is told. It must not fail, nor wait."""
@@ -139,11 +170,13 @@ class Hub:
         scope = self._scopes.get(key)
         if scope is None:
             scope = self._scopes[key] = Scope(selection, form)
-            self._bucket(scope).append(scope)
+            self._enter(scope)
         return scope
 
     def _join(self, watcher: Watcher) -> None:
         scope = watcher.scope
+        if scope.waiting:
+            self._tell(scope)  # these are not later
         scope.watchers.add(watcher)
         self.watchers += 1
         self._count(scope, 1)
@@ -158,7 +191,10 @@ class Hub:
                 self._join(watcher)
 
     def unsubscribe(self, watcher: Watcher) -> None:
+        """What was published before is still told."""
         scope = watcher.scope
+        if scope.waiting:
+            self._tell(scope)
         if watcher not in scope.watchers:
             return
         scope.watchers.discard(watcher)
@@ -166,22 +202,21 @@ class Hub:
         self._count(scope, -1)
         if not scope.watchers:
             del self._scopes[(scope.selection.key, scope.form.key)]
-            self._bucket(scope).remove(scope)
-            self._forget_empty(scope)
+            self._leave(scope)
 
     def listening(self, namespace: str) -> int:
         """How many watchers look at every change in a namespace (but for those who follow one name or node)."""
-        if not self._untriggered:
+        if not self._unspared:
             return 0
-        found = self._untriggered.get(None, 0)
-        return found + self._untriggered.get(namespace, 0) if namespace else found
+        found = self._unspared.get(None, 0)
+        return found + self._unspared.get(namespace, 0) if namespace else found
 
-    def publish(self, event: Event) -> None:
-        """Tell everybody concerned."""
+    def publish(self, event: Event) -> bool:
+        """Take an event for everybody concerned. Whether somebody is: then `flush` must follow."""
         for listener in self.listeners:
             listener(event)
         if not self._scopes:
-            return
+            return False
         frames: dict[tuple[str, str], bytes] = {}
         begun: list[Watcher] = []
         for scope in self._concerned(event):
@@ -199,29 +234,55 @@ class Hub:
                     continue
                 frames[(kind, scope.form.key)] = frame
             self.note_sent(len(frame), len(scope.watchers))
-            for watcher in list(scope.watchers):
-                self._send(watcher, frame)
+            if not scope.waiting:
+                self._behind.append(scope)
+            scope.waiting.append(frame)
+            scope.waiting_size += len(frame)
             if scope.rest is not None:
+                self._tell(scope)
                 begun += scope.watchers
+            elif scope.waiting_size > _MOST_WAITING:
+                self._tell(scope)
         if begun:
             self._go_on(begun)
+        return bool(self._behind)
+
+    def flush(self) -> int:
+        """Tell the watchers what waits; returns how many writes that took."""
+        behind, self._behind = self._behind, []
+        return sum(self._tell(scope) for scope in behind if scope.waiting)
 
     def note_sent(self, size: int, watchers: int = 1) -> None:
         """An event of so many bytes goes to so many watchers: for metrics."""
         self.sent.counts[bisect_left(_SIZES, size)] += watchers
         self.sent.sum += size * watchers
 
-    def bookmark(self, revision: int) -> None:
-        """Tell every watcher that wants it how far it has come."""
-        begun: list[Watcher] = []
+    def bookmark(self, revision: Callable[[], int]) -> Iterator[int]:
+        """Tell every watcher that wants it how far it has come: some at a time, whose number is given each time."""
         for scope in list(self._scopes.values()):
-            frame = scope.form.bookmark(revision, {})
-            for watcher in list(scope.watchers):
-                if watcher.bookmarks:
-                    self._send(watcher, frame)
-                    if scope.rest is not None:
-                        begun.append(watcher)
-        self._go_on(begun)
+            wanted = [watcher for watcher in scope.watchers if watcher.bookmarks]
+            for start in range(0, len(wanted), _BOOKMARKS_AT_ONCE):
+                if scope.waiting:
+                    self._tell(scope)
+                frame = scope.form.bookmark(revision(), {})
+                some = wanted[start : start + _BOOKMARKS_AT_ONCE]
+                for watcher in some:
+                    if watcher in scope.watchers:
+                        self._send(watcher, frame)
+                if scope.rest is not None:
+                    self._go_on(some)
+                yield len(some)
+
+    def _tell(self, scope: Scope) -> int:
+        """Write what waits in a scope to its watchers."""
+        frames, scope.waiting, scope.waiting_size = scope.waiting, [], 0
+        if len(frames) > 1 and scope.form.is_joinable:
+            frames = [b"".join(frames)]
+        watchers = list(scope.watchers)
+        for frame in frames:
+            for watcher in watchers:
+                self._send(watcher, frame)
+        return len(watchers)
 
     def _send(self, watcher: Watcher, frame: bytes) -> None:
         sink = watcher.sink
@@ -237,39 +298,66 @@ class Hub:
             self.unsubscribe(watcher)
             watcher.sink.abort()
 
+    # -- which scopes an event concerns --------------------------------------------------------------------------
+
     def _concerned(self, event: Event) -> list[Scope]:
+        """Those whose selections may match, before or after."""
         found = list(self._general.get(None, ()))
         either = event.entry or event.previous
-        if either is not None:
-            found += self._general.get(either.namespace, ())
-        if self._triggered:
-            pairs = {
-                (field, entry.fields.get(field, ""))
-                for entry in (event.entry, event.previous)
-                if entry is not None
-                for field in ("metadata.name", "spec.nodeName")
-            }
-            for pair in pairs:
-                found += self._triggered.get(pair, ())
+        if either is None:
+            return found
+        found += self._general.get(either.namespace, ())
+        if self._indexed:
+            for key in self._keys_of(event, either.namespace):
+                found += self._indexed.get(key, ())
         return found
 
-    def _bucket(self, scope: Scope) -> list[Scope]:
-        trigger = scope.selection.trigger
-        if trigger is not None:
-            return self._triggered.setdefault(trigger, [])
-        return self._general.setdefault(scope.selection.namespace, [])
+    def _keys_of(self, event: Event, namespace: str) -> set[IndexKey]:
+        keys: set[IndexKey] = set()
+        for entry in (event.entry, event.previous):
+            if entry is None:
+                continue
+            pairs = [("field", name, entry.fields.get(name, "")) for name in self._fields]
+            if self._labels:
+                pairs += [("label", name, value) for name, value in entry.labels.items() if name in self._labels]
+            for kind, name, value in pairs:
+                keys.add((None, kind, name, value))
+                keys.add((namespace, kind, name, value))
+        return keys
+
+    def _enter(self, scope: Scope) -> None:
+        key = scope.index_key
+        if key is None:
+            self._general.setdefault(scope.selection.namespace, []).append(scope)
+            return
+        self._indexed.setdefault(key, []).append(scope)
+        names = self._fields if key[1] == "field" else self._labels
+        names[key[2]] = names.get(key[2], 0) + 1
+
+    def _leave(self, scope: Scope) -> None:
+        key = scope.index_key
+        if key is None:
+            _remove(self._general, scope.selection.namespace, scope)
+            return
+        _remove(self._indexed, key, scope)
+        names = self._fields if key[1] == "field" else self._labels
+        names[key[2]] -= 1
+        if not names[key[2]]:
+            del names[key[2]]
 
     def _count(self, scope: Scope, step: int) -> None:
-        if scope.selection.trigger is None:
+        if not scope.is_spared:
             namespace = scope.selection.namespace
-            self._untriggered[namespace] = self._untriggered.get(namespace, 0) + step
-            if not self._untriggered[namespace]:
-                del self._untriggered[namespace]
+            self._unspared[namespace] = self._unspared.get(namespace, 0) + step
+            if not self._unspared[namespace]:
+                del self._unspared[namespace]
 
-    def _forget_empty(self, scope: Scope) -> None:
-        if not self._bucket(scope):
-            trigger = scope.selection.trigger
-            if trigger is not None:
-                del self._triggered[trigger]
-            else:
-                del self._general[scope.selection.namespace]
+
+_K = TypeVar("_K", bound=Hashable)
+
+
+def _remove(index: dict[_K, list[Scope]], key: _K, scope: Scope) -> None:
+    scopes = index[key]
+    scopes.remove(scope)
+    if not scopes:
+        del index[key]

@@ -7,6 +7,7 @@ else is a fault, because two readers that disagree on where a message ends can b
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[ \t]*;[^\r\n\x00]*)?")
 _MAX_LINE = 4096  # of a size line with its extensions
@@ -30,14 +31,17 @@ def frame_chunk(data: bytes) -> bytes:
 
 def unframe(data: bytes) -> bytes:
     """The payload of whole chunks made by `frame_chunk` (for a client that knows no chunks)."""
-    out = []
+    return b"".join(split(data))
+
+
+def split(data: bytes) -> Iterator[bytes]:
+    """The payload of each of them."""
     position = 0
     while position < len(data):
         end = data.index(b"\r\n", position)
         size = int(data[position:end], 16)
-        out.append(data[end + 2 : end + 2 + size])
+        yield data[end + 2 : end + 2 + size]
         position = end + 2 + size + 2
-    return b"".join(out)
 
 
 class ChunkedBody:

@@ -18,7 +18,7 @@ from kybern.machinery.status import ApiError
 from kybern.wire.http1 import answer, body, head
 from kybern.wire.http1.streams import GZIP_FRAME, GZIP_LEVEL, ChunkedSink, Gate, GzipSink, RawConnection
 from kybern.wire.keepalive import apply_keepalive
-from kybern.wire.message import Answer, Request, Response, StreamResponse, UpgradeResponse
+from kybern.wire.message import Answer, Request, Response, Resting, StreamResponse, UpgradeResponse
 
 if TYPE_CHECKING:
     from kybern.wire.http1.server import Server
@@ -37,6 +37,39 @@ _STREAM_GRACE = 2.0  # seconds a stream's `run` has to end by itself once its cl
 
 class Connection(asyncio.Protocol):
     """An asyncio protocol over one transport."""
+
+    __slots__ = (
+        "_block",
+        "_busy",
+        "_certificates",
+        "_chunks",
+        "_closing",
+        "_fields",
+        "_gate",
+        "_is_document",
+        "_is_tls",
+        "_limits",
+        "_line",
+        "_lingering",
+        "_loop",
+        "_missing",
+        "_on_sent",
+        "_out",
+        "_out_size",
+        "_parts",
+        "_peer",
+        "_pending",
+        "_raw",
+        "_reading_paused",
+        "_resting",
+        "_resting_is_last",
+        "_scanned",
+        "_server",
+        "_sink",
+        "_task",
+        "_transport",
+        "deadline",
+    )
 
     def __init__(self, server: Server[Any], loop: asyncio.AbstractEventLoop) -> None:
         self._server = server
@@ -60,6 +93,8 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None  # answers the current request
         self._sink: ChunkedSink | None = None
         self._is_document = False  # what goes to the sink has an end, which is waited for
+        self._resting: Resting | None = None  # the stream goes on without a task
+        self._resting_is_last = False  # and the connection ends with it
         self._raw: RawConnection | None = None
         self._on_sent: Callable[[], None] | None = None  # of the answer that is being sent
         self._busy = False  # a request is being answered
@@ -99,6 +134,9 @@ class Connection(asyncio.Protocol):
             self._raw.feed_eof()
         if self._sink is not None:
             self._sink.connection_lost()
+        if self._resting is not None:
+            self._resting.end()
+            self._resting = None
         if self._task is not None:
             if self._raw is not None or (self._sink is not None and self._sink.is_watched):
                 self._loop.call_later(_STREAM_GRACE, self._task.cancel)
@@ -123,6 +161,8 @@ class Connection(asyncio.Protocol):
             self._tell_sent()
         if self._raw is None and not self._busy:
             self._advance()
+        elif self._sink is not None and len(self._pending) <= _MAX_AHEAD:
+            self._resume_reading()  # who does not read does not hear that a client has gone
 
     def data_received(self, data: bytes) -> None:
         if self._raw is not None:
@@ -322,7 +362,9 @@ class Connection(asyncio.Protocol):
                 await self._upgrade(answered)
         finally:
             self._task = None
-            self._busy = False
+            self._busy = self._resting is not None
+        if self._busy:
+            return
         if self._gate.is_open and self._raw is None:
             self._advance()  # flushes
         else:
@@ -402,8 +444,9 @@ class Connection(asyncio.Protocol):
         if self._gate.closed:
             sink.connection_lost()
         packed = GzipSink(sink) if is_packed else None
+        resting: Resting | None = None
         try:
-            await response.run(packed or sink)
+            resting = await response.run(packed or sink)
             if packed is not None:
                 packed.finish()
         except asyncio.CancelledError:
@@ -418,9 +461,36 @@ class Connection(asyncio.Protocol):
             sink.abort()
             return
         finally:
-            self._sink, self._is_document = None, False
+            if resting is None:
+                self._sink, self._is_document = None, False
+        if resting is None:
+            sink.finish()
+            self._next(close=close or self._is_last())
+        elif self._gate.closed:
+            resting.end()
+        else:
+            self._rest(resting, is_last=close)
+
+    def _rest(self, resting: Resting, *, is_last: bool) -> None:
+        """Let go of what only a request needs: such a stream may last for an hour, and there may be ten thousand."""
+        self._resting = resting
+        self._resting_is_last = is_last
+        self.deadline = resting.deadline
+        self._line = self._fields = None
+        self._block = b""
+
+    def _end_resting(self) -> None:
+        """The body is whole, and the next request may come."""
+        resting, sink = self._resting, self._sink
+        assert resting is not None
+        assert sink is not None
+        self._resting = self._sink = None
+        self._busy = False
+        resting.end()
         sink.finish()
-        self._next(close=close or self._is_last())
+        self._next(close=self._resting_is_last or self._server.is_closing)
+        if self._gate.is_open:
+            self._advance()
 
     async def _upgrade(self, response: UpgradeResponse) -> None:
         assert self._line is not None
@@ -466,7 +536,10 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline has passed: called by the server's sweep."""
-        if self._closing or not self._gate.is_open:
+        if self._resting is not None:
+            self._resting.at_deadline()
+            self._end_resting()
+        elif self._closing or not self._gate.is_open:
             self._transport.abort()
         elif self._line is None and not self._pending:
             self._end()
@@ -486,7 +559,9 @@ class Connection(asyncio.Protocol):
 
     def end_stream(self) -> None:
         """A stream ends now."""
-        if (self._sink is not None or self._raw is not None) and not self._is_document and self._task is not None:
+        if self._resting is not None:
+            self._end_resting()
+        elif (self._sink is not None or self._raw is not None) and not self._is_document and self._task is not None:
             self._task.cancel()
 
     def abort(self) -> None:

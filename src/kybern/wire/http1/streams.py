@@ -60,7 +60,7 @@ class ChunkedSink:
     def __init__(self, transport: asyncio.Transport, gate: Gate, *, chunked: bool, is_head: bool) -> None:
         self._transport = transport
         self._gate = gate
-        self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gone: asyncio.Future[None] | None = None  # made for who waits
         self._chunked = chunked
         self._is_head = is_head
         self.is_watched = False  # somebody waits for the end: who will then finish by itself
@@ -86,6 +86,10 @@ class ChunkedSink:
 
     async def wait_closed(self) -> None:
         self.is_watched = True
+        if self._gate.closed:
+            return
+        if self._gone is None:
+            self._gone = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._gone)
 
     def abort(self) -> None:
@@ -97,7 +101,7 @@ class ChunkedSink:
             self._transport.write(body.LAST_CHUNK)
 
     def connection_lost(self) -> None:
-        if not self._gone.done():
+        if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
 
 

@@ -101,7 +101,7 @@ def test_a_quiet_resource_is_followed_after_a_restart_too() -> None:
         query = f"watch=1&allowWatchBookmarks=true&resourceVersion={seen}"
         async with api.watch(f"{CONFIGS}?{query}") as watched:
             await asyncio.sleep(0.01)
-            api.server.feed.bookmark_all()
+            await api.server.feed.bookmark_all()
             event = await watched.next()
             assert (event["type"], version(event)) == ("BOOKMARK", api.server.feed.revision)
 
@@ -277,7 +277,7 @@ def test_ten_thousand_watchers_come_and_go_without_a_trace() -> None:
                 selector = f"&labelSelector=shard%3Ds{number % 100}" if number % 2 else ""
                 target = f"{CONFIGS}?watch=1&resourceVersion={start}{selector}"
                 answer = await api._ask("GET", target, b"", {})
-                tasks.create_task(answer.run(sink))
+                tasks.create_task(api_server.follow(answer, sink))
             await asyncio.sleep(0)
             assert store.hub.watchers == 10_000
             await api.create(CONFIGS, config("b", shard="s1"))
@@ -285,7 +285,7 @@ def test_ten_thousand_watchers_come_and_go_without_a_trace() -> None:
             for sink in sinks:
                 sink.abort()
         assert store.hub.watchers == 0
-        assert not (store.hub._scopes or store.hub._general or store.hub._triggered)
+        assert not (store.hub._scopes or store.hub._general or store.hub._indexed)
 
     api_server.run(scenario)
 
@@ -295,7 +295,7 @@ def test_the_server_s_end_ends_watches() -> None:
         await write(api, "a")
         sink = api_server.MemorySink()
         answer = await api._ask("GET", f"{CONFIGS}?watch=1", b"", {})
-        running = api._tasks.create_task(answer.run(sink))
+        running = api._tasks.create_task(api_server.follow(answer, sink))
         await asyncio.sleep(0)
         running.cancel()
         await asyncio.sleep(0)

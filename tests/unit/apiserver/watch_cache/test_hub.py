@@ -3,6 +3,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from kybern.api.core_v1 import Pod
 from kybern.apiserver.registry.object_codec import StructCodec
 from kybern.apiserver.watch_cache.cache import Event
@@ -13,11 +16,15 @@ from kybern.storage.interface import Revision
 from kybern.testing.api_server import MemorySink
 from kybern.wire.http1.body import frame_chunk
 
+LABELS = ("", "app=a", "app=b", "app!=a", "app", "!app", "app in (a,b)", "app=a,app=b", "x=,app=a")
+FIELDS = ("", "metadata.name=p", "spec.nodeName=n", "spec.nodeName=", "spec.nodeName!=n")
+
 
 class Plain:
     """Tells `kind name revision`; counts how often it was asked."""
 
     key = "plain"
+    is_joinable = True
 
     def __init__(self, fault: Exception | None = None) -> None:
         self.frames = 0
@@ -77,10 +84,16 @@ def follow(hub: Hub, form: Plain, **wanted: Any) -> MemorySink:
     return sink
 
 
+def publish(hub: Hub, event: Event) -> None:
+    """As feed does where few follow."""
+    if hub.publish(event):
+        hub.flush()
+
+
 def test_watchers_of_the_same_thing_share_one_frame() -> None:
     hub, form = Hub(), Plain()
     sinks = [follow(hub, form) for _ in range(50)]
-    hub.publish(Event(Revision(5), entry("p", 5), None))
+    publish(hub, Event(Revision(5), entry("p", 5), None))
     assert form.frames == 1
     assert [told(s) for s in sinks] == [["ADDED p 5"]] * 50
 
@@ -103,8 +116,8 @@ def test_each_is_told_what_concerns_it() -> None:
     here, elsewhere = follow(hub, form, namespace="a"), follow(hub, form, namespace="b")
     old_node, new_node = (follow(hub, form, field=f"spec.nodeName={n}") for n in ("n1", "n2"))
     web = follow(hub, form, label="app=web")
-    hub.publish(Event(Revision(2), entry("p", 2, "n2", app="web"), entry("p", 1, "n1")))
-    hub.publish(Event(Revision(3), None, entry("p", 2, "n2", app="web")))
+    publish(hub, Event(Revision(2), entry("p", 2, "n2", app="web"), entry("p", 1, "n1")))
+    publish(hub, Event(Revision(3), None, entry("p", 2, "n2", app="web")))
     assert told(here) == ["MODIFIED p 2", "DELETED p 3"]
     assert told(elsewhere) == []
     assert told(old_node) == ["DELETED p 2"]
@@ -115,7 +128,7 @@ def test_each_is_told_what_concerns_it() -> None:
 def test_an_event_that_cannot_be_told_ends_those_watches_only() -> None:
     hub = Hub()
     good, bad = follow(hub, Plain()), follow(hub, Odd(ValueError("no such column")))
-    hub.publish(Event(Revision(5), entry("p", 5), None))
+    publish(hub, Event(Revision(5), entry("p", 5), None))
     assert told(good) == ["ADDED p 5"]
     assert (good.closed, bad.closed) == (False, True)
     assert hub.watchers == 1
@@ -125,8 +138,8 @@ def test_who_is_too_far_behind_is_cut_off() -> None:
     hub, form = Hub(), Plain()
     slow, quick = follow(hub, form), follow(hub, form)
     slow.buffered = MAX_BEHIND + 1
-    hub.publish(Event(Revision(5), entry("p", 5), None))
-    hub.bookmark(6)
+    publish(hub, Event(Revision(5), entry("p", 5), None))
+    list(hub.bookmark(lambda: 6))
     assert slow.closed
     assert told(slow) == []
     assert told(quick) == ["ADDED p 5", "BOOKMARK 6"]
@@ -136,7 +149,7 @@ def test_selections_that_only_look_alike_are_kept_apart() -> None:
     hub, form = Hub(), Plain()
     first = follow(hub, form, namespace="a|app=web")
     second = follow(hub, form, namespace="a", label="app=web")
-    hub.publish(Event(Revision(5), entry("p", 5, app="web"), None))
+    publish(hub, Event(Revision(5), entry("p", 5, app="web"), None))
     assert (told(first), told(second)) == ([], ["ADDED p 5"])
 
 
@@ -145,3 +158,126 @@ def test_a_version_is_spliced_in_front_of_other_metadata() -> None:
     assert splice(b'{"metadata":{"name":"a"}}', 70) == b'{"metadata":{"resourceVersion":"70","name":"a"}}'
     found = entry("p", 9)
     assert found.data_at(1234) == found.data.replace(b'"9"', b'"1234"')
+
+
+def test_events_that_come_together_are_written_at_once() -> None:
+    hub, form = Hub(), Plain()
+    sinks = [follow(hub, form) for _ in range(3)]
+    for number in range(4):
+        assert hub.publish(Event(Revision(number), entry("p", number), None))
+    assert [told(s) for s in sinks] == [[], [], []]
+    assert hub.flush() == 3
+    assert [told(s) for s in sinks] == [[f"ADDED p {n}" for n in range(4)]] * 3
+    assert hub.flush() == 0
+
+
+def test_who_comes_between_a_change_and_its_telling_hears_only_of_later_ones() -> None:
+    hub, form = Hub(), Plain()
+    first = follow(hub, form)
+    hub.publish(Event(Revision(5), entry("p", 5), None))
+    second = follow(hub, form)
+    hub.publish(Event(Revision(6), entry("p", 6), None))
+    hub.flush()
+    assert (told(first), told(second)) == (["ADDED p 5", "ADDED p 6"], ["ADDED p 6"])
+
+
+def test_who_leaves_is_told_what_has_happened_until_then() -> None:
+    hub, form, sink = Hub(), Plain(), MemorySink()
+    watcher = hub.subscribe(selection(), form, sink, bookmarks=False)
+    hub.publish(Event(Revision(5), entry("p", 5), None))
+    hub.unsubscribe(watcher)
+    hub.publish(Event(Revision(6), entry("p", 6), None))
+    assert hub.flush() == 0
+    assert told(sink) == ["ADDED p 5"]
+
+
+def test_a_bookmark_comes_after_the_events_it_covers() -> None:
+    hub, form = Hub(), Plain()
+    sink = follow(hub, form)
+    hub.publish(Event(Revision(5), entry("p", 5), None))
+    assert list(hub.bookmark(lambda: 5)) == [1]
+    assert told(sink) == ["ADDED p 5", "BOOKMARK 5"]
+
+
+def test_bookmarks_for_many_are_written_some_at_a_time_each_with_what_has_come_by_then() -> None:
+    hub, form = Hub(), Plain()
+    sinks = [follow(hub, form) for _ in range(150)]
+    revisions = [5]
+    for _ in hub.bookmark(lambda: revisions[-1]):
+        revisions.append(revisions[-1] + 1)
+        hub.publish(Event(Revision(revisions[-1]), entry("p", revisions[-1]), None))
+    hub.flush()
+    everything = [told(sink) for sink in sinks]
+    assert {len(events) for events in everything} == {4}
+    for events in everything:
+        reached = [int(text.split()[-1]) for text in events]
+        assert reached == sorted(reached)
+    assert {text for events in everything for text in events if text[0] == "B"} == {f"BOOKMARK {n}" for n in (5, 6, 7)}
+
+
+def test_a_change_costs_only_those_whom_it_may_concern() -> None:
+    class Counted(Selection):
+        def told_as(self, event: Event) -> tuple[str, Entry] | None:
+            asked.append(self.key)
+            return super().told_as(event)
+
+    asked: list[Any] = []
+    hub, form = Hub(), Plain()
+    wanted = [
+        *({"label": f"app=a{n}"} for n in range(30)),
+        *({"namespace": f"ns{n}", "label": "app=a1"} for n in range(30)),
+        *({"field": f"metadata.name=p{n}"} for n in range(30)),
+        *({"namespace": f"ns{n}"} for n in range(30)),
+        {"namespace": "a", "label": "app in (a1)"},
+        {"label": "app in (a1,a2)"},
+        {"label": "app!=a1"},
+        {"field": "spec.nodeName="},
+    ]
+    for each in wanted:
+        plain = selection(**each)
+        counted = Counted(plain.namespace, plain.label_selector, plain.field_selector, plain.key)
+        hub.subscribe(counted, form, MemorySink(), bookmarks=False)
+    hub.publish(Event(Revision(2), entry("p7", 2, app="a1"), entry("p7", 1, "n1", app="a2")))
+    assert sorted(key[1:] for key in asked) == sorted(
+        [
+            ("app=a1", ""),
+            ("app=a2", ""),
+            ("app in (a1)", ""),
+            ("app in (a1,a2)", ""),
+            ("app!=a1", ""),
+            ("", "metadata.name=p7"),
+            ("", "spec.nodeName="),
+        ]
+    )
+
+
+@given(
+    st.lists(
+        st.sampled_from(["", "app=a", "app=b", "app!=a", "app", "!app", "app in (a,b)", "app=a,app=b", "x=,app=a"])
+    ),
+    st.lists(st.sampled_from(["", "metadata.name=p", "spec.nodeName=n", "spec.nodeName=", "spec.nodeName!=n"])),
+    st.lists(st.sampled_from([None, "a", "b"]), min_size=1),
+    st.tuples(*[st.fixed_dictionaries({}, optional={k: st.sampled_from(["a", "b", ""]) for k in ("app", "x")})] * 2),
+    st.sampled_from(["both", "new", "gone"]),
+)
+def test_an_index_leaves_out_nobody_who_is_concerned(
+    by_label: list[str],
+    by_field: list[str],
+    namespaces: list[str | None],
+    texts: tuple[dict[str, str], dict[str, str]],
+    which: str,
+) -> None:
+    hub, form = Hub(), Plain()
+    before = entry("p", 1, "n", **texts[0]) if which != "new" else None
+    now = entry("p", 2, "", **texts[1]) if which != "gone" else None
+    event = Event(Revision(2), now, before)
+    followed = []
+    for namespace in namespaces:
+        for label in by_label or [""]:
+            for field in by_field or [""]:
+                sink = follow(hub, form, namespace=namespace, label=label, field=field)
+                followed.append((selection(namespace, label, field), sink))
+    publish(hub, event)
+    for wanted, sink in followed:
+        expected = wanted.told_as(event)
+        assert told(sink) == ([f"{expected[0]} p 2"] if expected else [])
