@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from kybern.cli.pki.certificates import Profile, generate_key, issue
+from kybern.pki.certificates import Profile, generate_key, issue
 from kybern.wire import tls
 from kybern.wire.secure import SecureListener, SecureTransport
 
