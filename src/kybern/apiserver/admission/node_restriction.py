@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
 from kybern.api import codec
 from kybern.api.authentication_v1 import TokenRequest
+from kybern.api.certificates_v1 import CertificateSigningRequest
 from kybern.api.certificates_v1beta1 import PodCertificateRequestSpec
 from kybern.api.core_v1 import Node, Pod
 from kybern.apiserver.admission import Attributes
@@ -31,6 +35,7 @@ _LABELS = frozenset(
         "topology.kubernetes.io/region", "topology.kubernetes.io/zone",
     }
 )  # fmt: skip
+_NODE_SIGNERS = ("kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet")
 _LABEL_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
 
 
@@ -53,6 +58,7 @@ class NodeRestriction(Rule):
             "csinodes.storage.k8s.io": self._judge_csi_node,
             "resourceslices.resource.k8s.io": self._judge_slice,
             "podcertificaterequests.certificates.k8s.io": self._judge_certificate_request,
+            "certificatesigningrequests.certificates.k8s.io": self._judge_signing_request,
         }
 
     def handles(self, a: Attributes) -> bool:
@@ -299,6 +305,21 @@ class NodeRestriction(Rule):
             own = found.metadata.uid if found is not None else ""
             if own != uid:
                 raise forbidden(a, f'{about} names {what} UID "{uid}", which differs from that of the running "{own}"')
+
+    def _judge_signing_request(self, node: str, a: Attributes) -> None:
+        """A kubelet has its own certificates signed, and no other node's."""
+        request = a.object
+        if a.operation != "CREATE" or not isinstance(request, CertificateSigningRequest):
+            return
+        if request.spec.signerName not in _NODE_SIGNERS:
+            return
+        try:
+            subject = x509.load_pem_x509_csr(request.spec.request or b"").subject
+        except (ValueError, TypeError, x509.InvalidVersion) as error:
+            raise forbidden(a, f"unable to parse csr: {error}") from None
+        names = [str(name.value) for name in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        if names != [a.user.name]:
+            raise forbidden(a, f"can only create a node CSR with CN={a.user.name}")
 
 
 def _both(a: Attributes) -> tuple[Any, Any]:

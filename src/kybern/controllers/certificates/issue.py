@@ -79,12 +79,14 @@ class Authority:
                 .serial_number(x509.random_serial_number())
                 .not_valid_before(now - SKEW)
                 .not_valid_after(ends)
-                .add_extension(key_usage(usages), critical=True)
                 .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
                 .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)
             )
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise Unfit(f"cannot certify this key or subject: {error}") from None
+        uses = key_usage(usages)
+        if usages & _KEY_USAGES.keys():
+            builder = builder.add_extension(uses, critical=True)
         extended = {_EXTENDED[usage]: None for usage in sorted(usages) if usage in _EXTENDED}
         if extended:
             builder = builder.add_extension(x509.ExtendedKeyUsage(list(extended)), critical=False)
@@ -107,5 +109,10 @@ def key_usage(usages: frozenset[str]) -> x509.KeyUsage:
 
 
 def life(asked: int | None, longest: float) -> float:
-    """How long a certificate lives (seconds): what was asked for, within limits."""
-    return longest if asked is None else min(longest, max(SHORTEST, float(asked)))
+    """How many seconds from now a certificate holds: what was asked for, within limits.
+
+    The longest life includes the time before now that makes up for slow clocks; what is asked for does not (upstream).
+    """
+    if asked is None or asked >= longest:
+        return longest - SKEW.total_seconds()
+    return max(SHORTEST, float(asked))

@@ -7,6 +7,7 @@ documentation.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -71,39 +72,54 @@ def _alternatives(csr: x509.CertificateSigningRequest) -> list[x509.GeneralName]
 
 
 def check(signer: str, wish: Wish, usages: frozenset[str]) -> None:
-    """Raises Unfit if the signer must not sign the wish for these usages."""
+    """Raises Unfit, in upstream's words, if the signer must not sign the wish for these usages."""
     match signer:
         case "kubernetes.io/kube-apiserver-client":
+            for usage in sorted(usages - _CLIENT_USAGES - {_OPTIONAL}):
+                raise Unfit(f"invalid usage for client certificate: {usage}")
             if "client auth" not in usages:
-                raise Unfit("usages must include client auth")
-            _check_usages(usages, usages <= _CLIENT_USAGES | {_OPTIONAL}, _CLIENT_USAGES)
+                raise Unfit("missing required usage for client certificate: client auth")
         case "kubernetes.io/kube-apiserver-client-kubelet":
             _check_node(wish)
-            if wish.alternatives:
-                raise Unfit("subjectAltNames are not allowed")
-            _check_usages(usages, usages - {_OPTIONAL} == _CLIENT_USAGES, _CLIENT_USAGES)
+            _refuse_alternatives(wish, _KINDS)
+            _check_usages(usages, _CLIENT_USAGES)
         case "kubernetes.io/kubelet-serving":
             _check_node(wish)
-            if not wish.alternatives:
-                raise Unfit("at least one DNS or IP subjectAltName is required")
-            if any(not isinstance(name, x509.DNSName | x509.IPAddress) for name in wish.alternatives):
+            if not any(isinstance(name, x509.DNSName | x509.IPAddress) for name in wish.alternatives):
+                raise Unfit("DNS or IP subjectAltName is required")
+            _refuse_alternatives(wish, _KINDS[2:])
+            if len(wish.alternatives) != sum(isinstance(n, x509.DNSName | x509.IPAddress) for n in wish.alternatives):
                 raise Unfit("only DNS and IP subjectAltNames are allowed")
-            _check_usages(usages, usages - {_OPTIONAL} == _SERVER_USAGES, _SERVER_USAGES)
+            _check_usages(usages, _SERVER_USAGES)
         case _:
             pass  # legacy-unknown has no rules
 
 
+# In the order they are looked for.
+_KINDS: tuple[tuple[type[x509.GeneralName], str], ...] = (
+    (x509.DNSName, "DNS"),
+    (x509.IPAddress, "IP"),
+    (x509.RFC822Name, "Email"),
+    (x509.UniformResourceIdentifier, "URI"),
+)
+
+
+def _refuse_alternatives(wish: Wish, kinds: Iterable[tuple[type[x509.GeneralName], str]]) -> None:
+    for kind, name in kinds:
+        if any(isinstance(alternative, kind) for alternative in wish.alternatives):
+            raise Unfit(f"{name} subjectAltNames are not allowed")
+
+
 def _check_node(wish: Wish) -> None:
     if wish.organizations != (NODES,):
-        raise Unfit(f"the organization of the subject must be {NODES} alone")
+        raise Unfit(f"subject organization is not {NODES}")
     if not wish.common_name.startswith(NODE_PREFIX):
-        raise Unfit(f"the common name of the subject must begin with {NODE_PREFIX}")
+        raise Unfit(f"subject common name does not begin with {NODE_PREFIX}")
 
 
-def _check_usages(usages: frozenset[str], is_right: bool, wanted: frozenset[str]) -> None:
-    if not is_right:
-        expected = ", ".join(sorted(wanted))
-        raise Unfit(f"usages {', '.join(sorted(usages))} are not {expected}, with or without {_OPTIONAL}")
+def _check_usages(usages: frozenset[str], wanted: frozenset[str]) -> None:
+    if usages - {_OPTIONAL} != wanted:
+        raise Unfit(f"usages did not match [{' '.join(sorted(wanted | {_OPTIONAL}))}]")
 
 
 def condition(request: CertificateSigningRequest, type_: str) -> CertificateSigningRequestCondition | None:

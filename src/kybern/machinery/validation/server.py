@@ -26,7 +26,7 @@ from kybern.api.flowcontrol_v1 import (
     ResourcePolicyRule,
     Subject,
 )
-from kybern.machinery import names
+from kybern.machinery import names, pem
 from kybern.machinery.status import duplicate, forbidden_field, invalid, not_supported, required, too_long
 from kybern.machinery.validation import admission, rules
 from kybern.machinery.validation.rules import Errors, Rules
@@ -327,17 +327,17 @@ USAGES = (
 _BAD_SIGNER = "must be a fully qualified domain and path of the form 'example.com/signer-name'"
 _LONGEST_DOMAIN = 253
 _LONGEST_SIGNER = 253 + 1 + 253 + 1 + 63  # the namespaced name of a resource in a domain
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE REQUEST-----\r?\n[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE REQUEST-----")
 
 
 def _check_signing_request(request: CertificateSigningRequest, errors: Errors) -> None:
     spec = request.spec
     data = spec.request or b""
     shown = base64.b64encode(data).decode()
-    if _PEM.search(data) is None:
+    block = next(pem.parse(data), None)
+    if block is None or block.type != "CERTIFICATE REQUEST":
         errors.append(invalid("spec.request", shown, "PEM block type must be CERTIFICATE REQUEST"))
     else:
-        fault = _request_fault(data)
+        fault = _request_fault(block.data)
         if fault:
             errors.append(invalid("spec.request", shown, fault))
     if not spec.usages:
@@ -356,12 +356,12 @@ def _check_signing_request(request: CertificateSigningRequest, errors: Errors) -
 
 
 def _request_fault(data: bytes) -> str:
-    """What is wrong with a PEM certificate request; "" if nothing is."""
+    """What is wrong with a certificate request (DER); "" if nothing is."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
     try:
-        request = x509.load_pem_x509_csr(data)
+        request = x509.load_der_x509_csr(data)
         return "" if request.is_signature_valid else "signature of the request is invalid"
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         return f"asn1: structure error: {error}"
@@ -412,7 +412,6 @@ def _status_of_flows(obj: Any, old: Any, errors: Errors) -> None:
 
 
 _FINAL = ("Approved", "Denied", "Failed")
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE-----")
 
 
 def check_decision(request: CertificateSigningRequest, old: CertificateSigningRequest, errors: Errors) -> None:
@@ -440,13 +439,35 @@ def check_decision(request: CertificateSigningRequest, old: CertificateSigningRe
 
 
 def _status_of_request(request: CertificateSigningRequest, old: CertificateSigningRequest, errors: Errors) -> None:
-    check_decision(request, old, errors)
     certificate, before = request.status.certificate, old.status.certificate
+    if certificate and certificate != before:
+        fault = _chain_fault(certificate)
+        if fault:
+            errors.append(invalid("status.certificate", "<certificate data>", fault))
+    check_decision(request, old, errors)
+    decided = {c.type for c in old.status.conditions}
+    for kind in ("Approved", "Denied"):  # approval has a subresource of its own
+        if kind not in decided and any(c.type == kind for c in request.status.conditions):
+            errors.append(forbidden_field("status.conditions", f'updates may not add a condition of type "{kind}"'))
     if before and certificate != before:
         errors.append(forbidden_field("status.certificate", "updates may not modify existing certificate content"))
-    if certificate and certificate != before and _CERTIFICATE.search(certificate) is None:
-        message = "must contain at least one CERTIFICATE PEM block"
-        errors.append(invalid("status.certificate", "<certificate data>", message))
+
+
+def _chain_fault(certificate: bytes) -> str:
+    """What is wrong with an issued certificate and those it leans on (PEM); "" if nothing is."""
+    from cryptography import x509
+
+    blocks = list(pem.parse(certificate))
+    for block in blocks:
+        if block.type != "CERTIFICATE":
+            return f'only CERTIFICATE PEM blocks are allowed, found "{block.type}"'
+        if block.has_headers:
+            return "no PEM block headers are permitted"
+        try:
+            x509.load_der_x509_certificate(block.data)
+        except (ValueError, TypeError, x509.InvalidVersion):
+            return "x509: malformed certificate"
+    return "" if blocks else "must contain at least one CERTIFICATE PEM block"
 
 
 RULES: dict[type[Any], Rules] = {

@@ -159,3 +159,21 @@ def test_projections_behind_gates_are_dropped_unless_the_gates_are_open():
     assert source not in dropped["spec"]["volumes"][0]["projected"]["sources"]
     kept = api_server.run(scenario, options={"gates": feature_gates.parse("ClusterTrustBundleProjection=true")})
     assert source in kept["spec"]["volumes"][0]["projected"]["sources"]
+
+
+def test_a_kubelet_has_no_other_nodes_certificate_signed():
+    recorded = Path(__file__).parents[2] / "controllers" / "signing_requests.jsonl"
+    cases = {c["case"]: c["spec"] for c in map(json.loads, recorded.read_text().splitlines())}
+    keys = ("request", "signerName", "usages")
+
+    async def scenario(api):
+        found = []
+        for case, user in (("kk ok", NODE), ("kk ok", OTHER), ("kk badcn", NODE), ("ks ok", OTHER), ("kc ok", NODE)):
+            body = {"metadata": {"generateName": "r"}, "spec": {key: cases[case][key] for key in keys}}
+            answer = await api.as_user(user).create("/apis/certificates.k8s.io/v1/certificatesigningrequests", body)
+            found.append(answer.status)
+            if answer.status == 403:
+                assert answer.json["message"].endswith(f"can only create a node CSR with CN={user.name}")
+        return found
+
+    assert api_server.run(scenario, users=[NODE, OTHER]) == [201, 403, 403, 403, 201]

@@ -80,10 +80,7 @@ class CertificateSigningRequests(Strategy):
         obj.spec = old.spec
 
     def prepare_status_update(self, obj: Any, old: Any) -> None:
-        """Certificate and failure; approval has a subresource of its own."""
         super().prepare_status_update(obj, old)
-        kept = [c for c in old.status.conditions if c.type in ("Approved", "Denied")]
-        obj.status.conditions = [*kept, *(c for c in obj.status.conditions if c.type not in ("Approved", "Denied"))]
         self._stamp(obj, old)
 
     def prepare_approval_update(self, obj: Any, old: Any) -> None:

@@ -322,7 +322,15 @@ def test_a_certificate_request_says_who_really_asked() -> None:
     )
 
 
-CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+CERTIFICATE = b"""-----BEGIN CERTIFICATE-----
+MIIBGDCBwKADAgECAgEHMAoGCCqGSM49BAMCMAwxCjAIBgNVBAMMAWEwHhcNMjYw
+MTAxMDAwMDAwWhcNMjYwMTExMDAwMDAwWjAMMQowCAYDVQQDDAFhMFkwEwYHKoZI
+zj0CAQYIKoZIzj0DAQcDQgAEOtaWNxO8nuaFgG+vKr2DHToOMgIcpsAY+Mk6ya85
+sM3UlOmVxa2Z2GXwXw4GgKGhYbihxlJFu9/pzXTuec6ekqMTMBEwDwYDVR0TAQH/
+BAUwAwEB/zAKBggqhkjOPQQDAgNHADBEAiAca8FcmCWRlMaNunhU0bovJeXEzF78
+4kM9UHj0XeFhMgIgGEnzSr5UofRZpTVDRN55BJyITX5ivJKUCg2xh1qLzfQ=
+-----END CERTIFICATE-----
+"""
 
 
 def test_approval_and_certificate_are_separate_writes() -> None:
@@ -339,11 +347,15 @@ def test_approval_and_certificate_are_separate_writes() -> None:
     assert approved.status.conditions[0].lastUpdateTime == "2026-01-01T00:00:00Z"
 
     def sign(r: certificates_v1.CertificateSigningRequest) -> None:
-        r.status.conditions = []
         r.status.certificate = CERTIFICATE
 
+    def undecide(r: certificates_v1.CertificateSigningRequest) -> None:
+        r.status.conditions = []
+
+    with pytest.raises(Refused, match='may not remove a condition of type "Approved"'):
+        world.put(approved, undecide, subresource="status")
     signed = world.put(approved, sign, subresource="status")
-    assert [c.type for c in signed.status.conditions] == ["Approved"]
+    assert [c.type for c in signed.status.conditions] == ["Approved", "Anything"]
     assert signed.status.certificate == CERTIFICATE
 
     def rewrite(r: certificates_v1.CertificateSigningRequest) -> None:
