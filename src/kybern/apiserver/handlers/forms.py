@@ -92,17 +92,23 @@ class Form:
         return f'{self._list_head}{list_metadata(revision, token, remaining)},"items":['.encode()
 
     def items_bytes(self, entries: Iterable[Entry]) -> bytes:
-        if self.served.is_stored_version:
-            datas = [entry.data for entry in entries]
-        else:
-            datas = list(map(self.object_bytes, entries))
         head = self._item_head
-        if not head or not datas:
-            return b",".join(datas)
+        if not self.served.is_stored_version:
+            datas = map(self.object_bytes, entries)
+            return b",".join([_without_type(data, head) for data in datas] if head else datas)
+        if not head:
+            return b",".join([entry.data for entry in entries])
+        # The long lists of most clients: of what is stored nothing is copied but by the join.
+        head += b'"metadata":{"'
         skip = len(head)
-        # Views: nothing is copied but by the join.
-        bodies = [memoryview(d)[skip:] if d.startswith(head) else _without_type(d) for d in datas]
-        return b"{%b" % b",{".join(bodies)
+        parts: list[bytes | memoryview] = []
+        for entry in entries:
+            value = entry.value
+            if value.startswith(head):
+                parts += (b',{"metadata":{"resourceVersion":"%d","' % entry.revision, memoryview(value)[skip:])
+            else:
+                parts += (b",", _without_type(entry.data, self._item_head))
+        return b"".join(parts)[1:]
 
     def frame(self, kind: str, entry: Entry, revision: int) -> bytes:
         """A framed watch event, told at `revision` (a deletion's own revision is newer than the object's)."""
@@ -140,12 +146,14 @@ class Form:
         return self.served.bytes_from_stored(data)
 
 
-def _without_type(data: bytes) -> bytes:
-    """An object's bytes after the brace, without kind and apiVersion, which stand elsewhere than we write them."""
+def _without_type(data: bytes, head: bytes) -> bytes:
+    """An object's bytes without kind and apiVersion. `head`: where they stand in what this server writes."""
+    if data.startswith(head):
+        return b"{%b" % data[len(head) :]
     document = orjson.loads(data)
     document.pop("kind", None)
     document.pop("apiVersion", None)
-    return orjson.dumps(document)[1:]
+    return orjson.dumps(document)
 
 
 class MetadataForm(Form):
