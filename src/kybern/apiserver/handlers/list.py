@@ -74,7 +74,7 @@ def _list_now(
     revision = handlers.feed.revision
     after = ""
     if options.token is not None:
-        after = store.prefix + options.token.start
+        after = _key_after(store, selection, options.token)
         if options.token.revision >= 0:
             revision = Revision(options.token.revision)
     elif options.match == "Exact":
@@ -87,8 +87,21 @@ def _list_now(
         # How many remain is only known exactly where nothing filters.
         if selection.label_selector is None and selection.field_selector is None:
             remaining = store.cache.count_after(last, selection.namespace)
-        token = Continue(revision, last[len(store.prefix) :]).render()
+        token = _token(store, selection, revision, last)
     return listing.answer(request, form, accepted, Listing(chosen, revision, token, remaining))
+
+
+def _prefix(store: ResourceStore, selection: Selection) -> str:
+    """What the keys of a listing begin with."""
+    return f"{store.prefix}{selection.namespace}/" if selection.namespace else store.prefix
+
+
+def _key_after(store: ResourceStore, selection: Selection, token: Continue) -> str:
+    return _prefix(store, selection) + token.after if token.after else ""
+
+
+def _token(store: ResourceStore, selection: Selection, revision: int, last: str) -> str:
+    return Continue(revision, last[len(_prefix(store, selection)) :]).render()
 
 
 async def _list_later(
@@ -120,8 +133,8 @@ async def _list_past(
     form: forms.AnyForm,
     accepted: negotiate.Accepted,
 ) -> Answer:
-    prefix = f"{store.prefix}{selection.namespace}/" if selection.namespace else store.prefix
-    after = store.prefix + options.token.start if options.token is not None else ""
+    prefix = _prefix(store, selection)
+    after = _key_after(store, selection, options.token) if options.token is not None else ""
     filtered = selection.label_selector is not None or selection.field_selector is not None
     limit = 0 if filtered else options.limit
     try:
@@ -130,7 +143,7 @@ async def _list_past(
         if options.token is None:
             raise ApiError.expired("The resourceVersion for the provided list is too old.") from None
         error = ApiError.expired(_EXPIRED)
-        error.status.metadata.continue_ = Continue(-1, options.token.start).render()
+        error.status.metadata.continue_ = Continue(-1, options.token.after).render()
         raise error from None
     except FutureRevision as error:
         raise too_large(revision, error.current) from None
@@ -139,6 +152,6 @@ async def _list_past(
     more = page.more
     if filtered and options.limit and len(chosen) > options.limit:
         chosen, more = chosen[: options.limit], True
-    token = Continue(revision, chosen[-1].key[len(store.prefix) :]).render() if more and chosen else ""
+    token = _token(store, selection, revision, chosen[-1].key) if more and chosen else ""
     answer = listing.answer(request, form, accepted, Listing(chosen, revision, token, None if filtered else remaining))
     return await answer if isinstance(answer, Awaitable) else answer

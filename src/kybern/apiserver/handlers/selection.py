@@ -40,13 +40,16 @@ class ListOptions:
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Where a listing goes on: after `start`, as of `revision` (-1: as of now)."""
+    """Where a listing goes on: after the key `after`, as of `revision` (-1: as of now).
+
+    The key is told from where the listing begins, its namespace: whatever a token says, it names nothing outside.
+    """
 
     revision: int
-    start: str
+    after: str
 
     def render(self) -> str:
-        text = msgspec.json.encode({"v": "meta.k8s.io/v1", "rv": self.revision, "start": self.start})
+        text = msgspec.json.encode({"v": "meta.k8s.io/v1", "rv": self.revision, "start": f"/{self.after}\0"})
         return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
@@ -77,9 +80,24 @@ def parse_continue(token: str) -> Continue:
             raise ValueError("unrecognized version")
         if found.rv == 0:
             raise ValueError("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
+        after = _after(found.start)
     except (ValueError, RecursionError) as error:
         raise ApiError.bad_request(f"invalid continue token: continue key is not valid: {error}") from None
-    return Continue(found.rv, found.start)
+    return Continue(found.rv, after)
+
+
+def _after(start: str) -> str:
+    """The key before the first one that a token wants to see. Raises ValueError for what is no plain path."""
+    if not start:
+        raise ValueError("encoded start key empty (version meta.k8s.io/v1)")
+    key = start.removeprefix("/")
+    if key and any(part in ("", ".", "..") for part in key.split("/")):
+        raise ValueError(start)
+    if not key or key.endswith("\0"):
+        return key[:-1]
+    # A token of another's making, which means this key too. No key lies between it and this one.
+    before = ord(key[-1]) - 1
+    return key[:-1] + chr(before if before < 0xD800 or before > 0xDFFF else 0xD7FF) + chr(0x10FFFF)
 
 
 def _read_label_selector(text: str) -> labels.Selector | None:

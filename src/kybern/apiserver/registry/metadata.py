@@ -10,11 +10,14 @@ import random
 import uuid
 from typing import Any
 
+import msgspec
+
 from kybern.api import scalars
 from kybern.api.meta_v1 import ObjectMeta, OwnerReference
 from kybern.api.resource import Resource
 from kybern.machinery import names
 from kybern.machinery.status import ApiError
+from kybern.pausing import pausing
 
 ORPHAN = "orphan"
 # Seconds; clocks and calendars end not long after.
@@ -76,15 +79,13 @@ def drop_repeated_owners(metadata: ObjectMeta, warnings: list[str]) -> None:
     owners = metadata.ownerReferences
     if len(owners) < 2:
         return
-    kept: list[OwnerReference] = []
+    kept: dict[tuple[Any, ...], OwnerReference] = {}  # by all that it says: there may be tens of thousands
     repeated: dict[str, None] = {}
-    for owner in owners:
-        if owner in kept:
+    for owner in pausing(owners):
+        if kept.setdefault(msgspec.structs.astuple(owner), owner) is not owner:
             repeated[owner.uid] = None
-        else:
-            kept.append(owner)
     if repeated:
-        metadata.ownerReferences = kept
+        metadata.ownerReferences = list(kept.values())
         warnings.append(
             ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and "
             "may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "

@@ -24,6 +24,7 @@ from kybern.machinery.status import (
 )
 from kybern.machinery.validation import conditions, rules, selectors
 from kybern.machinery.validation.rules import Errors, Rules
+from kybern.pausing import pausing
 
 _REVIEWS = ("v1", "v1beta1")
 _FAILURE = ("Fail", "Ignore")
@@ -34,7 +35,7 @@ _SCOPES = ("*", "Cluster", "Namespaced")
 
 def _check_webhooks(configuration: Any, errors: Errors) -> None:
     taken: set[str] = set()
-    for i, webhook in enumerate(configuration.webhooks):
+    for i, webhook in enumerate(pausing(configuration.webhooks)):
         path = f"webhooks[{i}]"
         _check_webhook(webhook, path, errors)
         if webhook.name and webhook.name in taken:
@@ -44,7 +45,7 @@ def _check_webhooks(configuration: Any, errors: Errors) -> None:
 
 def _check_webhook(webhook: Any, path: str, errors: Errors) -> None:
     _check_qualified(webhook.name, f"{path}.name", errors)
-    for i, rule in enumerate(webhook.rules):
+    for i, rule in enumerate(pausing(webhook.rules)):
         check_rule(rule, f"{path}.rules[{i}]", errors)
     _check_choice(webhook.failurePolicy, f"{path}.failurePolicy", _FAILURE, errors)
     _check_choice(webhook.matchPolicy, f"{path}.matchPolicy", _MATCH, errors)
@@ -87,7 +88,7 @@ def _check_reviews(versions: Sequence[str], path: str, errors: Errors) -> None:
         errors.append(required(path, f"must specify one of {', '.join(_REVIEWS)}"))
         return
     seen: set[str] = set()
-    for i, version in enumerate(versions):
+    for i, version in enumerate(pausing(versions)):
         if version in seen:
             errors.append(invalid(f"{path}[{i}]", version, "duplicate version"))
             continue
@@ -150,7 +151,7 @@ def check_service(service: Any, path: str, errors: Errors) -> None:
     segments = value[1:].split("/") if value not in ("", "/") else []
     if len(segments) > 1 and not segments[-1]:
         segments.pop()  # a slash at the end is fine
-    for i, segment in enumerate(segments):
+    for i, segment in enumerate(pausing(segments)):
         if not segment:
             errors.append(invalid(where, value, f"segment[{i}] may not be empty"))
         else:
@@ -161,12 +162,12 @@ def check_service(service: Any, path: str, errors: Errors) -> None:
 def check_rule(rule: Any, path: str, errors: Errors) -> None:
     """Operations, groups, versions and resources of a webhook or a policy."""
     _check_star(rule.operations, f"{path}.operations", "operations", errors)
-    for i, operation in enumerate(rule.operations):
+    for i, operation in enumerate(pausing(rule.operations)):
         if operation not in _OPERATIONS:
             errors.append(not_supported(f"{path}.operations[{i}]", operation, _OPERATIONS))
     _check_star(rule.apiGroups, f"{path}.apiGroups", "API groups", errors)
     _check_star(rule.apiVersions, f"{path}.apiVersions", "API versions", errors)
-    for i, version in enumerate(rule.apiVersions):
+    for i, version in enumerate(pausing(rule.apiVersions)):
         rules.check_required(version, f"{path}.apiVersions[{i}]", errors)
     _check_resources(rule.resources, f"{path}.resources", errors)
     _check_choice(rule.scope, f"{path}.scope", _SCOPES, errors)
@@ -185,7 +186,7 @@ def _check_resources(found: Sequence[str], path: str, errors: Errors) -> None:
         return
     whole: set[str] = set()  # resources with all subresources
     everywhere: set[str] = set()  # subresources of all resources
-    for i, name in enumerate(found):
+    for i, name in enumerate(pausing(found)):
         where = f"{path}[{i}]"
         if not name:
             errors.append(required(where))
@@ -227,7 +228,7 @@ def _check_conditions(
     if compiled is None:
         compiled = programs.conditions_of(conditions, path, environments.environment())
     faults = {fault.path: fault for fault in compiled.faults}
-    for i, condition in enumerate(conditions):
+    for i, condition in enumerate(pausing(conditions)):
         where = f"{path}[{i}]"
         _check_expression(f"{where}.expression", faults, errors)
         if not condition.expression.strip():
@@ -270,7 +271,7 @@ def _check_shared(spec: Any, compiled: programs.Programs, errors: Errors) -> Non
         if not spec.matchConstraints.resourceRules:
             errors.append(required("spec.matchConstraints.resourceRules"))
     _check_conditions(spec.matchConditions, "spec.matchConditions", errors, compiled)
-    for i, variable in enumerate(spec.variables):
+    for i, variable in enumerate(pausing(spec.variables)):
         path = f"spec.variables[{i}]"
         if not variable.name.strip():
             errors.append(required(f"{path}.name", "name is not specified"))
@@ -312,7 +313,7 @@ def check_match(match: Any, path: str, errors: Errors) -> None:
         for i, rule in enumerate(getattr(match, field)):
             check_rule(rule, f"{path}.{field}[{i}]", errors)
             taken: set[str] = set()
-            for j, name in enumerate(rule.resourceNames):
+            for j, name in enumerate(pausing(rule.resourceNames)):
                 where = f"{path}.{field}[{i}].resourceNames[{j}]"
                 rules.check_rule(name, where, names.check_path_segment, errors)
                 if name in taken:
@@ -329,7 +330,7 @@ def _check_validating_policy(policy: v1.ValidatingAdmissionPolicy, errors: Error
         message = "validations or auditAnnotations must contain at least one item"
         errors.append(required("spec.validations", message))
         errors.append(required("spec.auditAnnotations", message))
-    for i, validation in enumerate(spec.validations):
+    for i, validation in enumerate(pausing(spec.validations)):
         path = f"spec.validations[{i}]"
         if not validation.expression.strip():
             errors.append(required(f"{path}.expression", _NO_EXPRESSION))
@@ -345,7 +346,7 @@ def _check_validating_policy(policy: v1.ValidatingAdmissionPolicy, errors: Error
             errors.append(invalid(f"{path}.messageExpression", validation.messageExpression, message))
         _check_choice(validation.reason, f"{path}.reason", _REASONS, errors)
     keys: set[str] = set()
-    for i, annotation in enumerate(spec.auditAnnotations):
+    for i, annotation in enumerate(pausing(spec.auditAnnotations)):
         path = f"spec.auditAnnotations[{i}]"
         rules.check_rule(f"{policy.metadata.name}/{annotation.key}", f"{path}.key", names.check_qualified, errors)
         if annotation.key in keys:
@@ -375,7 +376,7 @@ def _check_mutating_policy(policy: Any, errors: Errors) -> None:
                 errors.append(not_supported(where, operation, _MUTABLE))
     if not spec.mutations:
         errors.append(required("spec.mutations", "mutations must contain at least one item"))
-    for i, mutation in enumerate(spec.mutations):
+    for i, mutation in enumerate(pausing(spec.mutations)):
         path = f"spec.mutations[{i}]"
         fields = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatch"}
         field = fields.get(mutation.patchType)
@@ -432,7 +433,7 @@ def _check_validating_binding(binding: v1.ValidatingAdmissionPolicyBinding, erro
     if not actions:
         errors.append(required(path, "at least one validation action is required"))
     seen: set[str] = set()
-    for i, action in enumerate(actions):
+    for i, action in enumerate(pausing(actions)):
         if action not in _ACTIONS:
             errors.append(not_supported(f"{path}[{i}]", action, _ACTIONS))
         if action in seen:

@@ -13,6 +13,7 @@ from kybern.machinery import names
 from kybern.machinery.status import duplicate, invalid, not_supported, required, too_long
 from kybern.machinery.validation import rules
 from kybern.machinery.validation.rules import Errors
+from kybern.pausing import pausing
 
 _STATUSES = ("False", "True", "Unknown")
 _REASON = r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?"
@@ -28,7 +29,7 @@ _MESSAGE_LENGTH = 32 * 1024
 
 def check(conditions: Sequence[Condition], path: str, errors: Errors) -> None:
     seen: set[str] = set()
-    for i, condition in enumerate(conditions):
+    for i, condition in enumerate(pausing(conditions)):
         where = f"{path}[{i}]"
         if condition.type in seen:
             errors.append(duplicate(f"{where}.type", condition.type))

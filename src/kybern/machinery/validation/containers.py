@@ -18,6 +18,7 @@ from kybern.machinery.status import (
 )
 from kybern.machinery.validation import environment, probes, resources, rules, security, volumes
 from kybern.machinery.validation.rules import Errors
+from kybern.pausing import pausing
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
@@ -40,7 +41,7 @@ def check_containers(around: Surroundings, path: str, errors: Errors) -> set[str
     if not around.spec.containers:
         errors.append(required(f"{path}.containers"))
     host_ports: set[str] = set()
-    for i, container in enumerate(around.spec.containers):
+    for i, container in enumerate(pausing(around.spec.containers)):
         where = f"{path}.containers[{i}]"
         _check_common(container, around, taken, where, errors)
         if container.lifecycle is not None:
@@ -55,7 +56,7 @@ def check_containers(around: Surroundings, path: str, errors: Errors) -> set[str
 
 def check_init_containers(around: Surroundings, taken: set[str], path: str, errors: Errors) -> None:
     """`taken`: the names of the regular containers; those of init containers are added."""
-    for i, container in enumerate(around.spec.initContainers):
+    for i, container in enumerate(pausing(around.spec.initContainers)):
         where = f"{path}.initContainers[{i}]"
         unnamed = "" in taken
         _check_common(container, around, taken, where, errors)
@@ -86,7 +87,7 @@ _NOT_EPHEMERAL = (
 
 def check_ephemeral_containers(around: Surroundings, taken: set[str], path: str, errors: Errors) -> None:
     targets = {c.name for c in (*around.spec.containers, *around.spec.initContainers)}
-    for i, container in enumerate(around.spec.ephemeralContainers):
+    for i, container in enumerate(pausing(around.spec.ephemeralContainers)):
         where = f"{path}.ephemeralContainers[{i}]"
         _check_common(container, around, taken, where, errors)
         if container.targetContainerName and container.targetContainerName not in targets:
@@ -97,7 +98,7 @@ def check_ephemeral_containers(around: Surroundings, taken: set[str], path: str,
                 value = value.limits or value.requests or value.claims
             if value:
                 errors.append(forbidden_field(f"{where}.{field}", "cannot be set for an Ephemeral Container"))
-        for j, mount in enumerate(container.volumeMounts):
+        for j, mount in enumerate(pausing(container.volumeMounts)):
             for field in ("subPath", "subPathExpr"):
                 if getattr(mount, field):
                     message = "cannot be set for an Ephemeral Container"
@@ -151,7 +152,7 @@ def _check_common(
 
 def _check_ports(ports: list[ContainerPort], path: str, errors: Errors) -> None:
     taken: set[str] = set()
-    for i, port in enumerate(ports):
+    for i, port in enumerate(pausing(ports)):
         where = f"{path}[{i}]"
         if port.name:
             faults = names.check_port_name(port.name)
@@ -174,7 +175,7 @@ def _check_ports(ports: list[ContainerPort], path: str, errors: Errors) -> None:
 
 
 def _check_host_ports(container: Container, taken: set[str], path: str, errors: Errors) -> None:
-    for i, port in enumerate(container.ports):
+    for i, port in enumerate(pausing(container.ports)):
         if port.hostPort:
             key = f"{port.protocol}/{port.hostIP or ''}/{port.hostPort}"
             if key in taken:
@@ -197,7 +198,7 @@ def _check_restart(container: Container, path: str, errors: Errors, *, is_init: 
         errors.append(not_supported(f"{path}.restartPolicy", policy, _RESTARTS))
     if len(restart_rules) > _RULES:
         errors.append(too_many(f"{path}.restartPolicyRules", len(restart_rules), _RULES))
-    for i, rule in enumerate(restart_rules):
+    for i, rule in enumerate(pausing(restart_rules)):
         where = f"{path}.restartPolicyRules[{i}]"
         if rule.action not in ("Restart", "RestartAllContainers"):
             errors.append(not_supported(f"{where}.action", rule.action, ("Restart", "RestartAllContainers")))
@@ -214,7 +215,7 @@ def _check_resize(
     container: Container, restart_policy: str | None, path: str, errors: Errors, *, is_init: bool
 ) -> None:
     seen: set[str] = set()
-    for i, policy in enumerate(container.resizePolicy):
+    for i, policy in enumerate(pausing(container.resizePolicy)):
         if policy.resourceName in seen:
             errors.append(duplicate(f"{path}[{i}]", policy.resourceName))
         seen.add(policy.resourceName)

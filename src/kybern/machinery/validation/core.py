@@ -36,6 +36,7 @@ from kybern.machinery.status import (
 )
 from kybern.machinery.validation import resources, rules, services
 from kybern.machinery.validation.rules import Errors, Rules
+from kybern.pausing import pausing
 
 _MIB = 1024 * 1024
 _SEALED = "field is immutable when `immutable` is set"
@@ -150,7 +151,7 @@ EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 def check_taints(taints: list[Taint], path: str, errors: Errors) -> None:
     seen: set[tuple[str, str]] = set()
-    for i, taint in enumerate(taints):
+    for i, taint in enumerate(pausing(taints)):
         where = f"{path}[{i}]"
         rules.check_rule(taint.key, f"{where}.key", names.check_qualified, errors)
         rules.check_rule(taint.value or "", f"{where}.value", names.check_label_value, errors)
@@ -175,7 +176,7 @@ def _check_node(node: Node, errors: Errors) -> None:
     check_taints(node.spec.taints, "metadata.taints", errors)
     _check_node_amounts(node.status.capacity, "status.capacity", errors)
     _check_node_amounts(node.status.allocatable, "status.allocatable", errors)
-    for i, cidr in enumerate(node.spec.podCIDRs):
+    for i, cidr in enumerate(pausing(node.spec.podCIDRs)):
         rules.check_cidr(cidr, f"spec.podCIDRs[{i}]", errors)
     if len(node.spec.podCIDRs) > 1:
         networks = [rules.parse_cidr(c) for c in node.spec.podCIDRs]
@@ -193,7 +194,7 @@ _BAD_FEATURE = (
 
 
 def _check_features(features: Sequence[str], path: str, errors: Errors) -> None:
-    for i, feature in enumerate(features):
+    for i, feature in enumerate(pausing(features)):
         where = f"{path}[{i}]"
         if len(feature) > 253:
             message = f'invalid feature name "{feature}": {names.too_many_characters(253)}'
@@ -222,7 +223,7 @@ def _status_of_node(node: Node, old: Node, errors: Errors) -> None:
     _check_node_amounts(node.status.capacity, "status.capacity", errors)
     _check_node_amounts(node.status.allocatable, "status.allocatable", errors)
     seen: set[tuple[str, str]] = set()
-    for i, address in enumerate(node.status.addresses):
+    for i, address in enumerate(pausing(node.status.addresses)):
         key = (address.type, address.address)
         if key in seen:
             errors.append(duplicate(f"status.addresses[{i}]", codec.to_json(address)))
@@ -231,7 +232,7 @@ def _status_of_node(node: Node, old: Node, errors: Errors) -> None:
 
 
 def _check_endpoints(endpoints: Endpoints, errors: Errors) -> None:
-    for i, subset in enumerate(endpoints.subsets):
+    for i, subset in enumerate(pausing(endpoints.subsets)):
         _check_subset(subset, f"subsets[{i}]", errors)
 
 
@@ -247,7 +248,7 @@ def _check_subset(subset: EndpointSubset, path: str, errors: Errors) -> None:
             rules.check_optional(address.hostname, f"{where}.hostname", names.check_label, errors)
             if address.nodeName is not None:
                 rules.check_rule(address.nodeName, f"{where}.nodeName", names.check_subdomain, errors)
-    for i, port in enumerate(subset.ports):
+    for i, port in enumerate(pausing(subset.ports)):
         where = f"{path}.ports[{i}]"
         if port.name:
             rules.check_rule(port.name, f"{where}.name", names.check_label, errors)
@@ -373,7 +374,7 @@ def _status_of_quota(quota: ResourceQuota, old: ResourceQuota, errors: Errors) -
 
 def _check_limit_range(limit_range: LimitRange, errors: Errors) -> None:
     seen: set[str] = set()
-    for i, item in enumerate(limit_range.spec.limits):
+    for i, item in enumerate(pausing(limit_range.spec.limits)):
         path = f"spec.limits[{i}]"
         faults = names.check_qualified(item.type)
         for message in faults:

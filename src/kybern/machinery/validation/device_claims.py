@@ -33,6 +33,7 @@ from kybern.machinery.status import (
 )
 from kybern.machinery.validation import conditions, device_names, metadata, resources, rules, selectors
 from kybern.machinery.validation.rules import Errors, Rules
+from kybern.pausing import pausing
 
 _MODES = ("All", "ExactCount")
 _MOST = 32  # requests, constraints, configurations, selectors, names of requests
@@ -65,7 +66,7 @@ def _check_devices(devices: DeviceClaim | None, path: str, errors: Errors) -> No
     constraints = devices.constraints if _fits(devices.constraints, f"{path}.constraints", _MOST, errors) else []
     configs = devices.config if _fits(devices.config, f"{path}.config", _MOST, errors) else []
     seen: set[str] = set()
-    for i, request in enumerate(requests):
+    for i, request in enumerate(pausing(requests)):
         where = f"{path}.requests[{i}]"
         _check_request(request, where, errors)
         if request.name in seen:
@@ -73,9 +74,9 @@ def _check_devices(devices: DeviceClaim | None, path: str, errors: Errors) -> No
         seen.add(request.name)
     known = {r.name for r in devices.requests}
     known |= {f"{r.name}/{sub.name}" for r in devices.requests for sub in r.firstAvailable}
-    for i, constraint in enumerate(constraints):
+    for i, constraint in enumerate(pausing(constraints)):
         _check_constraint(constraint, known, f"{path}.constraints[{i}]", errors)
-    for i, config in enumerate(configs):
+    for i, config in enumerate(pausing(configs)):
         _check_requests(config.requests, known, f"{path}.config[{i}].requests", errors)
         _check_opaque(config.opaque, f"{path}.config[{i}].opaque", errors)
 
@@ -91,7 +92,7 @@ def _check_request(request: DeviceRequest, path: str, errors: Errors) -> None:
         errors.append(required(path, _ONE_REQUEST))
     elif _fits(request.firstAvailable, f"{path}.firstAvailable", _MOST_ALTERNATIVES, errors):
         seen: set[str] = set()
-        for i, alternative in enumerate(request.firstAvailable):
+        for i, alternative in enumerate(pausing(request.firstAvailable)):
             where = f"{path}.firstAvailable[{i}]"
             rules.check_rule(alternative.name, f"{where}.name", names.check_label, errors)
             _check_wanted(alternative, where, errors)
@@ -118,7 +119,7 @@ def _check_wanted(wanted: Any, path: str, errors: Errors) -> None:
 def _check_selectors(found: Sequence[DeviceSelector], path: str, errors: Errors) -> None:
     if not _fits(found, path, _MOST, errors):
         return
-    for i, selector in enumerate(found):
+    for i, selector in enumerate(pausing(found)):
         where = f"{path}[{i}].cel"
         if selector.cel is None:
             errors.append(required(where))
@@ -127,7 +128,7 @@ def _check_selectors(found: Sequence[DeviceSelector], path: str, errors: Errors)
 
 
 def _check_tolerations(tolerations: Sequence[DeviceToleration], path: str, errors: Errors) -> None:
-    for i, toleration in enumerate(tolerations):
+    for i, toleration in enumerate(pausing(tolerations)):
         where = f"{path}[{i}]"
         rules.check_optional(toleration.key, f"{where}.key", names.check_qualified, errors)
         match toleration.operator or "":
@@ -161,7 +162,7 @@ def _check_requests(requests: Sequence[str], known: set[str], path: str, errors:
     if not _fits(requests, path, _MOST, errors):
         return
     seen: set[str] = set()
-    for i, name in enumerate(requests):
+    for i, name in enumerate(pausing(requests)):
         where = f"{path}[{i}]"
         for part in name.split("/", 1):
             rules.check_rule(part, where, names.check_label, errors)
@@ -221,7 +222,7 @@ def _check_class(device_class: DeviceClass, errors: Errors) -> None:
     spec = device_class.spec
     _check_selectors(spec.selectors, "spec.selectors", errors)
     configs = spec.config if _fits(spec.config, "spec.config", _MOST, errors) else []
-    for i, config in enumerate(configs):
+    for i, config in enumerate(pausing(configs)):
         _check_opaque(config.opaque, f"spec.config[{i}].opaque", errors)
     name = spec.extendedResourceName
     if name is not None and (not resources.is_extended(name) or names.check_qualified(name)):
@@ -235,7 +236,7 @@ def _check_status(claim: ResourceClaim, old: ResourceClaim, errors: Errors) -> N
     status, before = claim.status, old.status
     _fits(status.reservedFor, "status.reservedFor", _MOST_RESERVED, errors)
     seen: set[str] = set()
-    for i, consumer in enumerate(status.reservedFor):
+    for i, consumer in enumerate(pausing(status.reservedFor)):
         where = f"status.reservedFor[{i}]"
         for field in ("resource", "name", "uid"):
             rules.check_required(getattr(consumer, field), f"{where}.{field}", errors)
@@ -260,14 +261,14 @@ def _check_allocation(claim: ResourceClaim, errors: Errors) -> None:
     known = {r.name for r in wanted.requests} if wanted is not None else set()
     known |= {f"{r.name}/{s.name}" for r in (wanted.requests if wanted else ()) for s in r.firstAvailable}
     if allocation.devices is not None:
-        for i, result in enumerate(allocation.devices.results):
+        for i, result in enumerate(pausing(allocation.devices.results)):
             where = f"{path}.devices.results[{i}]"
             _check_requests([result.request], known, f"{where}.request", errors)
             device_names.check_driver(result.driver, f"{where}.driver", errors)
             device_names.check_pool(result.pool, f"{where}.pool", errors)
             rules.check_name(result.device, f"{where}.device", names.check_label, errors)
             _check_tolerations(result.tolerations, f"{where}.tolerations", errors)
-        for i, config in enumerate(allocation.devices.config):
+        for i, config in enumerate(pausing(allocation.devices.config)):
             where = f"{path}.devices.config[{i}]"
             if not config.source:
                 errors.append(required(f"{where}.source"))
@@ -285,7 +286,7 @@ def _check_allocated_devices(claim: ResourceClaim, old: ResourceClaim, errors: E
     results = allocation.devices.results if allocation is not None and allocation.devices is not None else []
     allocated = {(r.driver, r.pool, r.device, r.shareID or "") for r in results}
     seen: set[tuple[str, str, str, str]] = set()
-    for i, device in enumerate(claim.status.devices):
+    for i, device in enumerate(pausing(claim.status.devices)):
         where = f"status.devices[{i}]"
         device_names.check_driver(device.driver, f"{where}.driver", errors)
         device_names.check_pool(device.pool, f"{where}.pool", errors)
@@ -316,7 +317,7 @@ def _check_device_status(device: AllocatedDeviceStatus, path: str, errors: Error
             errors.append(too_long(f"{where}.{field}", limit))
     addresses = network.ips if _fits(network.ips, f"{where}.ips", _MOST_ADDRESSES, errors) else []
     seen: set[str] = set()
-    for i, address in enumerate(addresses):
+    for i, address in enumerate(pausing(addresses)):
         for message in device_names.interface_address_faults(address):
             errors.append(invalid(f"{where}.ips[{i}]", address, message))
         if address in seen:

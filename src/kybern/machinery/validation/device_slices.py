@@ -32,6 +32,7 @@ from kybern.machinery.status import (
 )
 from kybern.machinery.validation import device_names, rules, selectors
 from kybern.machinery.validation.rules import Errors, Rules
+from kybern.pausing import pausing
 
 _MOST_DEVICES = 128
 _MOST_SPECIAL_DEVICES = 64  # with taints or counters
@@ -126,7 +127,7 @@ def _check_one_term(selector: Any, path: str, errors: Errors) -> None:
 
 def _check_unique(found: Sequence[str], path: str, errors: Errors) -> None:
     seen: set[str] = set()
-    for i, name in enumerate(found):
+    for i, name in enumerate(pausing(found)):
         if name in seen:
             errors.append(duplicate(f"{path}[{i}]", name))
         seen.add(name)
@@ -284,7 +285,7 @@ def _check_consumed(device: Device, path: str, errors: Errors) -> None:
         errors.append(too_many(path, len(consumed), _MOST_CONSUMED))
         return
     _check_unique([c.counterSet for c in consumed], path, errors)
-    for i, consumption in enumerate(consumed):
+    for i, consumption in enumerate(pausing(consumed)):
         where = f"{path}[{i}]"
         rules.check_name(consumption.counterSet, f"{where}.counterSet", names.check_label, errors)
         _check_counters(consumption.counters, f"{where}.counters", errors)
@@ -296,7 +297,7 @@ def _check_counter_sets(spec: ResourceSliceSpec, errors: Errors) -> None:
         errors.append(too_many(path, len(sets), _MOST_COUNTER_SETS))
         return
     _check_unique([s.name for s in sets], path, errors)
-    for i, counters in enumerate(sets):
+    for i, counters in enumerate(pausing(sets)):
         rules.check_name(counters.name, f"{path}[{i}].name", names.check_label, errors)
         _check_counters(counters.counters, f"{path}[{i}].counters", errors)
 
@@ -309,7 +310,7 @@ def _check_binding(device: Device, path: str, errors: Errors) -> None:
         if len(found) > _MOST_CONDITIONS:
             errors.append(too_many(where, len(found), _MOST_CONDITIONS))
         _check_unique(found, where, errors)
-        for i, condition in enumerate(found):
+        for i, condition in enumerate(pausing(found)):
             rules.check_rule(condition, f"{where}[{i}]", names.check_qualified, errors)
     if good and not bad:
         message = "bindingFailureConditions are required to use bindingConditions"

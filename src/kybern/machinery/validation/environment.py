@@ -19,6 +19,7 @@ from kybern.machinery import names, quantity
 from kybern.machinery.status import invalid, not_found_field, not_supported, required
 from kybern.machinery.validation import paths, rules
 from kybern.machinery.validation.rules import Errors
+from kybern.pausing import pausing
 
 ENV_FIELDS = (
     "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName",
@@ -43,7 +44,7 @@ _SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "
 
 def check_env(variables: list[EnvVar], volumes: Mapping[str, Volume], path: str, errors: Errors) -> None:
     """`volumes`: those of the pod, by name."""
-    for i, variable in enumerate(variables):
+    for i, variable in enumerate(pausing(variables)):
         name = variable.name
         if not name:
             errors.append(required(f"{path}[{i}].name"))
@@ -169,7 +170,7 @@ def _check_divisor(field: ResourceFieldSelector, path: str, errors: Errors) -> N
 
 
 def check_env_from(sources: list[EnvFromSource], path: str, errors: Errors) -> None:
-    for i, source in enumerate(sources):
+    for i, source in enumerate(pausing(sources)):
         if source.prefix:
             rules.check_rule(source.prefix, f"{path}[{i}].prefix", names.check_env_name, errors)
         present = 0

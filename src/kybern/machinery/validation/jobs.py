@@ -21,6 +21,7 @@ from kybern.machinery.status import (
 )
 from kybern.machinery.validation import pod_spec, replicas, rules, selectors
 from kybern.machinery.validation.rules import Errors, Rules
+from kybern.pausing import pausing
 
 _MOST_INDEXES = 100_000
 _PREFIX = "batch.kubernetes.io/"
@@ -166,7 +167,7 @@ def _check_failure_policy(spec: JobSpec, path: str, errors: Errors) -> None:
     if len(policy.rules) > 20:
         errors.append(too_many(path, len(policy.rules), 20))
     containers = {c.name for c in (*spec.template.spec.containers, *spec.template.spec.initContainers)}
-    for i, rule in enumerate(policy.rules):
+    for i, rule in enumerate(pausing(policy.rules)):
         where = f"{path}[{i}]"
         if not rule.action:
             errors.append(required(f"{where}.action", f"valid values: {_listed(_ACTIONS)}"))
@@ -178,7 +179,7 @@ def _check_failure_policy(spec: JobSpec, path: str, errors: Errors) -> None:
             _check_exit_codes(rule, containers, f"{where}.onExitCodes", errors)
         if len(rule.onPodConditions) > _MOST_PATTERNS:
             errors.append(too_many(f"{where}.onPodConditions", len(rule.onPodConditions), _MOST_PATTERNS))
-        for j, pattern in enumerate(rule.onPodConditions):
+        for j, pattern in enumerate(pausing(rule.onPodConditions)):
             at = f"{where}.onPodConditions[{j}]"
             rules.check_rule(pattern.type, f"{at}.type", names.check_qualified, errors)
             if not pattern.status:
@@ -216,7 +217,7 @@ def _check_exit_codes(rule: PodFailurePolicyRule, containers: set[str], path: st
     elif len(codes.values) > 255:
         errors.append(too_many(f"{path}.values", len(codes.values), 255))
     seen: set[int] = set()
-    for i, value in enumerate(codes.values):
+    for i, value in enumerate(pausing(codes.values)):
         if codes.operator == "In" and value == 0:
             errors.append(invalid(f"{path}.values[{i}]", value, "must not be 0 for the In operator"))
         if value in seen:
@@ -238,7 +239,7 @@ def _check_success_policy(spec: JobSpec, path: str, errors: Errors) -> None:
         )
     if len(policy.rules) > 20:
         errors.append(too_many(f"{path}.rules", len(policy.rules), 20))
-    for i, rule in enumerate(policy.rules):
+    for i, rule in enumerate(pausing(policy.rules)):
         where = f"{path}.rules[{i}]"
         count, indexes = rule.succeededCount, rule.succeededIndexes
         if count is None and indexes is None:

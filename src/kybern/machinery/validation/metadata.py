@@ -11,6 +11,7 @@ from kybern.machinery import names
 from kybern.machinery.status import FieldError, forbidden_field, invalid, required, too_long
 from kybern.machinery.validation import rules
 from kybern.machinery.validation.rules import Check, Errors
+from kybern.pausing import pausing
 
 
 def _check_address(text: str) -> tuple[str, ...]:
@@ -145,7 +146,7 @@ def check_shared(metadata: ObjectMeta, errors: Errors, path: str = "metadata", *
         rules.check_labels(metadata.labels, f"{path}.labels", errors)
     if metadata.annotations:
         rules.check_annotations(metadata.annotations, f"{path}.annotations", errors)
-    for index, entry in enumerate(metadata.managedFields):
+    for index, entry in enumerate(pausing(metadata.managedFields)):
         _check_manager(entry, f"{path}.managedFields[{index}]", errors)
     if metadata.ownerReferences:
         _check_owners(metadata.ownerReferences, f"{path}.ownerReferences", errors)
@@ -191,7 +192,7 @@ def _check_finalizers(finalizers: Sequence[str], path: str, errors: Errors, *, a
         errors.append(invalid(path, list(finalizers), "finalizer orphan and foregroundDeletion cannot be both set"))
     if any_finalizer:
         return
-    for i, finalizer in enumerate(finalizers):
+    for i, finalizer in enumerate(pausing(finalizers)):
         if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
             message = "name is neither a standard finalizer name nor is it fully qualified"
             errors.append(invalid(f"{path}[{i}]", finalizer, message))

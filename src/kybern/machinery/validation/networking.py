@@ -31,6 +31,7 @@ from kybern.machinery.status import (
 )
 from kybern.machinery.validation import jobs, rules, selectors, services
 from kybern.machinery.validation.rules import Errors, Rules
+from kybern.pausing import pausing
 
 _PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
 _CLASS_ANNOTATION = "kubernetes.io/ingress.class"
@@ -51,18 +52,18 @@ def _check_ingress_spec(ingress: Ingress, errors: Errors) -> None:
         errors.append(invalid("spec", None, "either `defaultBackend` or `rules` must be specified"))
     if spec.defaultBackend is not None:
         _check_backend(spec.defaultBackend, "spec.defaultBackend", errors)
-    for i, rule in enumerate(spec.rules):
+    for i, rule in enumerate(pausing(spec.rules)):
         path = f"spec.rules[{i}]"
         if rule.host:
             _check_host(rule.host, f"{path}.host", errors)
         if rule.http is not None:
             if not rule.http.paths:
                 errors.append(required(f"{path}.http.paths"))
-            for j, http_path in enumerate(rule.http.paths):
+            for j, http_path in enumerate(pausing(rule.http.paths)):
                 _check_path(http_path, f"{path}.http.paths[{j}]", errors)
-    for i, tls in enumerate(spec.tls):
+    for i, tls in enumerate(pausing(spec.tls)):
         path = f"spec.tls[{i}]"
-        for j, host in enumerate(tls.hosts):
+        for j, host in enumerate(pausing(tls.hosts)):
             check = names.check_wildcard_subdomain if "*" in host else names.check_subdomain
             rules.check_rule(host, f"{path}.hosts[{j}]", check, errors)
         rules.check_optional(tls.secretName, f"{path}.secretName", names.check_subdomain, errors)
@@ -132,7 +133,7 @@ def _update_ingress(ingress: Ingress, old: Ingress, errors: Errors) -> None:
 
 
 def _status_of_ingress(ingress: Ingress, old: Ingress, errors: Errors) -> None:
-    for i, found in enumerate(ingress.status.loadBalancer.ingress):
+    for i, found in enumerate(pausing(ingress.status.loadBalancer.ingress)):
         path = f"status.loadBalancer.ingress[{i}]"
         if found.ip:
             rules.check_ip(found.ip, f"{path}.ip", errors)
@@ -181,15 +182,15 @@ _POLICY_PROTOCOLS = ("TCP", "UDP", "SCTP")
 def _check_policy(policy: NetworkPolicy, errors: Errors) -> None:
     spec = policy.spec
     selectors.check_label_selector(spec.podSelector, "spec.podSelector", errors)
-    for i, ingress in enumerate(spec.ingress):
+    for i, ingress in enumerate(pausing(spec.ingress)):
         _check_rule(ingress.ports, ingress.from_, f"spec.ingress[{i}]", "from", errors)
-    for i, egress in enumerate(spec.egress):
+    for i, egress in enumerate(pausing(spec.egress)):
         _check_rule(egress.ports, egress.to, f"spec.egress[{i}]", "to", errors)
     types = spec.policyTypes
     if len(types) > 2:
         errors.append(invalid("spec.policyTypes", types, "may not specify more than two policyTypes"))
         return
-    for i, kind in enumerate(types):
+    for i, kind in enumerate(pausing(types)):
         if kind not in ("Ingress", "Egress"):
             errors.append(not_supported(f"spec.policyTypes[{i}]", kind, ("Ingress", "Egress")))
 
@@ -197,9 +198,9 @@ def _check_policy(policy: NetworkPolicy, errors: Errors) -> None:
 def _check_rule(
     ports: list[NetworkPolicyPort], peers: list[NetworkPolicyPeer], path: str, direction: str, errors: Errors
 ) -> None:
-    for i, port in enumerate(ports):
+    for i, port in enumerate(pausing(ports)):
         _check_policy_port(port, f"{path}.ports[{i}]", errors)
-    for i, peer in enumerate(peers):
+    for i, peer in enumerate(pausing(peers)):
         _check_peer(peer, f"{path}.{direction}[{i}]", errors)
 
 
@@ -242,7 +243,7 @@ def _check_block(block: IPBlock, path: str, errors: Errors) -> None:
     whole = rules.parse_cidr(block.cidr)
     if whole is None:
         return
-    for i, text in enumerate(block.except_):
+    for i, text in enumerate(pausing(block.except_)):
         rules.check_cidr(text, f"{path}.except[{i}]", errors)
         part = rules.parse_cidr(text)
         if part is None or ("." in text and ":" in text):
@@ -276,13 +277,13 @@ def _check_slice(endpoint_slice: EndpointSlice, errors: Errors) -> None:
     if len(endpoint_slice.endpoints) > 1000:
         errors.append(too_many("endpoints", len(endpoint_slice.endpoints), 1000))
         return
-    for i, endpoint in enumerate(endpoint_slice.endpoints):
+    for i, endpoint in enumerate(pausing(endpoint_slice.endpoints)):
         _check_endpoint(endpoint, kind, f"endpoints[{i}]", errors)
 
 
 def _check_slice_ports(endpoint_slice: EndpointSlice, errors: Errors) -> None:
     taken: set[str] = set()
-    for i, port in enumerate(endpoint_slice.ports):
+    for i, port in enumerate(pausing(endpoint_slice.ports)):
         path, name = f"ports[{i}]", port.name or ""
         if name:
             rules.check_rule(name, f"{path}.name", names.check_label, errors)
@@ -301,7 +302,7 @@ def _check_endpoint(endpoint: Endpoint, kind: str, path: str, errors: Errors) ->
         errors.append(required(where, "must contain at least 1 address"))
     elif len(endpoint.addresses) > 100:
         errors.append(too_many(where, len(endpoint.addresses), 100))
-    for i, address in enumerate(endpoint.addresses):
+    for i, address in enumerate(pausing(endpoint.addresses)):
         _check_address(address, kind, where, i, errors)
     if endpoint.nodeName is not None:
         rules.check_rule(endpoint.nodeName, f"{path}.nodeName", names.check_subdomain, errors)
@@ -315,7 +316,7 @@ def _check_endpoint(endpoint: Endpoint, kind: str, path: str, errors: Errors) ->
                 errors.append(too_many(f"{path}.hints.{field}", len(found), 8))
                 continue
             taken: set[str] = set()
-            for i, hint in enumerate(found):
+            for i, hint in enumerate(pausing(found)):
                 at = f"{path}.hints.{field}[{i}].name"
                 if hint.name in taken:
                     errors.append(duplicate(at, hint.name))
@@ -357,7 +358,7 @@ def _check_service_cidr(service_cidr: Any, errors: Errors) -> None:
     elif len(cidrs) > 2:
         errors.append(invalid(path, {"cidrs": cidrs}, "may only hold up to 2 values"))
     else:
-        for i, cidr in enumerate(cidrs):
+        for i, cidr in enumerate(pausing(cidrs)):
             _check_canonical(cidr, f"{path}[{i}]", errors)
         versions = [n.version for c in cidrs if (n := rules.parse_cidr(c)) is not None]
         if len(set(versions)) < len(versions):
@@ -380,7 +381,7 @@ def _update_service_cidr(service_cidr: Any, old: Any, errors: Errors) -> None:
         if len(cidrs) < len(former):
             errors.append(invalid("spec.cidrs", former, rules.IMMUTABLE))
             return
-        for i, before in enumerate(former):
+        for i, before in enumerate(pausing(former)):
             now = cidrs[i]
             if now != before:
                 errors.append(invalid(f"spec.cidrs[{i}]", now, rules.IMMUTABLE))

@@ -22,6 +22,7 @@ from kybern.machinery.status import FieldError, invalid, not_supported, required
 from kybern.machinery.validation import conditions, rules
 from kybern.machinery.validation.rules import Errors, Rules
 from kybern.machinery.validation.server import check_signer
+from kybern.pausing import pausing
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -211,7 +212,7 @@ def _check_status(request: PodCertificateRequest, old: PodCertificateRequest, er
 
 
 def _check_kinds(status: PodCertificateRequestStatus, errors: Errors) -> None:
-    for i, condition in enumerate(status.conditions):
+    for i, condition in enumerate(pausing(status.conditions)):
         where = f"status.conditions.[{i}]"  # upstream's spelling
         if condition.type not in _KINDS:
             errors.append(not_supported(f"{where}.type", condition.type, _KINDS))

@@ -12,6 +12,7 @@ from kybern.machinery.status import duplicate, forbidden_field, invalid, not_sup
 from kybern.machinery.validation import containers, metadata, resources, rules, scheduling, security, volumes
 from kybern.machinery.validation.containers import Surroundings
 from kybern.machinery.validation.rules import Errors
+from kybern.pausing import pausing
 
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
@@ -45,7 +46,7 @@ def check(spec: PodSpec, path: str, errors: Errors, *, is_pod: bool = False) -> 
     _check_host(spec, path, errors)
     if spec.securityContext is not None:
         security.check_pod(spec.securityContext, spec, f"{path}.securityContext", errors)
-    for i, gate in enumerate(spec.readinessGates):
+    for i, gate in enumerate(pausing(spec.readinessGates)):
         where = f"{path}.readinessGates[{i}].conditionType"
         rules.check_rule(gate.conditionType, where, names.check_qualified, errors)
     if spec.schedulingGates:
@@ -56,9 +57,9 @@ def check(spec: PodSpec, path: str, errors: Errors, *, is_pod: bool = False) -> 
         scheduling.check_affinity(spec.affinity, f"{path}.affinity", errors)
     if spec.tolerations:
         scheduling.check_tolerations(spec.tolerations, f"{path}.tolerations", errors)
-    for i, alias in enumerate(spec.hostAliases):
+    for i, alias in enumerate(pausing(spec.hostAliases)):
         rules.check_ip(alias.ip, f"{path}.hostAliases[{i}].ip", errors)
-        for j, hostname in enumerate(alias.hostnames):
+        for j, hostname in enumerate(pausing(alias.hostnames)):
             where = f"{path}.hostAliases[{i}].hostnames[{j}]"
             rules.check_rule(hostname, where, names.check_subdomain, errors)
     _check_names(spec, path, errors)
@@ -106,8 +107,8 @@ def _check_names(spec: PodSpec, path: str, errors: Errors) -> None:
 
 def _check_host(spec: PodSpec, path: str, errors: Errors) -> None:
     if spec.hostNetwork:
-        for i, container in enumerate(spec.containers):
-            for j, port in enumerate(container.ports):
+        for i, container in enumerate(pausing(spec.containers)):
+            for j, port in enumerate(pausing(container.ports)):
                 if port.hostPort and port.hostPort != port.containerPort:
                     where = f"{path}.containers[{i}].ports[{j}].hostPort"
                     message = "must match `containerPort` when `hostNetwork` is true"
@@ -143,7 +144,7 @@ def _check_dns_config(config: PodDNSConfig, path: str, errors: Errors) -> None:
     if len(config.nameservers) > _NAMESERVERS:
         message = f"must not have more than {_NAMESERVERS} nameservers"
         errors.append(invalid(f"{path}.nameservers", config.nameservers, message))
-    for i, server in enumerate(config.nameservers):
+    for i, server in enumerate(pausing(config.nameservers)):
         rules.check_ip(server, f"{path}.nameservers[{i}]", errors)
     where = f"{path}.searches"
     if len(config.searches) > _SEARCHES:
@@ -151,19 +152,19 @@ def _check_dns_config(config: PodDNSConfig, path: str, errors: Errors) -> None:
     if len(" ".join(config.searches)) > _SEARCH_LENGTH:
         message = f"must not have more than {_SEARCH_LENGTH} characters (including spaces) in the search list"
         errors.append(invalid(where, config.searches, message))
-    for i, search in enumerate(config.searches):
+    for i, search in enumerate(pausing(config.searches)):
         # A trailing dot is allowed, and so are underscores: resolvers take them.
         if search != ".":
             for message in names.check_relaxed_subdomain(search.removesuffix(".")):
                 errors.append(invalid(f"{where}[{i}]", search, message))
-    for i, option in enumerate(config.options):
+    for i, option in enumerate(pausing(config.options)):
         if not option.name:
             errors.append(required(f"{path}.options[{i}]", "must not be empty"))
 
 
 def _check_claims(spec: PodSpec, path: str, errors: Errors) -> Collection[str]:
     taken: set[str] = set()
-    for i, claim in enumerate(spec.resourceClaims):
+    for i, claim in enumerate(pausing(spec.resourceClaims)):
         where = f"{path}[{i}]"
         if not claim.name:
             errors.append(required(f"{where}.name"))
@@ -203,7 +204,7 @@ def _check_pod_resources(spec: PodSpec, claims: Collection[str], path: str, erro
         if mine is not None and resources.is_huge_page(name) and quantity.compare(total, mine) > 0:
             message = f"must be greater than or equal to aggregate container limits of {total}"
             errors.append(invalid(f"{path}.limits[{name}]", mine, message))
-    for i, container in enumerate(spec.containers):
+    for i, container in enumerate(pausing(spec.containers)):
         for name, limit in container.resources.limits.items():
             mine = whole.limits.get(name)
             if mine is not None and quantity.compare(limit, mine) > 0:

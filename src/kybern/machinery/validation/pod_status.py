@@ -13,6 +13,7 @@ from kybern.machinery import names
 from kybern.machinery.status import FieldError, duplicate, forbidden_field, invalid, not_supported, required
 from kybern.machinery.validation import rules
 from kybern.machinery.validation.rules import Errors
+from kybern.pausing import pausing
 
 _HEALTH = ("Healthy", "Unhealthy", "Unknown")
 _HIGHEST_ID = 2**31 - 1
@@ -33,7 +34,7 @@ def check(pod: Pod, old: Pod, errors: Errors) -> None:
         errors.append(forbidden_field("status.nominatedNodeName", message))
     if status.observedGeneration is not None and status.observedGeneration < 0:
         errors.append(invalid("status.observedGeneration", status.observedGeneration, _NOT_NEGATIVE))
-    for i, condition in enumerate(status.conditions):
+    for i, condition in enumerate(pausing(status.conditions)):
         where = f"status.conditions[{i}]"
         rules.check_rule(condition.type, f"{where}.Type", names.check_qualified, errors)
         if condition.observedGeneration is not None and condition.observedGeneration < 0:
@@ -60,11 +61,11 @@ def _check_containers(
     by_name = {c.name: c for c in specs}
     if field != "ephemeralContainerStatuses" and old.spec.restartPolicy != "Always":
         _check_no_revival(pod, old, field, by_name, errors)
-    for i, status in enumerate(statuses):
+    for i, status in enumerate(pausing(statuses)):
         where = f"status.{field}[{i}]"
         if status.user is not None:
             _check_user(pod, status, f"{where}.user.linux", errors)
-        for k, resource in enumerate(status.allocatedResourcesStatus):
+        for k, resource in enumerate(pausing(status.allocatedResourcesStatus)):
             _check_resource(resource, by_name.get(status.name), f"{where}.allocatedResourcesStatus[{k}]", errors)
 
 
@@ -76,7 +77,7 @@ def _check_user(pod: Pod, status: ContainerStatus, path: str, errors: Errors) ->
         errors.append(forbidden_field(path, "cannot be set for a windows pod"))
     rules.check_range(linux.uid, f"{path}.uid", 0, _HIGHEST_ID, errors)
     rules.check_range(linux.gid, f"{path}.gid", 0, _HIGHEST_ID, errors)
-    for i, group in enumerate(linux.supplementalGroups):
+    for i, group in enumerate(pausing(linux.supplementalGroups)):
         rules.check_range(group, f"{path}.supplementalGroups[{i}]", 0, _HIGHEST_ID, errors)
 
 
@@ -97,7 +98,7 @@ def _check_resource(resource: ResourceStatus, spec: Any, path: str, errors: Erro
             message = "must match one of the container's resource requests"
             errors.append(invalid(f"{path}.name", resource.name, message))
     seen: set[str] = set()
-    for i, part in enumerate(resource.resources):
+    for i, part in enumerate(pausing(resource.resources)):
         if part.resourceID in seen:
             errors.append(duplicate(f"{path}.resources[{i}].resourceID", part.resourceID))
         seen.add(part.resourceID)
@@ -108,7 +109,7 @@ def _check_resource(resource: ResourceStatus, spec: Any, path: str, errors: Erro
 def _check_claims(pod: Pod, errors: Errors) -> None:
     claims = {c.name for c in pod.spec.resourceClaims}
     seen: set[str] = set()
-    for i, claim in enumerate(pod.status.resourceClaimStatuses):
+    for i, claim in enumerate(pausing(pod.status.resourceClaimStatuses)):
         where = f"status.resourceClaimStatuses[{i}]"
         if claim.name not in claims:
             message = "must match the name of an entry in `spec.resourceClaims`"
@@ -130,7 +131,7 @@ def _check_extended(pod: Pod, errors: Errors) -> None:
     rules.check_name(extended.resourceClaimName, f"{path}.resourceClaimName", names.check_subdomain, errors)
     everyone = (*pod.spec.initContainers, *pod.spec.containers)
     wanted = {name for c in everyone for name in c.resources.requests}
-    for i, mapping in enumerate(extended.requestMappings):
+    for i, mapping in enumerate(pausing(extended.requestMappings)):
         where = f"{path}.requestMappings[{i}]"
         if mapping.resourceName not in wanted:
             message = (
@@ -142,7 +143,7 @@ def _check_extended(pod: Pod, errors: Errors) -> None:
 
 def _check_ips(addresses: list[str], path: str, errors: Errors) -> None:
     parsed = [rules.parse_ip(address) for address in addresses]
-    for i, address in enumerate(addresses):
+    for i, address in enumerate(pausing(addresses)):
         if parsed[i] is None:
             errors.append(invalid(f"{path}[{i}]", address, rules.NOT_AN_IP))
     if len(addresses) < 2:

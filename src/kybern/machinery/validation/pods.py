@@ -22,6 +22,7 @@ from kybern.machinery import qos, scheme
 from kybern.machinery.status import FieldError, forbidden_field, invalid, required
 from kybern.machinery.validation import containers, metadata, pod_spec, pod_status, rules, volumes
 from kybern.machinery.validation.rules import Errors, Rules
+from kybern.pausing import pausing
 
 _INT32_MAX = 2**31 - 1
 _ONLY = (
@@ -92,7 +93,7 @@ def _extends(new: list[Toleration], old: list[Toleration]) -> bool:
 
 def _check_gates(spec: PodSpec, before: PodSpec, errors: Errors) -> None:
     known = {g.name for g in before.schedulingGates}
-    for i, gate in enumerate(spec.schedulingGates):
+    for i, gate in enumerate(pausing(spec.schedulingGates)):
         if gate.name not in known:
             message = f"only deletion is allowed, but found new scheduling gate '{gate.name}'"
             errors.append(forbidden_field(f"spec.schedulingGates[{i}].name", message))
@@ -170,7 +171,7 @@ def check_ephemeral_update(pod: Pod, old: Pod, errors: Errors) -> None:
     if old.metadata.annotations.get("kubernetes.io/config.mirror"):
         errors.append(forbidden_field("", "static pods do not support ephemeral containers"))
     new = {c.name: c for c in pod.spec.ephemeralContainers}
-    for i, previous in enumerate(old.spec.ephemeralContainers):
+    for i, previous in enumerate(pausing(old.spec.ephemeralContainers)):
         where = f"spec.ephemeralContainers[{i}]"
         current = new.get(previous.name)
         if current is None:

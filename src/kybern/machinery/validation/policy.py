@@ -30,6 +30,7 @@ from kybern.machinery import names, quantity
 from kybern.machinery.status import FieldError, duplicate, forbidden_field, invalid, not_supported, required
 from kybern.machinery.validation import conditions, replicas, resources, rules, scheduling, selectors
 from kybern.machinery.validation.rules import Errors, Rules
+from kybern.pausing import pausing
 
 # -- RBAC --------------------------------------------------------------------------------------------------------
 
@@ -37,7 +38,7 @@ _RBAC = "rbac.authorization.k8s.io"
 
 
 def _check_rules(policy_rules: Sequence[PolicyRule], namespaced: bool, errors: Errors) -> None:
-    for i, rule in enumerate(policy_rules):
+    for i, rule in enumerate(pausing(policy_rules)):
         path = f"rules[{i}]"
         if not rule.verbs:
             errors.append(required(f"{path}.verbs", "verbs must contain at least one value"))
@@ -68,7 +69,7 @@ def _check_cluster_role(role: ClusterRole, errors: Errors) -> None:
     path = "aggregationRule.clusterRoleSelectors"
     if not aggregation.clusterRoleSelectors:
         errors.append(required(path, "at least one clusterRoleSelector required if aggregationRule is non-nil"))
-    for i, selector in enumerate(aggregation.clusterRoleSelectors):
+    for i, selector in enumerate(pausing(aggregation.clusterRoleSelectors)):
         before = len(errors)
         selectors.check_label_selector(selector, f"{path}[{i}]", errors)
         if len(errors) > before:
@@ -82,7 +83,7 @@ def _check_binding(binding: Any, kinds: Sequence[str], namespaced: bool, errors:
     if reference.kind not in kinds:
         errors.append(not_supported("roleRef.kind", reference.kind, kinds))
     rules.check_name(reference.name, "roleRef.name", names.check_path_segment, errors)
-    for i, subject in enumerate(binding.subjects):
+    for i, subject in enumerate(pausing(binding.subjects)):
         _check_subject(subject, namespaced, f"subjects[{i}]", errors)
 
 
@@ -177,7 +178,7 @@ def _check_autoscaler(autoscaler: HorizontalPodAutoscaler, errors: Errors) -> No
     if spec.minReplicas == 0 and not any(m.type in ("Object", "External") for m in spec.metrics):
         message = "must specify at least one Object or External metric to support scaling to zero replicas"
         errors.append(forbidden_field("spec.metrics", message))
-    for i, metric in enumerate(spec.metrics):
+    for i, metric in enumerate(pausing(spec.metrics)):
         _check_metric(metric, f"spec.metrics[{i}]", errors)
     if spec.behavior is not None:
         for field in ("scaleUp", "scaleDown"):
@@ -298,7 +299,7 @@ def _check_scaling(scaling: HPAScalingRules, path: str, errors: Errors) -> None:
         errors.append(not_supported(f"{path}.selectPolicy", scaling.selectPolicy, ("Disabled", "Max", "Min")))
     if not scaling.policies:
         errors.append(required(f"{path}.policies", "must specify at least one Policy"))
-    for i, policy in enumerate(scaling.policies):
+    for i, policy in enumerate(pausing(scaling.policies)):
         where = f"{path}.policies[{i}]"
         if policy.type not in ("Percent", "Pods"):
             errors.append(not_supported(f"{where}.type", policy.type, ("Percent", "Pods")))
@@ -366,7 +367,7 @@ def _check_runtime_class(runtime: RuntimeClass, errors: Errors) -> None:
         rules.check_labels(runtime.scheduling.nodeSelector, "scheduling.nodeSelector", errors)
         tolerations = runtime.scheduling.tolerations
         scheduling.check_tolerations(tolerations, "scheduling.tolerations", errors)
-        for i, toleration in enumerate(tolerations):
+        for i, toleration in enumerate(pausing(tolerations)):
             if toleration in tolerations[:i]:
                 errors.append(duplicate(f"scheduling.tolerations[{i}]", codec.to_json(toleration)))
 

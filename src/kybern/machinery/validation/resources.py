@@ -17,6 +17,7 @@ from kybern.machinery.status import (
 )
 from kybern.machinery.validation import rules
 from kybern.machinery.validation.rules import Errors
+from kybern.pausing import pausing
 
 HUGE_PAGES = "hugepages-"
 _REQUESTS = "requests."
@@ -171,7 +172,7 @@ def _check_request(name: str, amount: str, limits: Mapping[str, str], path: str,
 
 def _check_claims(requirements: ResourceRequirements, claims: Collection[str], path: str, errors: Errors) -> None:
     seen: dict[str, None] = {}  # names of claims as a whole, and "name/request"
-    for i, claim in enumerate(requirements.claims):
+    for i, claim in enumerate(pausing(requirements.claims)):
         where = f"{path}[{i}]"
         if not claim.name:
             errors.append(required(where))

@@ -10,6 +10,7 @@ from kybern.machinery import names
 from kybern.machinery.status import duplicate, forbidden_field, invalid, not_supported, required
 from kybern.machinery.validation import rules, selectors
 from kybern.machinery.validation.rules import Errors
+from kybern.pausing import pausing
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
@@ -18,7 +19,7 @@ _EMPTY_KEY = 'operator must be Exists when `key` is empty, which means "match al
 
 
 def check_tolerations(tolerations: list[Toleration], path: str, errors: Errors) -> None:
-    for i, toleration in enumerate(tolerations):
+    for i, toleration in enumerate(pausing(tolerations)):
         where = f"{path}[{i}]"
         operator, key, value = toleration.operator, toleration.key or "", toleration.value or ""
         if key:
@@ -48,7 +49,7 @@ def check_affinity(affinity: Affinity, path: str, errors: Errors) -> None:
         if node.requiredDuringSchedulingIgnoredDuringExecution is not None:
             selector = node.requiredDuringSchedulingIgnoredDuringExecution
             selectors.check_node_selector(selector, f"{where}.{_REQUIRED}", errors, values_are_labels=True)
-        for i, preferred in enumerate(node.preferredDuringSchedulingIgnoredDuringExecution):
+        for i, preferred in enumerate(pausing(node.preferredDuringSchedulingIgnoredDuringExecution)):
             item = f"{where}.{_PREFERRED}[{i}]"
             _check_weight(preferred.weight, f"{item}.weight", errors)
             selectors.check_node_term(preferred.preference, f"{item}.preference", errors)
@@ -64,9 +65,9 @@ def _check_weight(weight: int, path: str, errors: Errors) -> None:
 
 
 def _check_pod_affinity(affinity: Any, path: str, errors: Errors) -> None:
-    for i, term in enumerate(affinity.requiredDuringSchedulingIgnoredDuringExecution):
+    for i, term in enumerate(pausing(affinity.requiredDuringSchedulingIgnoredDuringExecution)):
         _check_pod_term(term, f"{path}.{_REQUIRED}[{i}]", errors)
-    for i, weighted in enumerate(affinity.preferredDuringSchedulingIgnoredDuringExecution):
+    for i, weighted in enumerate(pausing(affinity.preferredDuringSchedulingIgnoredDuringExecution)):
         item = f"{path}.{_PREFERRED}[{i}]"
         _check_weight(weighted.weight, f"{item}.weight", errors)
         _check_pod_term(weighted.podAffinityTerm, f"{item}.podAffinityTerm", errors)
@@ -80,7 +81,7 @@ def _check_pod_term(term: PodAffinityTerm, path: str, errors: Errors) -> None:
     _check_label_keys(term, "matchLabelKeys", path, errors)
     _check_label_keys(term, "mismatchLabelKeys", path, errors)
     _check_merged(term.labelSelector, term.matchLabelKeys, path, errors)
-    for i, key in enumerate(term.matchLabelKeys):
+    for i, key in enumerate(pausing(term.matchLabelKeys)):
         if key in term.mismatchLabelKeys:
             message = "exists in both matchLabelKeys and mismatchLabelKeys"
             errors.append(invalid(f"{path}.matchLabelKeys[{i}]", key, message))
@@ -97,7 +98,7 @@ def _check_label_keys(term: PodAffinityTerm, field: str, path: str, errors: Erro
     if term.labelSelector is None:
         errors.append(forbidden_field(where, "must not be specified when labelSelector is not set"))
         return
-    for i, key in enumerate(keys):
+    for i, key in enumerate(pausing(keys)):
         rules.check_rule(key, f"{where}[{i}]", names.check_qualified, errors)
 
 
@@ -106,7 +107,7 @@ def _check_merged(selector: LabelSelector | None, keys: list[str], path: str, er
     if selector is None:
         return
     found = [*selector.matchLabels, *(e.key for e in selector.matchExpressions)]
-    for i, key in enumerate(keys):
+    for i, key in enumerate(pausing(keys)):
         if found.count(key) > 1:
             errors.append(invalid(f"{path}[{i}]", key, "exists in both matchLabelKeys and labelSelector"))
 
@@ -116,7 +117,7 @@ _HONOR = ("Honor", "Ignore")
 
 
 def check_spread(constraints: list[TopologySpreadConstraint], path: str, errors: Errors) -> None:
-    for i, constraint in enumerate(constraints):
+    for i, constraint in enumerate(pausing(constraints)):
         where = f"{path}[{i}]"
         when = constraint.whenUnsatisfiable
         if constraint.maxSkew <= 0:
@@ -148,7 +149,7 @@ def _check_spread_details(constraint: TopologySpreadConstraint, path: str, error
         if constraint.labelSelector is None:
             errors.append(forbidden_field(where, "must not be specified when labelSelector is not set"))
         else:
-            for i, key in enumerate(constraint.matchLabelKeys):
+            for i, key in enumerate(pausing(constraint.matchLabelKeys)):
                 rules.check_rule(key, f"{where}[{i}]", names.check_qualified, errors)
             _check_merged(constraint.labelSelector, constraint.matchLabelKeys, path, errors)
     selectors.check_label_selector(constraint.labelSelector, f"{path}.labelSelector", errors)
@@ -156,7 +157,7 @@ def _check_spread_details(constraint: TopologySpreadConstraint, path: str, error
 
 def check_gates(spec: PodSpec, path: str, errors: Errors) -> None:
     seen: set[str] = set()
-    for i, gate in enumerate(spec.schedulingGates):
+    for i, gate in enumerate(pausing(spec.schedulingGates)):
         rules.check_rule(gate.name, f"{path}.schedulingGates[{i}]", names.check_qualified, errors)
         if gate.name in seen:
             errors.append(duplicate(f"{path}.schedulingGates[{i}]", gate.name))

@@ -10,6 +10,7 @@ import msgspec
 from kybern.api import scalars
 from kybern.machinery.status import required
 from kybern.machinery.validation.rules import Errors
+from kybern.pausing import pausing
 
 _SKIPPED = ("kind", "apiVersion", "metadata", "status")
 
@@ -40,7 +41,7 @@ def _walk(value: Any, path: str, errors: Errors) -> None:
             elif inner is not None and not isinstance(inner, (str, int, float)):
                 _walk(inner, where, errors)
     elif isinstance(value, list):
-        for i, item in enumerate(value):
+        for i, item in enumerate(pausing(value)):
             _walk(item, f"{path}[{i}]", errors)
     elif isinstance(value, dict):
         for key, item in value.items():

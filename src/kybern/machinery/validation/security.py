@@ -20,6 +20,7 @@ from kybern.machinery import names
 from kybern.machinery.status import duplicate, forbidden_field, invalid, not_supported, required, too_long
 from kybern.machinery.validation import paths, rules
 from kybern.machinery.validation.rules import Errors
+from kybern.pausing import pausing
 
 _LARGEST_ID = 2**31 - 1
 _PROFILES = ("Localhost", "RuntimeDefault", "Unconfined")
@@ -168,7 +169,7 @@ def check_host_processes(spec: PodSpec, path: str, errors: Errors) -> None:
 def check_pod(context: PodSecurityContext, spec: PodSpec, path: str, errors: Errors) -> None:
     for field in ("fsGroup", "runAsUser", "runAsGroup"):
         _check_id(getattr(context, field), f"{path}.{field}", errors)
-    for i, group in enumerate(context.supplementalGroups):
+    for i, group in enumerate(pausing(context.supplementalGroups)):
         _check_id(group, f"{path}.supplementalGroups[{i}]", errors)
     if spec.shareProcessNamespace and spec.hostPID:
         message = "ShareProcessNamespace and HostPID cannot both be enabled"
@@ -193,7 +194,7 @@ def _check_policy(value: str | None, choices: tuple[str, ...], path: str, errors
 
 def _check_sysctls(context: PodSecurityContext, spec: PodSpec, path: str, errors: Errors) -> None:
     seen: set[str] = set()
-    for i, sysctl in enumerate(context.sysctls):
+    for i, sysctl in enumerate(pausing(context.sysctls)):
         where, name = f"{path}[{i}].name", sysctl.name
         if not name:
             errors.append(required(where))

@@ -11,6 +11,7 @@ from kybern.machinery import names
 from kybern.machinery.status import forbidden_field, invalid, required
 from kybern.machinery.validation import rules
 from kybern.machinery.validation.rules import Errors
+from kybern.pausing import pausing
 
 _NOT_AN_OPERATOR = "not a valid selector operator"
 _NEEDS_VALUES = "must be specified when `operator` is 'In' or 'NotIn'"
@@ -21,7 +22,7 @@ def check_label_selector(selector: LabelSelector | None, path: str, errors: Erro
     if selector is None:
         return
     rules.check_labels(selector.matchLabels, f"{path}.matchLabels", errors)
-    for i, expression in enumerate(selector.matchExpressions):
+    for i, expression in enumerate(pausing(selector.matchExpressions)):
         _check_expression(expression, f"{path}.matchExpressions[{i}]", errors)
 
 
@@ -46,7 +47,7 @@ def _check_expression(expression: LabelSelectorRequirement, path: str, errors: E
         case _:
             errors.append(invalid(f"{path}.operator", expression.operator, _NOT_AN_OPERATOR))
     rules.check_rule(expression.key, f"{path}.key", names.check_qualified, errors)
-    for i, value in enumerate(expression.values):
+    for i, value in enumerate(pausing(expression.values)):
         rules.check_rule(value, f"{path}.values[{i}]", names.check_label_value, errors)
 
 
@@ -55,19 +56,19 @@ def check_node_selector(selector: NodeSelector, path: str, errors: Errors, *, va
     path = f"{path}.nodeSelectorTerms"
     if not selector.nodeSelectorTerms:
         errors.append(required(path, "must have at least one node selector term"))
-    for i, term in enumerate(selector.nodeSelectorTerms):
+    for i, term in enumerate(pausing(selector.nodeSelectorTerms)):
         check_node_term(term, f"{path}[{i}]", errors)
         if values_are_labels:
-            for j, expression in enumerate(term.matchExpressions):
-                for k, value in enumerate(expression.values):
+            for j, expression in enumerate(pausing(term.matchExpressions)):
+                for k, value in enumerate(pausing(expression.values)):
                     where = f"{path}[{i}].matchExpressions[{j}].values[{k}]"
                     rules.check_rule(value, where, names.check_label_value, errors)
 
 
 def check_node_term(term: NodeSelectorTerm, path: str, errors: Errors) -> None:
-    for i, expression in enumerate(term.matchExpressions):
+    for i, expression in enumerate(pausing(term.matchExpressions)):
         _check_node_requirement(expression, f"{path}.matchExpressions[{i}]", errors)
-    for i, field in enumerate(term.matchFields):
+    for i, field in enumerate(pausing(term.matchFields)):
         _check_node_field(field, f"{path}.matchFields[{i}]", errors)
 
 
@@ -98,5 +99,5 @@ def _check_node_field(field: NodeSelectorRequirement, path: str, errors: Errors)
     if field.key != "metadata.name":
         errors.append(invalid(f"{path}.key", field.key, "not a valid field selector key"))
         return
-    for i, value in enumerate(field.values):
+    for i, value in enumerate(pausing(field.values)):
         rules.check_rule(value, f"{path}.values[{i}]", names.check_subdomain, errors)

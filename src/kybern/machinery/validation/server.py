@@ -30,6 +30,7 @@ from kybern.machinery import names, pem
 from kybern.machinery.status import duplicate, forbidden_field, invalid, not_supported, required, too_long
 from kybern.machinery.validation import admission, rules
 from kybern.machinery.validation.rules import Errors, Rules
+from kybern.pausing import pausing
 
 # -- aggregation -------------------------------------------------------------------------------------------------
 
@@ -92,18 +93,18 @@ def _check_flow_schema(schema: FlowSchema, errors: Errors) -> None:
     level = spec.priorityLevelConfiguration.name
     path = "spec.priorityLevelConfiguration.name"
     rules.check_name(level, path, names.check_subdomain, errors, "must reference a priority level")
-    for i, rule in enumerate(spec.rules):
+    for i, rule in enumerate(pausing(spec.rules)):
         where = f"spec.rules[{i}]"
         if not rule.subjects:
             errors.append(required(f"{where}.subjects", "subjects must contain at least one value"))
-        for j, subject in enumerate(rule.subjects):
+        for j, subject in enumerate(pausing(rule.subjects)):
             _check_subject(subject, f"{where}.subjects[{j}]", errors)
         if not rule.resourceRules and not rule.nonResourceRules:
             message = "at least one of resourceRules and nonResourceRules has to be non-empty"
             errors.append(required(where, message))
-        for j, resource_rule in enumerate(rule.resourceRules):
+        for j, resource_rule in enumerate(pausing(rule.resourceRules)):
             _check_resource_rule(resource_rule, f"{where}.resourceRules[{j}]", errors)
-        for j, other in enumerate(rule.nonResourceRules):
+        for j, other in enumerate(pausing(rule.nonResourceRules)):
             _check_non_resource_rule(other, f"{where}.nonResourceRules[{j}]", errors)
 
 
@@ -163,7 +164,7 @@ def _check_resource_rule(rule: Any, path: str, errors: Errors) -> None:
     elif len(rule.namespaces) > 1 and "*" in rule.namespaces:
         errors.append(invalid(where, rule.namespaces, "if '*' is present, must not specify other namespaces"))
     else:
-        for i, namespace in enumerate(rule.namespaces):
+        for i, namespace in enumerate(pausing(rule.namespaces)):
             for message in names.check_label(namespace) if namespace != "*" else ():
                 detail = f"each member of this list must be '*' or a DNS-1123 label; {message}"
                 errors.append(invalid(f"{where}[{i}]", namespace, detail))
@@ -175,7 +176,7 @@ def _check_non_resource_rule(rule: Any, path: str, errors: Errors) -> None:
     missing = "nonResourceURLs must contain at least one value"
     if not _check_list(rule.nonResourceURLs, where, "non-resource URLs", missing, errors):
         return
-    for i, url in enumerate(rule.nonResourceURLs):
+    for i, url in enumerate(pausing(rule.nonResourceURLs)):
         for message in _url_faults(url):
             errors.append(invalid(f"{where}[{i}]", url, message))
 
@@ -343,7 +344,7 @@ def _check_signing_request(request: CertificateSigningRequest, errors: Errors) -
     if not spec.usages:
         errors.append(required("spec.usages"))
     seen: set[str] = set()
-    for i, usage in enumerate(spec.usages):
+    for i, usage in enumerate(pausing(spec.usages)):
         if usage not in USAGES:
             errors.append(not_supported(f"spec.usages[{i}]", usage, USAGES))
         if usage in seen:
@@ -393,7 +394,7 @@ def check_signer(name: str, path: str, errors: Errors) -> None:
 
 
 def _status_of_api_service(service: APIService, old: APIService, errors: Errors) -> None:
-    for i, condition in enumerate(service.status.conditions):
+    for i, condition in enumerate(pausing(service.status.conditions)):
         if condition.status not in ("True", "False", "Unknown"):
             choices = ("True", "False", "Unknown")
             errors.append(not_supported(f"status.conditions[{i}].status", condition.status, choices))
@@ -402,7 +403,7 @@ def _status_of_api_service(service: APIService, old: APIService, errors: Errors)
 def _status_of_flows(obj: Any, old: Any, errors: Errors) -> None:
     """Of flow schemas and priority levels."""
     seen: set[str] = set()
-    for i, condition in enumerate(obj.status.conditions):
+    for i, condition in enumerate(pausing(obj.status.conditions)):
         where = f"status.conditions[{i}].type"
         if not condition.type:
             errors.append(required(where))
@@ -419,7 +420,7 @@ def check_decision(request: CertificateSigningRequest, old: CertificateSigningRe
     path = "status.conditions"
     kinds = {c.type for c in request.status.conditions}
     seen: set[str] = set()
-    for i, condition in enumerate(request.status.conditions):
+    for i, condition in enumerate(pausing(request.status.conditions)):
         where = f"{path}[{i}]"
         if not condition.type:
             errors.append(required(f"{where}.type"))

@@ -11,6 +11,7 @@ from kybern.machinery import names
 from kybern.machinery.status import duplicate, forbidden_field, invalid, not_supported, required
 from kybern.machinery.validation import rules
 from kybern.machinery.validation.rules import Errors, Rules
+from kybern.pausing import pausing
 
 TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
@@ -43,7 +44,7 @@ def _check(service: Service, errors: Errors) -> None:
     elif spec.type not in TYPES:
         errors.append(not_supported("spec.type", spec.type, TYPES))
     check_cluster_ips(spec, errors)
-    for i, address in enumerate(spec.externalIPs):
+    for i, address in enumerate(pausing(spec.externalIPs)):
         check_usable_ip(address, f"spec.externalIPs[{i}]", errors)
     _check_load_balancer(service, errors)
     _check_traffic(spec, errors)
@@ -52,7 +53,7 @@ def _check(service: Service, errors: Errors) -> None:
 def _check_ports(spec: ServiceSpec, headless: bool, errors: Errors) -> None:
     taken: set[str] = set()
     numbered: dict[tuple[str | None, int], int] = {}
-    for i, port in enumerate(spec.ports):
+    for i, port in enumerate(pausing(spec.ports)):
         path = f"spec.ports[{i}]"
         _check_port(port, len(spec.ports) > 1, headless, taken, path, errors)
         key = (port.protocol, port.port)
@@ -122,7 +123,7 @@ def check_cluster_ips(spec: ServiceSpec, errors: Errors) -> None:
             errors.append(invalid(f"{path}[0]", "None", f"may not be set to 'None' for {spec.type} services"))
         return
     before = len(errors)
-    for i, address in enumerate(addresses):
+    for i, address in enumerate(pausing(addresses)):
         rules.check_ip(address, f"{path}[{i}]", errors)
     if len(errors) > before:
         return
@@ -142,7 +143,7 @@ def _check_families(spec: ServiceSpec, errors: Errors) -> None:
     if spec.ipFamilyPolicy is not None and spec.ipFamilyPolicy not in _FAMILY_POLICIES:
         errors.append(not_supported("spec.ipFamilyPolicy", spec.ipFamilyPolicy, _FAMILY_POLICIES))
     seen: set[str] = set()
-    for i, family in enumerate(spec.ipFamilies):
+    for i, family in enumerate(pausing(spec.ipFamilies)):
         if family not in _FAMILIES:
             errors.append(not_supported(f"spec.ipFamilies[{i}]", family, _FAMILIES))
         elif family in seen:
@@ -186,7 +187,7 @@ def _check_load_balancer(service: Service, errors: Errors) -> None:
     if spec.loadBalancerSourceRanges:
         if not is_load_balancer:
             errors.append(forbidden_field(path, _ONLY_LOAD_BALANCER))
-        for i, cidr in enumerate(spec.loadBalancerSourceRanges):
+        for i, cidr in enumerate(pausing(spec.loadBalancerSourceRanges)):
             rules.check_cidr(cidr.strip(), f"{path}[{i}]", errors)
     else:
         written = service.metadata.annotations.get(_RANGES)
@@ -258,7 +259,7 @@ def _check_status(service: Service, old: Service, errors: Errors) -> None:
     if service.spec.type != "LoadBalancer" and found:
         errors.append(forbidden_field(path, "may only be used when `spec.type` is 'LoadBalancer'"))
         return
-    for i, ingress in enumerate(found):
+    for i, ingress in enumerate(pausing(found)):
         where = f"{path}[{i}]"
         if ingress.ip:
             rules.check_ip(ingress.ip, f"{where}.ip", errors)

@@ -39,6 +39,7 @@ from kybern.machinery.status import (
 from kybern.machinery.validation import claims, paths, resources, rules, selectors
 from kybern.machinery.validation.rules import Errors, Rules
 from kybern.machinery.validation.volume_sources import SOURCES, check_driver
+from kybern.pausing import pausing
 
 _RECLAIM = ("Delete", "Recycle", "Retain")
 
@@ -299,15 +300,15 @@ def _check_storage_class(storage_class: StorageClass, errors: Errors) -> None:
 
 def _check_topologies(terms: list[TopologySelectorTerm], where: str, errors: Errors) -> None:
     found: list[dict[str, set[str]]] = [{}]  # upstream calls an empty term a duplicate too
-    for i, term in enumerate(terms):
+    for i, term in enumerate(pausing(terms)):
         wanted: dict[str, set[str]] = {}
-        for j, expression in enumerate(term.matchLabelExpressions):
+        for j, expression in enumerate(pausing(term.matchLabelExpressions)):
             path = f"{where}[{i}].matchLabelExpressions[{j}]"
             if not expression.values:
                 errors.append(required(f"{path}.values"))
             rules.check_rule(expression.key, f"{path}.key", names.check_qualified, errors)
             seen: set[str] = set()
-            for k, value in enumerate(expression.values):
+            for k, value in enumerate(pausing(expression.values)):
                 if value in seen:
                     errors.append(duplicate(f"{path}.values[{k}]", value))
                 seen.add(value)
@@ -335,7 +336,7 @@ def _check_csi_driver(driver: CSIDriver, errors: Errors) -> None:
     if spec.fsGroupPolicy not in _GROUP_POLICIES:
         errors.append(not_supported("spec.fsGroupPolicy", spec.fsGroupPolicy, _GROUP_POLICIES))
     seen: set[str] = set()
-    for i, request in enumerate(spec.tokenRequests):
+    for i, request in enumerate(pausing(spec.tokenRequests)):
         path = f"spec.tokenRequests[{i}]"
         if request.audience in seen:
             errors.append(duplicate(f"{path}.audience", request.audience))
@@ -370,7 +371,7 @@ def _update_csi_driver(driver: CSIDriver, old: CSIDriver, errors: Errors) -> Non
 
 def _check_csi_node(node: CSINode, errors: Errors) -> None:
     seen: set[str] = set()
-    for i, driver in enumerate(node.spec.drivers):
+    for i, driver in enumerate(pausing(node.spec.drivers)):
         path = f"spec.drivers[{i}]"
         check_driver(driver.name, f"{path}.name", errors)
         if not driver.nodeID:

@@ -11,6 +11,7 @@ from kybern.machinery import names, quantity
 from kybern.machinery.status import FieldError, forbidden_field, invalid, not_supported, required, too_long
 from kybern.machinery.validation import environment, paths, rules
 from kybern.machinery.validation.rules import Errors
+from kybern.pausing import pausing
 
 _BAD_MODE = "must be a number between 0 and 0777 (octal), both inclusive"
 _HOST_PATHS = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
@@ -22,7 +23,7 @@ def check_mode(mode: int | None, path: str, errors: Errors) -> None:
 
 
 def _check_items(items: list[Any], path: str, errors: Errors) -> None:
-    for i, item in enumerate(items):
+    for i, item in enumerate(pausing(items)):
         where = f"{path}[{i}]"
         rules.check_required(item.key, f"{where}.key", errors)
         if rules.check_required(item.path, f"{where}.path", errors):
@@ -76,7 +77,7 @@ def _check_projected(source: Any, path: str, errors: Errors) -> None:
                 errors.append(invalid(path, place, "conflicting duplicate paths"))
             taken.add(place)
 
-    for i, projection in enumerate(source.sources):
+    for i, projection in enumerate(pausing(source.sources)):
         where = f"{path}.sources[{i}]"
         present = [name for name in _PROJECTIONS if getattr(projection, name) is not None]
         if len(present) > 1:

@@ -10,6 +10,7 @@ from kybern.machinery.status import duplicate, forbidden_field, invalid, not_fou
 from kybern.machinery.validation import claims, paths, rules
 from kybern.machinery.validation.rules import Errors
 from kybern.machinery.validation.volume_sources import SOURCES
+from kybern.pausing import pausing
 
 _TWO_TYPES = "may not specify more than 1 volume type"
 _BEFORE_EPHEMERAL = [
@@ -24,7 +25,7 @@ _RECURSIONS = ("Disabled", "Enabled", "IfPossible")
 def check_volumes(volumes: list[Volume], path: str, errors: Errors, *, needs_image: bool = False) -> dict[str, Volume]:
     """The volumes without fault, by name."""
     found: dict[str, Volume] = {}
-    for i, volume in enumerate(volumes):
+    for i, volume in enumerate(pausing(volumes)):
         where = f"{path}[{i}]"
         before = len(errors)
         _check_source(volume, where, needs_image, errors)
@@ -90,7 +91,7 @@ def _check_ephemeral(source: EphemeralVolumeSource, path: str, errors: Errors) -
 
 def check_pod_only(spec: PodSpec, pod_name: str, path: str, errors: Errors) -> None:
     """What a template is not asked for: names of claims made from the pod's, accounts of tokens."""
-    for i, volume in enumerate(spec.volumes):
+    for i, volume in enumerate(pausing(spec.volumes)):
         if volume.ephemeral is not None and volume.name:
             claim = f"{pod_name}-{volume.name}"
             for message in names.check_subdomain(claim):
@@ -102,9 +103,9 @@ def _check_service_account_tokens(spec: PodSpec, path: str, errors: Errors) -> N
     """A projected token is somebody's."""
     if spec.serviceAccountName:
         return
-    for i, volume in enumerate(spec.volumes):
+    for i, volume in enumerate(pausing(spec.volumes)):
         if volume.projected is not None:
-            for j, source in enumerate(volume.projected.sources):
+            for j, source in enumerate(pausing(volume.projected.sources)):
                 if source.serviceAccountToken is not None:
                     where = f"{path}[{i}].projected.sources[{j}].serviceAccountToken"
                     errors.append(forbidden_field(where, "must not be specified when serviceAccountName is not set"))
@@ -116,7 +117,7 @@ def check_mounts(
     devices = {d.name for d in container.volumeDevices}
     device_paths = {d.name: d.devicePath for d in container.volumeDevices}.values()
     taken: set[str] = set()
-    for i, mount in enumerate(container.volumeMounts):
+    for i, mount in enumerate(pausing(container.volumeMounts)):
         where = f"{path}[{i}]"
         if not mount.name:
             errors.append(required(f"{where}.name"))
@@ -176,7 +177,7 @@ def check_devices(
     mount_paths = {m.name: m.mountPath for m in container.volumeMounts}.values()
     taken_names: set[str] = set()
     taken_paths: set[str] = set()
-    for i, device in enumerate(container.volumeDevices):
+    for i, device in enumerate(pausing(container.volumeDevices)):
         where, name, device_path = f"{path}[{i}]", device.name, device.devicePath
         if not name:
             errors.append(required(f"{where}.name"))

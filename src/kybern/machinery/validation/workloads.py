@@ -12,6 +12,7 @@ from kybern.machinery import labels, names
 from kybern.machinery.status import forbidden_field, invalid, not_supported, required
 from kybern.machinery.validation import claims, replicas, rules, selectors
 from kybern.machinery.validation.rules import IMMUTABLE, Errors, Rules
+from kybern.pausing import pausing
 
 
 def _check_deployment(deployment: Deployment, errors: Errors) -> None:
@@ -199,7 +200,7 @@ def _check_stateful_set(stateful_set: StatefulSet, errors: Errors) -> None:
         replicas.check_counts(spec.ordinals, ("start",), "spec.ordinals", errors)
     rules.check_optional(spec.serviceName, "spec.serviceName", names.check_label, errors)
     selector = replicas.check_selector(spec.selector, "spec.selector", "statefulset", errors)
-    for i, claim in enumerate(spec.volumeClaimTemplates):
+    for i, claim in enumerate(pausing(spec.volumeClaimTemplates)):
         claims.check_spec(claim.spec, f"spec.volumeClaimTemplates[{i}].spec", errors)
     if not _is_bad(selector, spec.selector, errors, ""):
         replicas.check_labels_match(selector, spec.template, "spec.template", errors)

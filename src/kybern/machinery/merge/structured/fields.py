@@ -19,7 +19,7 @@ import msgspec
 
 from kybern.api import codec
 from kybern.api.scalars import FieldsV1
-from kybern.pausing import pausing
+from kybern.pausing import pause, pausing
 
 Fields = dict[str, Any]
 Path = tuple[str, ...]
@@ -219,7 +219,10 @@ def ordered_keys(node: Fields) -> list[str]:
     """ "." first, then fields by name, items by key, values, indexes."""
     keys = sorted(node)
     if keys and keys[-1] > "g":  # anything but "." and "f:"
-        keys.sort(key=_place)
+        placed = [(_place(key), key) for key in pausing(keys)]
+        pause()
+        placed.sort()
+        return [key for _, key in placed]
     return keys
 
 

@@ -186,6 +186,14 @@ def strip(owned: Fields) -> Fields:
     return fields.difference(owned, SERVERS_OWN)
 
 
+def _union_of(sets: list[Fields]) -> Fields:
+    """By halves: one after the other would copy the growing union each time."""
+    if len(sets) <= 2:
+        return fields.union(sets[0], sets[-1])
+    middle = len(sets) // 2
+    return fields.union(_union_of(sets[:middle]), _union_of(sets[middle:]))
+
+
 def capped(managers: Managers) -> dict[Key, Manager]:
     """At most MAX_UPDATERS managers of updates: the oldest become one for each version."""
     updaters = [m for m in managers.values() if m.operation == UPDATE]
@@ -194,21 +202,18 @@ def capped(managers: Managers) -> dict[Key, Manager]:
         return dict(managers)
     updaters.sort(key=lambda m: (m.time or "", m.name, m.api_version, m.subresource))
     kept = dict(managers)
-    folded: dict[str, Manager] = {}
-    for manager in updaters:
+    folded: dict[str, list[Manager]] = {}
+    for manager in pausing(updaters):
         if excess <= 0:
             break
-        bucket = folded.get(manager.api_version)
-        if bucket is None:
-            # A bucket takes the place of its first manager; only the next ones make room.
-            bucket = Manager(FOLDED, UPDATE, manager.api_version, "", manager.time, LEAF)
-        else:
-            excess -= 1
+        bucket_of = folded.setdefault(manager.api_version, [])
+        if bucket_of:
+            excess -= 1  # a bucket takes the place of its first manager; only the next ones make room
+        bucket_of.append(manager)
         del kept[manager.key]
-        latest = max(bucket.time or Time(""), manager.time or Time("")) or None
-        joined = fields.union(bucket.owned, manager.owned)
-        folded[manager.api_version] = Manager(FOLDED, UPDATE, manager.api_version, "", latest, joined)
-    for bucket in folded.values():
+    for version, members in folded.items():
+        latest = max(m.time or Time("") for m in members) or None
+        bucket = Manager(FOLDED, UPDATE, version, "", latest, _union_of([m.owned for m in members]))
         known = kept.get(bucket.key)
         kept[bucket.key] = bucket if known is None else bucket.with_fields(fields.union(known.owned, bucket.owned))
     return kept
