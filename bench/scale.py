@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import os
 import re
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -102,7 +103,7 @@ def plane(folder: Path, nodes: int, pods_per_node: int, *flags: str) -> Iterator
     for name in ("store", "log"):
         (folder / name).mkdir(exist_ok=True)
     found = Plane(folder, settings)
-    children = {child.name: child for child in plan_cluster(settings, made, "").children}
+    children = {child.name: child for child in plan_cluster(settings, made).children}
     extra = {"simulated-nodes": flags}
     try:
         for name in COMPONENTS:
@@ -110,9 +111,15 @@ def plane(folder: Path, nodes: int, pods_per_node: int, *flags: str) -> Iterator
             command = [*children[name].command, *(() if name == "apiserver" else ("--secure-port", str(port)))]
             with Path(children[name].log).open("ab") as log:
                 process = subprocess.Popen(
-                    [*command, *extra.get(name, ())], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                    [*command, *extra.get(name, ())],
+                    stdout=log,
+                    stderr=log,
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
                 )
             found.daemons[name] = Daemon(name, process, port)
+            if name == "apiserver":
+                _wait_listening(port, process)
         yield found
     finally:
         for daemon in reversed(found.daemons.values()):
@@ -122,6 +129,17 @@ def plane(folder: Path, nodes: int, pods_per_node: int, *flags: str) -> Iterator
                 daemon.process.wait(30)
             except subprocess.TimeoutExpired:
                 daemon.process.kill()
+
+
+def _wait_listening(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Others would find nobody there and pause longer and longer. Raises SystemExit."""
+    for _ in range(600):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+            return
+        if process.poll() is not None:
+            break
+        time.sleep(0.1)
+    raise SystemExit("the API server does not start")
 
 
 # Reading what components tell.
@@ -220,13 +238,16 @@ def judge(found: dict[Key, list[tuple[float, float]]]) -> list[Verdict]:
 class Bench:
     """One run on one plane."""
 
-    def __init__(self, found: Plane, nodes: int, pods_per_node: int, rate: float, seconds: float) -> None:
+    def __init__(
+        self, found: Plane, nodes: int, pods_per_node: int, rate: float, seconds: float, patience: float = 0.0
+    ) -> None:
         self.plane = found
         self.nodes = nodes
         self.pods = nodes * pods_per_node
         self.pods_per_node = pods_per_node
         self.rate = rate
         self.seconds = seconds
+        self.patience = patience
         self.client = found.client()
         self.context = ssl.create_default_context(cafile=str(found.folder / "pki/ca.crt"))
         self.began = time.monotonic()
@@ -264,7 +285,9 @@ class Bench:
                 self.say(f"{last} {what} after {now - began:.1f} s")
                 return now - began
             if now - began > patience:
-                raise SystemExit(f"only {last} of {goal} {what} after {patience:.0f} s; logs: {self.plane.folder}/log")
+                raise TimeoutError(
+                    f"only {last} of {goal} {what} after {patience:.0f} s; logs: {self.plane.folder}/log"
+                )
             if now - told > 15:
                 told = now
                 self.say(f"{last} of {goal} {what}")
@@ -310,13 +333,18 @@ class Bench:
         groups = workload.plan_workload(self.nodes, self.pods_per_node)
         before, at, sli, starts = self.plane.cpu(), time.monotonic(), await self.sli(), await self.starts()
         self.say(f"{self.pods} pods are asked for, in {len(groups)} Deployments with Services, at {self.rate:.0f}/s")
+        patience = self.patience or 300 + self.pods * 0.05
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(
+            asking = tasks.create_task(
                 workload.apply_workload(self.client, RealClock(), groups, pods_per_second=self.rate), name="workload"
             )
-            took = await self.until("pods running", self.started, self.pods, 300 + self.pods * 0.05)
-        seconds = time.monotonic() - at
-        self.report_daemons(f"{self.pods} pods, {self.pods / took:.0f}/s", before, seconds)
+            try:
+                await self.until("pods running", self.started, self.pods, patience)
+            except TimeoutError as error:
+                self.say(f"{error}: judged with what there is")
+                asking.cancel()
+        seconds, running = time.monotonic() - at, await self.started()
+        self.report_daemons(f"{running} pods, {running / seconds:.0f}/s", before, seconds)
         show(judge(less(await self.sli(), sli)), "API latency while filling", most=12)
         show_starts(less(await self.starts(), starts), "pod startup while filling")
 
@@ -402,6 +430,7 @@ def run(arguments: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--pods-per-node", type=int, default=10)
     parser.add_argument("--rate", type=float, default=0.0, help="pods asked for in a second while filling; 0: at once")
     parser.add_argument("--seconds", type=float, default=60.0, help="to judge at full size")
+    parser.add_argument("--patience", type=float, default=0.0, help="seconds to fill; then what there is is judged")
     parser.add_argument("--shared-watch", action="store_true", help="one watch of all pods instead of one a node")
     parser.add_argument("--no-events", action="store_true", help="nodes write no events")
     parser.add_argument("--folder", default="", help="keep logs and store here")
@@ -415,5 +444,6 @@ def run(arguments: list[str] | None = None) -> dict[str, float]:
         folder = Path(options.folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="kybern-scale-")))
         folder.mkdir(parents=True, exist_ok=True)
         found = stack.enter_context(plane(folder, options.nodes, options.pods_per_node, *flags))
-        asyncio.run(Bench(found, options.nodes, options.pods_per_node, options.rate, options.seconds).run())
+        bench = Bench(found, options.nodes, options.pods_per_node, options.rate, options.seconds, options.patience)
+        asyncio.run(bench.run())
     return {}

@@ -10,6 +10,7 @@ from kybern.cli.settings import LocalNode, Settings
 from kybern.pki.ensure import Pki
 from kybern.process.supervisor import Child, Plan
 
+USUAL_PODS = 110  # of a real node (kubelet: maxPods)
 CGROUPS = "/kybern-nodes"  # below it are the groups of nodes in namespaces
 
 
@@ -71,14 +72,16 @@ def _node(settings: Settings, pki: Pki, node: LocalNode) -> dict[str, tuple[str,
 
 
 def plan_node_ranges(nodes: int, pods_per_node: int) -> tuple[str, int]:
-    """The cluster's pod addresses and the prefix length of a node's share: enough for so many nodes.
+    """The cluster's pod addresses and the prefix length of a node's share: enough for so many nodes, and for as many
+    pods on any of them as a real one takes.
 
     Raises ValueError where there are not so many addresses.
     """
+    room = max(pods_per_node, USUAL_PODS) + 4  # the network's own, the bridge's, and one that is being replaced
     for cidr in ("10.244.0.0/16", "100.64.0.0/10"):  # the second is RFC 6598's, which no other network here uses
         network = ipaddress.ip_network(cidr)
         for size in range(24, 29):
-            if 1 << (32 - size) >= pods_per_node + 4 and 1 << (size - network.prefixlen) > nodes:
+            if 1 << (32 - size) >= room and 1 << (size - network.prefixlen) > nodes:
                 return cidr, size
     raise ValueError(f"no pod addresses for {nodes} nodes of {pods_per_node} pods")
 

@@ -167,7 +167,7 @@ def _settle_simulated(cluster: Settings, nodes: int | None, pods_per_node: int |
     if supervision.running_pid(cluster) is not None:
         raise click.ClickException("the cluster is running: `kybern down` first, then change its simulated nodes")
     try:
-        ranges = plan_node_ranges(changed.simulated_nodes + 1, changed.simulated_pods_per_node)
+        ranges = plan_node_ranges(changed.simulated_nodes + len(changed.local_nodes()), changed.simulated_pods_per_node)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     if ranges != (changed.cluster_cidr, changed.node_cidr_mask_size):

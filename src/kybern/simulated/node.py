@@ -31,7 +31,9 @@ from kybern.simulated import life, runtime
 from kybern.simulated.metrics import Metrics
 from kybern.simulated.shape import RESERVE, Shape
 
-STATUS_PERIOD = 300.0  # nothing changes on a simulated node, but what is told at once
+# Nothing changes on a simulated node but what is told at once. Reports are due every 300 s; those of nodes that
+# registered together must not come together.
+STATUS_PERIODS = (150.0, 300.0)
 RANGE_PAUSE = 0.5  # until the node's pod range is asked for again, doubled ...
 LONGEST_PAUSE = 8.0  # ... up to this
 SHORTEST_WAIT = 0.01  # between two looks at a pod
@@ -86,7 +88,13 @@ class SimulatedNode:
         self._pods: dict[str, _Held] = {}
         self._recorder = EventRecorder(client, tools.clock, "kubelet", host=self.name) if tools.events else None
         self._registration = registration.Registration(
-            client, tools.clock, self.identity, self._machine, self._status, self._note_node, period=STATUS_PERIOD
+            client,
+            tools.clock,
+            self.identity,
+            self._machine,
+            self._status,
+            self._note_node,
+            period=tools.rng.uniform(*STATUS_PERIODS),
         )
 
     def __len__(self) -> int:

@@ -80,10 +80,10 @@ def test_simulated_nodes_are_one_more_process() -> None:
     assert {w for w in child.command if w.startswith("--")} <= known
 
 
-@pytest.mark.parametrize(("nodes", "pods"), [(1, 0), (255, 110), (256, 10), (5001, 10), (5001, 110)])
+@pytest.mark.parametrize(("nodes", "pods"), [(1, 0), (255, 110), (256, 10), (511, 10), (5001, 10), (5001, 250)])
 def test_every_node_gets_a_range_that_holds_its_pods(nodes: int, pods: int) -> None:
     cidr, size = plan_node_ranges(nodes, pods)
-    assert 1 << (size - ipaddress.ip_network(cidr).prefixlen) > nodes and 1 << (32 - size) > pods
+    assert 1 << (size - ipaddress.ip_network(cidr).prefixlen) > nodes and 1 << (32 - size) > max(pods, 110)
 
 
 def test_a_usual_cluster_keeps_its_usual_addresses() -> None:
