@@ -66,6 +66,7 @@ class Metrics:
         self.resource_of: Callable[[str, str, str], Resource | None] = lambda group, version, plural: None
         self.authenticated = 0
         self.allowed = 0
+        self.allowed_by: dict[str, int] = {}  # authorizer -> requests
         self.unauthenticated = {"error": 0, "failure": 0}  # bad credentials, none
         self.refused = 0
         self._lines: dict[tuple[str, ...], Line] = {}

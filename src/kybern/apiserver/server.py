@@ -19,7 +19,7 @@ from kybern.api.core_v1 import Namespace
 from kybern.api.meta_v1 import ObjectMeta
 from kybern.api.resource import Resource
 from kybern.apiserver import health as health_checks
-from kybern.apiserver import paths, scrape, upkeep
+from kybern.apiserver import paths, scrape, scrape_control, upkeep
 from kybern.apiserver.admission import Attributes, bootstrap_objects, built_in, configured
 from kybern.apiserver.admission.chain import Chain
 from kybern.apiserver.admission.policies import type_checking
@@ -173,6 +173,9 @@ class ApiServer:
         )
         scrape.register(self.metrics.registry, self.registry.objects)
         scrape.register_audit(self.metrics.registry, self.auditor)
+        scrape_control.register(
+            self.metrics.registry, objects, options.gates, self.authorizers, self.metrics.allowed_by
+        )
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Load the store, make what every cluster has, start the upkeep."""
@@ -272,7 +275,9 @@ class ApiServer:
         if not decision.allowed:
             self.metrics.refused += 1
             raise authorize_attributes.forbidden(request.user, attributes, decision.reason)
-        self.metrics.allowed += 1
+        counts = self.metrics
+        counts.allowed += 1
+        counts.allowed_by[decision.authorizer] = counts.allowed_by.get(decision.authorizer, 0) + 1
 
     def _authorize_as(self, request: Request, verb: str) -> None:
         info = dataclasses.replace(request.info, verb=verb)

@@ -31,7 +31,7 @@ def plugins(
     found: list[Plugin] = []
     if functions is not None:
         found.append(PythonPolicies(functions, versions, registry.objects))
-    found += policies.plugins(registry, authorizers)
+    found += policies.plugins(registry, authorizers, counted)
     dice = random.Random(rng.getrandbits(64))
     tools = webhooks.Tools(registry.objects, versions, client, authorizers, dice, Counts(counted))
     return [*found, webhooks.MutatingWebhooks(tools), webhooks.ValidatingWebhooks(tools)]

@@ -70,6 +70,8 @@ class WebhookAuthorizer:
         self._webhooks = webhooks
         self._clock = clock
         self._conditions = tuple(cel.compile(text, CONDITIONS) for text in options.conditions)
+        # What became of the questions it was asked, for the metrics.
+        self.results = {"success": 0, "error": 0}
         self._answers: OrderedDict[bytes, tuple[float, Decision]] = OrderedDict()
 
     def authorize(self, user: User, attributes: Attributes) -> Decision | None:
@@ -116,11 +118,14 @@ class WebhookAuthorizer:
             try:
                 answer = await self._webhooks.call_server(self.options.access, body, self.options.timeout, limit=_LIMIT)
                 status = msgspec.json.decode(answer, type=_Review).status
+                self.results["success"] += 1
                 break
             except CallFailed as error:
+                self.results["error"] += 1
                 if attempt == _TRIES or 400 <= error.status < 500:
                     return self._failed(str(error))
             except (ValueError, RecursionError) as error:
+                self.results["error"] += 1
                 return self._failed(f"unreadable answer: {error}")
             await self._clock.sleep(pause)
             pause *= 1.5

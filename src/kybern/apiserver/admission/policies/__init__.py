@@ -15,13 +15,15 @@ Policy" in the Kubernetes documentation; the messages are those of a kube-apiser
 from __future__ import annotations
 
 from kybern.apiserver.admission import Plugin
+from kybern.apiserver.admission.policies.counts import Counts
 from kybern.apiserver.admission.policies.mutating import MutatingPolicies
 from kybern.apiserver.admission.policies.validating import ValidatingPolicies, tools_of
 from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.registry.registry import Registry
+from kybern.machinery import metrics
 
 
-def plugins(registry: Registry, authorizers: Authorizers) -> list[Plugin]:
+def plugins(registry: Registry, authorizers: Authorizers, counted: metrics.Registry) -> list[Plugin]:
     """Both of them. They come before the webhooks."""
     tools = tools_of(registry, authorizers)
-    return [MutatingPolicies(tools, registry), ValidatingPolicies(tools)]
+    return [MutatingPolicies(tools, registry), ValidatingPolicies(tools, Counts(counted))]

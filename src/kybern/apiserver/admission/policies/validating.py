@@ -17,6 +17,7 @@ from kybern.apiserver import audit
 from kybern.apiserver.admission import Attributes
 from kybern.apiserver.admission.expressions import Sight
 from kybern.apiserver.admission.policies import waiting
+from kybern.apiserver.admission.policies.counts import Counts
 from kybern.apiserver.admission.policies.definitions import EXEMPT, VALIDATING, Binding, Definition, Definitions
 from kybern.apiserver.admission.policies.evaluation import Denial, Evaluation
 from kybern.apiserver.admission.policies.params import Params, Unconfigured
@@ -77,8 +78,9 @@ class ValidatingPolicies:
 
     name = "ValidatingAdmissionPolicy"
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, counts: Counts) -> None:
         self._tools = tools
+        self._counts = counts
         self._definitions = Definitions(tools.reader, VALIDATING)
 
     def handles(self, a: Attributes) -> bool:
@@ -127,7 +129,10 @@ class ValidatingPolicies:
             except cel.EvaluationError as error:
                 verdict.act(definition, binding, Denial(str(error)))
                 continue
-            for denial in evaluation.denials():
+            began = self._counts.began()
+            violations = list(evaluation.denials())
+            self._counts.judged(definition.name, binding.name, binding.actions if violations else (), began)
+            for denial in violations:
                 verdict.act(definition, binding, denial)
             annotations, denials = evaluation.annotations()
             for denial in denials:

@@ -30,6 +30,14 @@ class Counts:
             "(validating or admit) and operation.",
             ("error_type", "name", "operation", "rejection_code", "type"),
         )
+        self._requests = registry.counter(
+            "apiserver_admission_webhook_request_total",
+            "[ALPHA] Admission webhook request total, identified by name and broken out for each admission type "
+            "(validating or mutating) and operation. Additional labels specify whether the request was rejected or not "
+            "and an HTTP status code. Codes greater than 600 are truncated to 600, to keep the metrics cardinality "
+            "bounded.",
+            ("code", "name", "operation", "rejected", "type"),
+        )
         self._failed_open = registry.counter(
             "apiserver_admission_webhook_fail_open_count",
             "[ALPHA] Admission webhook fail open count, identified by name and broken out for each admission type "
@@ -44,12 +52,15 @@ class Counts:
         """`denied`: the code of the denial, 0 for none."""
         said = "true" if denied else "false"
         self._durations.observe(time.perf_counter() - began, name, operation, said, kind)
+        self._requests.add(str(min(denied or 200, 600)), name, operation, said, kind)
         if denied:
             self._rejections.add("no_error", name, operation, str(denied), kind)
 
     def failed(self, name: str, operation: str, kind: str, began: float, *, is_open: bool) -> None:
         """It gave no answer that counts; the write passes all the same if `is_open`."""
-        self._durations.observe(time.perf_counter() - began, name, operation, "false" if is_open else "true", kind)
+        said = "false" if is_open else "true"
+        self._durations.observe(time.perf_counter() - began, name, operation, said, kind)
+        self._requests.add("0", name, operation, said, kind)
         if is_open:
             self._failed_open.add(name, kind)
         else:
