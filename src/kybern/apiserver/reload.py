@@ -22,8 +22,11 @@ SECONDS = 60.0  # kube-apiserver looks as often
 class Reload:
     """Looks at a file and hands on its text when it has changed."""
 
-    def __init__(self, path: Path, text: bytes, take: Callable[[bytes], None], clock: Clock) -> None:
-        """`text` is what is in use; `take` puts another one into use, or raises ValueError or OSError."""
+    def __init__(self, what: str, path: Path, text: bytes, take: Callable[[bytes], None], clock: Clock) -> None:
+        """`what` is configured: encryption, authentication or authorization. `text` is in use; `take` puts another one
+        into use, or raises ValueError or OSError."""
+        self.what = what
+        self.results = {"success": 0, "failure": 0}
         self._path = path
         self._text = text
         self._take = take
@@ -44,7 +47,9 @@ class Reload:
             self._text = text
             self._take(text)
         except (OSError, ValueError) as error:
+            self.results["failure"] += 1
             log.error("a configuration file was not taken: the old one stays", path=str(self._path), error=str(error))
             return False
+        self.results["success"] += 1
         log.info("a configuration file was loaded anew", path=str(self._path))
         return True

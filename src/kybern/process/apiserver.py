@@ -10,13 +10,14 @@ import ctypes
 import dataclasses
 import gc
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from kybern.apiserver import upkeep
-from kybern.apiserver.encryption.store import Undecryptable
+from kybern.apiserver.encryption.store import EncryptedStore, Undecryptable
 from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.reload import Reload
 from kybern.apiserver.request import Request
@@ -149,6 +150,31 @@ def add_store_size(registry: metrics.Registry, store: Path) -> None:
     registry.read("gauge", "apiserver_storage_size_bytes", text, ("storage_cluster_id",), read)
 
 
+def add_reloads(registry: metrics.Registry, reloads: Sequence[Reload]) -> None:
+    """How often the files of configuration were loaded anew, or were not to be loaded."""
+    for reload in reloads:
+        registry.read(
+            "counter",
+            f"apiserver_{reload.what}_config_controller_automatic_reloads_total",
+            f"[ALPHA] Total number of automatic reloads of {reload.what} configuration split by status and apiserver "
+            "identity.",
+            ("apiserver_id_hash", "status"),
+            lambda reload=reload: [(("", status), number) for status, number in reload.results.items()],  # type: ignore[misc]
+        )
+
+
+def add_transformations(registry: metrics.Registry, store: EncryptedStore) -> None:
+    registry.read(
+        "counter",
+        "apiserver_storage_transformation_operations_total",
+        "[ALPHA] Total number of transformations. Successful transformation will have a status 'OK' and a varied "
+        "status string when the transformation fails. The status, resource, and transformation_type fields can be used "
+        "for alerting purposes.",
+        ("resource", "status", "transformation_type", "transformer_prefix"),
+        lambda: list(store.operations.items()),
+    )
+
+
 async def start(server: ApiServer, tasks: asyncio.TaskGroup) -> None:
     """Start, or end the process with one sentence where its keys do not fit the store."""
     try:
@@ -192,6 +218,9 @@ async def run(options: Options) -> None:
         encrypting = security.encrypted(store, options, clock, reloads)
         server = ApiServer(server_options(options), encrypting, clock, rng, policies=policies)
         security.follow(server, options, clock, reloads)
+        add_reloads(server.metrics.registry, reloads)
+        if isinstance(encrypting, EncryptedStore):
+            add_transformations(server.metrics.registry, encrypting)
         async with asyncio.TaskGroup() as tasks:
             await start(server, tasks)
             _settle_memory()

@@ -105,7 +105,7 @@ def encrypted(store: Store, flags: SecurityFlags, clock: Clock, reloads: list[Re
         wrapped.rules = encryption.parse(changed)
 
     if flags.encryption_provider_config_automatic_reload:
-        reloads.append(Reload(path, text, take, clock))
+        reloads.append(Reload("encryption", path, text, take, clock))
     return wrapped
 
 
@@ -116,6 +116,7 @@ def follow(server: ApiServer, flags: SecurityFlags, clock: Clock, reloads: list[
         path = Path(flags.authentication_config)
         reloads.append(
             Reload(
+                "authentication",
                 path,
                 path.read_bytes(),
                 lambda text: server.authenticators.configure(authentication.parse(text, own_issuers)),
@@ -126,6 +127,7 @@ def follow(server: ApiServer, flags: SecurityFlags, clock: Clock, reloads: list[
         path = Path(flags.authorization_config)
         reloads.append(
             Reload(
+                "authorization",
                 path,
                 path.read_bytes(),
                 lambda text: server.authorizers.configure(authorization.parse(text), server.webhooks, clock),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from kybern.apiserver.encryption.rules import PLAIN, Providers, Rules
+from kybern.apiserver.encryption.rules import PLAIN, Providers, Rules, resource_of
 from kybern.apiserver.encryption.transformers import ENCRYPTED, CannotDecrypt
 from kybern.apiserver.registry.keys import ROOT
 from kybern.storage.interface import (
@@ -23,6 +23,8 @@ from kybern.storage.interface import (
     StoreError,
     Watch,
 )
+
+_CIPHERS = (b"aescbc:v1", b"aesgcm:v1", b"secretbox:v1", b"kms:v1", b"kms:v2")
 
 
 class Undecryptable(StoreError):
@@ -43,6 +45,8 @@ class EncryptedStore:
         self._rules = rules
         # Keys under one of these prefixes have the group of a custom resource in front: /registry/<group>/<plural>/
         self._providers: dict[str, Providers | None] = {}
+        # (resource, status, direction, how it was written) -> how often, for the metrics
+        self.operations: dict[tuple[str, str, str, str], int] = {}
 
     @property
     def rules(self) -> Rules:
@@ -85,7 +89,7 @@ class EncryptedStore:
         if providers is None:
             return await self.inner.create(key, value)
         try:
-            return _with(await self.inner.create(key, providers.encrypt(value, key)), value)
+            return _with(await self.inner.create(key, self._closed(providers, value, key)), value)
         except KeyExists as error:
             raise KeyExists(self._opened(error.record)) from None
 
@@ -94,7 +98,7 @@ class EncryptedStore:
         if providers is None:
             return await self.inner.update(key, value, expected)
         try:
-            return _with(await self.inner.update(key, providers.encrypt(value, key), expected), value)
+            return _with(await self.inner.update(key, self._closed(providers, value, key), expected), value)
         except RevisionMismatch as error:
             raise RevisionMismatch(self._opened(error.record)) from None
 
@@ -133,6 +137,16 @@ class EncryptedStore:
             None if previous is None else self._opened(previous),
         )
 
+    def _closed(self, providers: Providers, value: bytes, key: str) -> bytes:
+        written = providers.encrypt(value, key)
+        self._count(key, "OK", "to_storage", written)
+        return written
+
+    def _count(self, key: str, status: str, direction: str, written: bytes) -> None:
+        group, plural = resource_of(_prefix_of(key))
+        name = (f"{plural}.{group}" if group else plural, status, direction, written_by(written))
+        self.operations[name] = self.operations.get(name, 0) + 1
+
     def _opened(self, record: Record) -> Record:
         providers = self._providers_of(record.key)
         if providers is None:
@@ -140,21 +154,40 @@ class EncryptedStore:
                 return record
             providers = PLAIN
         try:
-            return _with(record, providers.decrypt(record.value, record.key))
+            value = providers.decrypt(record.value, record.key)
+            self._count(record.key, "OK", "from_storage", record.value)
+            return _with(record, value)
         except CannotDecrypt as error:
+            self._count(record.key, "Unknown", "from_storage", record.value)
             raise Undecryptable(record.key, str(error)) from None
 
     def _providers_of(self, key: str) -> Providers | None:
-        """By the first part of the key, or the first two where they name a group and a resource."""
-        end = key.find("/", len(ROOT)) + 1
-        prefix = key[:end]
-        if "." in prefix or prefix == f"{ROOT}services/":
-            prefix = key[: key.find("/", end) + 1]
+        prefix = _prefix_of(key)
         try:
             return self._providers[prefix]
         except KeyError:
             found = self._providers[prefix] = self._rules.providers_of(prefix)
             return found
+
+
+def _prefix_of(key: str) -> str:
+    """The first part of the key, or the first two where they name a group and a resource."""
+    end = key.find("/", len(ROOT)) + 1
+    prefix = key[:end]
+    if "." in prefix or prefix == f"{ROOT}services/":
+        prefix = key[: key.find("/", end) + 1]
+    return prefix
+
+
+def written_by(value: bytes) -> str:
+    """The cipher of a stored value, without the name of its key: `k8s:enc:aescbc:v1:`."""
+    if not value.startswith(ENCRYPTED):
+        return "identity"
+    cipher, _, rest = value[len(ENCRYPTED) :].partition(b":")
+    version = rest.partition(b":")[0]
+    told = b":".join(filter(None, (cipher, version)))
+    # Ciphers that nobody knows must not become labels.
+    return f"{ENCRYPTED.decode()}{told.decode() if told in _CIPHERS else 'unknown'}:"
 
 
 def _with(record: Record, value: bytes) -> Record:

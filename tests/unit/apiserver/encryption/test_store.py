@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from kybern.apiserver.encryption import configuration
-from kybern.apiserver.encryption.store import EncryptedStore, Undecryptable
+from kybern.apiserver.encryption.store import EncryptedStore, Undecryptable, written_by
 from kybern.apiserver.reload import Reload
 from kybern.storage.memory import MemoryStore
 from kybern.testing import api_server
@@ -223,7 +223,7 @@ def test_a_changed_file_takes_effect_and_a_wrong_one_changes_nothing(tmp_path: P
     def take(text: bytes) -> None:
         store.rules = configuration.parse(text)
 
-    reload = Reload(path, first, take, FakeClock())
+    reload = Reload("encryption", path, first, take, FakeClock())
     assert not reload.look()
     for wrong in (b"", b"x", b"{", rules_text(("aesgcm", "", 2))):
         path.write_bytes(wrong)
@@ -244,3 +244,37 @@ def test_a_changed_file_takes_effect_and_a_wrong_one_changes_nothing(tmp_path: P
     assert raw(inner).startswith(b"k8s:enc:secretbox:v1:key2:")
     path.unlink()
     assert not reload.look()
+
+
+def test_what_is_written_and_read_is_counted_by_cipher() -> None:
+    inner = MemoryStore()
+    store = opened(inner, ("aescbc", "key1", 1))
+
+    async def use() -> None:
+        made = await store.create(KEY, b'{"a":1}')
+        await store.get(KEY)
+        await inner.update(KEY, b"k8s:enc:aescbc:v1:gone:xxxx", made.mod_revision)
+        with pytest.raises(Undecryptable):
+            await store.get(KEY)
+        await store.create("/registry/configmaps/default/a", b"{}")
+
+    asyncio.run(use())
+    cipher = "k8s:enc:aescbc:v1:"
+    assert store.operations == {
+        ("secrets", "OK", "to_storage", cipher): 1,
+        ("secrets", "OK", "from_storage", cipher): 1,
+        ("secrets", "Unknown", "from_storage", cipher): 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (b"{}", "identity"),
+        (b"k8s:enc:aesgcm:v1:key1:x", "k8s:enc:aesgcm:v1:"),
+        (b"k8s:enc:", "k8s:enc:unknown:"),
+        (b"k8s:enc:\xff:v1:", "k8s:enc:unknown:"),
+    ],
+)
+def test_any_stored_value_has_a_name_for_its_cipher(value: bytes, name: str) -> None:
+    assert written_by(value) == name
