@@ -15,7 +15,6 @@ from kybern.kubelet.node.status import Identity, Reserve
 # Those of kwok (https://kwok.sigs.k8s.io), so that what is written for its nodes works with these.
 TAINT = Taint(key="kwok.x-k8s.io/node", value="fake", effect="NoSchedule")
 TYPE_LABEL, TYPE = "type", "kwok"
-ANNOTATION = "kwok.x-k8s.io/node"
 
 ADDRESSES = ipaddress.ip_network("198.18.0.0/15")  # RFC 2544: for benchmarks, routed nowhere
 RESERVE = Reserve()

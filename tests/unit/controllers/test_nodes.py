@@ -25,6 +25,7 @@ from kybern.controllers import taints
 from kybern.controllers.node_ipam import plan as ipam
 from kybern.controllers.node_lifecycle import plan as lifecycle
 from kybern.controllers.settings import Settings
+from kybern.machinery.status import ApiError
 from kybern.testing import control_plane
 
 NAMES = ["node-lifecycle-controller", "taint-eviction-controller"]
@@ -358,3 +359,29 @@ def test_zones_are_counted_with_their_sizes():
     zones = lifecycle.count_zones(nodes, Settings())
     assert zones.sizes == {":a": 2, ":b": 4}
     assert zones.states == {":a": lifecycle.ZoneState.NORMAL, ":b": lifecycle.ZoneState.FULL}
+
+
+def test_a_range_whose_write_fails_is_given_to_another():
+    async def scenario(plane):
+        plane.api.fail_next("patch nodes", ApiError.unavailable("for a moment"), times=2)
+        for number in range(20):
+            plane.api.put(node(f"n{number}"))
+        await plane.clock.sleep(5)
+        return [plane.api.get(Node, "", f"n{number}").spec.podCIDR for number in range(20)]
+
+    given_ = run(
+        scenario, names=["node-ipam-controller"], settings=Settings(cluster_cidr="10.0.0.0/27", node_cidr_mask_size=32)
+    )
+    assert len(set(given_)) == 20 and None not in given_
+
+
+def test_a_node_that_changes_while_its_range_is_written_keeps_it_to_itself():
+    async def scenario(plane):
+        for number in range(8):
+            plane.api.put(node(f"n{number}"))
+            plane.api.edit(Node, "", f"n{number}", lambda n: n.metadata.labels.update({"x": "y"}))
+        await plane.clock.sleep(5)
+        return [plane.api.get(Node, "", f"n{number}").spec.podCIDR for number in range(8)]
+
+    given_ = run(scenario, names=["node-ipam-controller"])
+    assert len(set(given_)) == 8 and None not in given_

@@ -1,6 +1,7 @@
 """Write `spec.podCIDR` of nodes that have none.
 
-Woken by nodes. One worker: what was given is seen by the next turn, because writes are read back at once.
+Woken by nodes. A range is counted as given before it is written, so that many nodes that come together need not wait
+for each other's writes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from kybern.controllers import runtime
 from kybern.controllers.node_ipam import plan
 
 NAME = "node-ipam-controller"
+WORKERS = 16  # kube-controller-manager: 30
 Texts = tuple[str, ...]
 
 
@@ -30,8 +32,9 @@ class NodeIpamController:
             for pool in self._pools:
                 pool.take(reserved)
         self._counted: dict[str, Texts] = {}  # node -> the ranges it has, as the pools know
+        self._giving: set[str] = set()  # nodes whose ranges are being written
         self._nodes = context.informers.of(Node)
-        self.loop = runtime.Loop(NAME, self.reconcile, context.clock, workers=1)
+        self.loop = runtime.Loop(NAME, self.reconcile, context.clock, workers=WORKERS)
         self.loops = (self.loop,)
         self._nodes.on_change(self._node_changed)
 
@@ -42,7 +45,9 @@ class NodeIpamController:
         if not self._pools:
             return
         if new is not None:
-            self._count(new.metadata.name, _ranges_of(new))
+            ranges = _ranges_of(new)
+            if ranges or new.metadata.name not in self._giving:
+                self._count(new.metadata.name, ranges)
             if not new.spec.podCIDRs and not new.metadata.deletionTimestamp:
                 self.loop.queue.add(new.metadata.name)
         elif old is not None:
@@ -79,7 +84,14 @@ class NodeIpamController:
             "metadata": {"resourceVersion": node.metadata.resourceVersion},
             "spec": {"podCIDR": chosen[0], "podCIDRs": chosen},
         }
-        await self._context.patch(Node, "", key, patch)
+        self._giving.add(key)
+        self._count(key, tuple(chosen))
+        try:
+            await self._context.patch(Node, "", key, patch)
+        finally:
+            self._giving.discard(key)
+            known = self._nodes.by_key(key)  # with the ranges, unless the write failed
+            self._count(key, _ranges_of(known) if known is not None else ())
         return None
 
 
