@@ -9,6 +9,7 @@ from typing import Any
 
 from kybern.api import codec
 from kybern.api.batch_v1 import CronJob, Job, JobCondition, JobSpec, PodFailurePolicyRule
+from kybern.api.core_v1 import Affinity, PodAffinity, PodAntiAffinity
 from kybern.machinery import cron, labels, names
 from kybern.machinery.status import (
     FieldError,
@@ -291,7 +292,7 @@ def count_indexes(text: str, completions: int) -> int:
 
 _MOST_PATTERNS = 20
 _FIXED = ("selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy")
-# While suspended and never started, how its pods are scheduled may still change.
+# While it is suspended and has no pods, how they are scheduled, and what they take, may still change.
 _SCHEDULING = ("nodeSelector", "tolerations", "schedulingGates")
 
 
@@ -319,12 +320,13 @@ def _check_completions(spec: JobSpec, before: JobSpec, errors: Errors) -> None:
 def _check_template_change(job: Job, old: Job, errors: Errors) -> None:
     if rules.is_same(job.spec.template, old.spec.template):
         return
-    if not (old.spec.suspend and old.status.startTime is None):
+    is_still = old.status.startTime is None or _condition(old, "Suspended") is not None
+    if not (old.spec.suspend and is_still and not old.status.active):
         errors.append(invalid("spec.template", codec.to_json(job.spec.template), rules.IMMUTABLE))
         return
     wanted = codec.clone(job.spec.template)
     previous = old.spec.template
-    if wanted.spec.affinity is not None or previous.spec.affinity is not None:
+    if _between_pods(wanted.spec.affinity) == _between_pods(previous.spec.affinity):  # that to nodes may change
         wanted.spec.affinity = previous.spec.affinity
     for field in _SCHEDULING:
         setattr(wanted.spec, field, getattr(previous.spec, field))
@@ -334,6 +336,10 @@ def _check_template_change(job: Job, old: Job, errors: Errors) -> None:
             container.resources = former.resources
     if wanted.spec != previous.spec:
         errors.append(invalid("spec.template.spec", codec.to_json(job.spec.template.spec), rules.IMMUTABLE))
+
+
+def _between_pods(affinity: Affinity | None) -> tuple[PodAffinity | None, PodAntiAffinity | None]:
+    return (affinity.podAffinity, affinity.podAntiAffinity) if affinity is not None else (None, None)
 
 
 def _condition(job: Job, kind: str) -> JobCondition | None:
