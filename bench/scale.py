@@ -312,7 +312,10 @@ class Bench:
     async def run(self) -> None:
         await self.until("API servers", self._is_up, 1, 60.0, 0.2)
         before, at = self.plane.cpu(), time.monotonic()
-        took = await self.until("nodes ready", self.ready_nodes, self.nodes, 120 + self.nodes * 0.2)
+        # Counting thousands of nodes is work, too.
+        took = await self.until(
+            "nodes ready", self.ready_nodes, self.nodes, 120 + self.nodes * 0.2, pause=max(2.0, self.nodes / 1000)
+        )
         self.report_daemons(f"{self.nodes} nodes registered, {self.nodes / took:.0f}/s", before, time.monotonic() - at)
         await self._idle("idle with nodes and leases")
         if self.pods:
