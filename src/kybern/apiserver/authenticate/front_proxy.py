@@ -48,5 +48,5 @@ def extra(request: Request, prefix: str) -> dict[str, tuple[str, ...]]:
     return {
         urllib.parse.unquote(name[len(prefix) :]).lower(): split(value)
         for name, value in request.headers.items()
-        if name.startswith(prefix) and len(name) > len(prefix)
+        if name.startswith(prefix)  # nothing behind it is a key, too, as upstream has it
     }

@@ -126,3 +126,88 @@ def test_an_abused_upgrade_is_refused_and_the_connection_goes_on() -> None:
             assert b"101 Switching" not in answer, name
 
     live_server.run(scenario)
+
+
+GZIP = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03" + bytes(20)
+VALID = b'{"metadata":{"name":"%b"}}'
+
+
+def made(name: bytes, fields: bytes = b"", *, length: bool = True) -> bytes:
+    """A create of a config map with this name."""
+    body = VALID % name
+    told = b"Content-Length: %d\r\n" % len(body) if length else b""
+    return post(b"Content-Type: application/json\r\n" + told + fields, body if length else b"")
+
+
+def test_pipelined_requests_are_answered_one_after_the_other() -> None:
+    async def scenario(live: Live) -> None:
+        names = [b"p%d" % number for number in range(20)]
+        answer = await live.say(b"".join(made(name) for name in names) + GET + b"\r\n")
+        assert answer.count(b"HTTP/1.1 201") == len(names)
+        places = [answer.index(b'"name":"%b"' % name) for name in names]
+        assert places == sorted(places)
+        assert answer.rindex(b"gitVersion") > places[-1]
+
+    live_server.run(scenario)
+
+
+def test_a_flood_of_pipelined_requests_is_held_back_not_stored_up() -> None:
+    async def scenario(live: Live) -> None:
+        answer = await live.say((GET + b"\r\n") * 3000)
+        assert answer.count(b"HTTP/1.1 ") == answer.count(b"HTTP/1.1 200")
+        assert answer.startswith(b"HTTP/1.1 200")
+
+    live_server.run(scenario)
+
+
+def test_trailers_change_nothing_of_a_request() -> None:
+    body = VALID % b"trailed"
+    trailers = b"Authorization: Bearer nobody\r\nContent-Length: 9\r\nImpersonate-User: jane\r\n"
+
+    async def scenario(live: Live) -> None:
+        fields = b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+        data = post(fields, b"%x\r\n%b\r\n0\r\n" % (len(body), body) + trailers + b"\r\n")
+        answer = await live.say(data + GET + b"\r\n")
+        assert answer[9:12] in (b"201", b"400")  # taken without them, or refused
+        made_by = live.server.registry.objects.get("configmaps", "default", "trailed")
+        assert (made_by is not None) == (answer[9:12] == b"201")
+
+    live_server.run(scenario)
+
+
+def test_an_expectation_is_met_or_refused_and_the_body_is_not_another_request() -> None:
+    async def scenario(live: Live) -> None:
+        answer = await live.say(made(b"expected", b"Expect: 100-continue\r\n") + GET + b"\r\n")
+        assert answer.startswith((b"HTTP/1.1 100", b"HTTP/1.1 201"))
+        assert b"HTTP/1.1 201" in answer and b"gitVersion" in answer
+        answer = await live.say(made(b"odd", b"Expect: 200-ok\r\n"))
+        assert answer[9:12] in (b"417", b"201")
+        answer = await live.say(post(b"Content-Length: 99999999999\r\nExpect: 100-continue\r\n", b""))
+        assert answer[9:12] == b"413"  # said before the body is asked for
+
+    live_server.run(scenario)
+
+
+def test_a_packed_body_is_not_unpacked() -> None:
+    """Content-Encoding of requests is no part of the API: a bomb stays as small as it came."""
+
+    async def scenario(live: Live) -> None:
+        for coding in (b"gzip", b"deflate", b"br", b"identity", b"gzip, gzip"):
+            fields = b"Content-Type: application/json\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n"
+            answer = await live.say(post(fields % (coding, len(GZIP)), GZIP))
+            assert answer[9:12] in (b"400", b"415"), coding
+
+    live_server.run(scenario)
+
+
+def test_an_upgrade_to_http_2_is_passed_over() -> None:
+    settings = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+
+    async def scenario(live: Live) -> None:
+        answer = await live.say(GET + settings + INNER[:0])
+        assert answer[9:12] in (b"200", b"400")
+        assert b"101" not in answer[9:12]
+        answer = await live.say(made(b"h2c", b"Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n") + INNER)
+        assert not answer.startswith(b"HTTP/1.1 101")
+
+    live_server.run(scenario)
