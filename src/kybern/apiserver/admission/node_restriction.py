@@ -24,6 +24,7 @@ from kybern.apiserver.authorize import references
 from kybern.apiserver.authorize.attributes import Attributes as Question
 from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.request import Reader
+from kybern.machinery.status import ApiError
 
 _RESTRICTED_PREFIX = "node-restriction.kubernetes.io"
 # Labels of kubernetes.io and k8s.io that a kubelet may set on its node.
@@ -93,6 +94,9 @@ class NodeRestriction(Rule):
         if pod.spec.nodeName != node:
             raise forbidden(a, f'node "{node}" can only create pods with spec.nodeName set to itself')
         self._judge_owner(node, a, pod)
+        if any(volume.ephemeral is not None for volume in pod.spec.volumes):
+            what = "persistentvolumeclaims (via ephemeral volumes)"
+            raise forbidden(a, f'node "{node}" can not create pods that reference {what}')
         for what, found in (
             ("secrets", references.secrets_of(pod)),
             ("configmaps", references.config_maps_of(pod)),
@@ -208,7 +212,7 @@ class NodeRestriction(Rule):
             raise forbidden(a, "node requested token with a pod binding without a uid")
         pod: Pod | None = self._reader.get("pods", a.namespace, ref.name)
         if pod is None:
-            raise forbidden(a, f'pod "{ref.name}" not found')
+            raise ApiError.make(404, "NotFound", f'pod "{ref.name}" not found')
         if pod.metadata.uid != ref.uid:
             raise forbidden(
                 a,

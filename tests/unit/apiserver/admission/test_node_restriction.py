@@ -14,6 +14,7 @@ from kybern.api.storage_v1 import CSINode
 from kybern.apiserver.admission import Attributes
 from kybern.apiserver.request import User
 from kybern.machinery import scheme
+from kybern.machinery.status import ApiError
 from kybern.testing.gate import Gate, pod
 
 KUBELET = User("system:node:n1", groups=("system:nodes", "system:authenticated"))
@@ -147,12 +148,15 @@ def test_a_node_deletes_and_reports_on_its_own_pods(gate: Gate) -> None:
     assert gate.refusal(gate.update, own, own, user=KUBELET)
 
 
-def ask_token(gate: Gate, ref: BoundObjectReference | None, *audiences: str) -> str:
+def token_request(ref: BoundObjectReference | None, *audiences: str) -> Attributes:
     row = scheme.resource_for("", "v1", "serviceaccounts")
     assert row is not None
     request = TokenRequest(spec=TokenRequestSpec(boundObjectRef=ref, audiences=list(audiences)))
-    a = Attributes("CREATE", row, "token", "ns", "default", request, None, KUBELET)
-    return gate.refusal(lambda: gate.chain.admit(a))
+    return Attributes("CREATE", row, "token", "ns", "default", request, None, KUBELET)
+
+
+def ask_token(gate: Gate, ref: BoundObjectReference | None, *audiences: str) -> str:
+    return gate.refusal(lambda: gate.chain.admit(token_request(ref, *audiences)))
 
 
 def test_a_nodes_tokens_are_bound_to_its_pods(gate: Gate) -> None:
@@ -171,7 +175,8 @@ def test_a_nodes_tokens_are_bound_to_its_pods(gate: Gate) -> None:
     assert "node requested token not bound to a pod" in ask_token(gate, ref("s", "x", "Secret"))
     assert "node requested token with a pod binding without a uid" in ask_token(gate, ref("p", ""))
     assert "does not match the UID in record" in ask_token(gate, ref("p", "zz"))
-    assert "not found" in ask_token(gate, ref("gone", "zz"))
+    with pytest.raises(ApiError, match='pod "gone" not found'):
+        gate.chain.admit(token_request(ref("gone", "zz")))
     assert "scheduled on a different node" in ask_token(gate, ref("far", far.metadata.uid))
     assert ask_token(gate, ref("p", own.metadata.uid)) == ""
     assert ask_token(gate, ref("p", own.metadata.uid), "vault") == ""
