@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHES = ("store", "apiserver", "memory", "peer", "curves", "fairness")
+BENCHES = ("store", "apiserver", "watch", "memory", "peer", "curves", "fairness")
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import ctypes
 import dataclasses
 import gc
 import random
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ from kybern.wire.http1.server import Server, serve
 log = structlog.get_logger(__name__)
 
 SCRUB_SECONDS = 3600.0
+MOST_FILES = 65_536  # three for each connection that wire/http1 takes
 POLICY_SECONDS = 2.0  # between two looks at the files of policies
 
 
@@ -192,6 +194,14 @@ async def shut_down(server: ApiServer, listener: Server[Request], options: Optio
     await listener.close(options.request_timeout, listen=options.shutdown_send_retry_after)
 
 
+def _raise_file_limit() -> None:
+    """Each client is an open file, and shells get few: have as many as we may, and can use."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if most == resource.RLIM_INFINITY else min(most, MOST_FILES)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 def _settle_memory() -> None:
     """What was loaded at start stays, and requests leave few cycles: looking for them less often saves time."""
     gc.collect()
@@ -206,6 +216,7 @@ def _settle_memory() -> None:
 async def run(options: Options) -> None:
     """Serve until cancelled; then finish what is under way and close the store."""
     clock = RealClock()
+    _raise_file_limit()
     store = await open_store(options)
     # Names and uids need no secrets, only no repeats: a generator seeded by the system is ten times quicker.
     rng = random.Random(options.seed if options.seed is not None else random.SystemRandom().getrandbits(256))
