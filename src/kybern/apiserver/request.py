@@ -6,7 +6,7 @@ pipeline steps, read by handlers, authenticate, authorize and admission.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -138,6 +138,10 @@ class Reader(Protocol):
     def get(self, resource: str, namespace: str, name: str) -> Any | None: ...
 
     def list(self, resource: str, namespace: str | None = None) -> list[Any]: ...
+
+    def having(self, resource: str, field: str, value: str, namespace: str | None = None) -> Sequence[Any]:
+        """Those whose selectable field has a value: found by index, however many there are."""
+        ...
 
     def version(self, resource: str) -> int:
         """Changes whenever an object of the resource does: key of caches."""

@@ -5,7 +5,9 @@ Keeps resource versions, uids and preconditions as the registry does; has no wat
 
 from __future__ import annotations
 
+import functools
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from kybern.api import codec
@@ -30,6 +32,10 @@ class ObjectTable:
     def list(self, resource: str, namespace: str | None = None) -> list[Any]:
         table = self._tables.get(resource, {})
         return [o for (where, _), o in sorted(table.items()) if namespace is None or where == namespace]
+
+    def having(self, resource: str, field: str, value: str, namespace: str | None = None) -> Sequence[Any]:
+        found = self.list(resource, namespace)
+        return [o for o in found if (functools.reduce(getattr, field.split("."), o) or "") == value]
 
     def version(self, resource: str) -> int:
         return self._versions.get(resource, 0)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import functools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kybern.api import codec
@@ -41,6 +42,10 @@ class World:
 
     def list(self, resource: str, namespace: str | None = None) -> list[Any]:
         return [o for (r, n, _), o in self.objects.items() if r == resource and namespace in (None, n)]
+
+    def having(self, resource: str, field: str, value: str, namespace: str | None = None) -> Sequence[Any]:
+        found = self.list(resource, namespace)
+        return [o for o in found if (functools.reduce(getattr, field.split("."), o) or "") == value]
 
     def version(self, resource: str) -> int:
         return self.revision

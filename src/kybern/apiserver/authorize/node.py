@@ -172,8 +172,8 @@ class NodeAuthorizer:
         if witness is not None and self._is_on(node, self._pod(witness)):
             return None
         relates = self._related[a.resource]
-        for pod in self._reader.list("pods", a.namespace or None):
-            if pod.spec.nodeName == node and self._is_on(node, pod) and relates(pod, a):
+        for pod in self._reader.having("pods", "spec.nodeName", node, a.namespace or None):
+            if self._is_on(node, pod) and relates(pod, a):
                 if len(self._witnesses) >= _CACHED:
                     self._witnesses.clear()
                 # A volume's secret may be in another namespace than the pod, and claims can be bound anew.
@@ -201,7 +201,7 @@ class NodeAuthorizer:
         for volume in self._reader.list("persistentvolumes"):
             if wanted in references.secrets_of_volume(volume) and volume.spec.claimRef:
                 claim = volume.spec.claimRef
-                for pod in self._reader.list("pods", claim.namespace or ""):
+                for pod in self._reader.having("pods", "spec.nodeName", node, claim.namespace or ""):
                     if self._is_on(node, pod) and volume.metadata.name in self._volumes_of(pod):
                         return True
         return False

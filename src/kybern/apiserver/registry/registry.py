@@ -22,7 +22,9 @@ from kybern.apiserver.registry.strategy import Context, Strategy
 from kybern.apiserver.request import User
 from kybern.apiserver.table.column import Printer
 from kybern.apiserver.watch_cache.feed import Feed
-from kybern.machinery import conversion, scheme, validation
+from kybern.apiserver.watch_cache.hub import Selection
+from kybern.apiserver.watch_cache.select import select
+from kybern.machinery import conversion, fields, scheme, validation
 from kybern.machinery.clock import Clock
 from kybern.machinery.feature_gates import Gates
 from kybern.machinery.status import ApiError
@@ -132,6 +134,13 @@ class Objects:
     def list(self, resource: str, namespace: str | None = None) -> list[Any]:
         store = self.stores.get(resource)
         return [entry.object for entry in store.cache.entries(namespace)] if store is not None else []
+
+    def having(self, resource: str, field: str, value: str, namespace: str | None = None) -> Sequence[Any]:
+        store = self.stores.get(resource)
+        if store is None:
+            return []
+        wanted = Selection(namespace, None, fields.FieldSelector(((field, "=", value),)), None)
+        return [entry.object for entry in select(store.cache, wanted)]
 
     def version(self, resource: str) -> int:
         store = self.stores.get(resource)

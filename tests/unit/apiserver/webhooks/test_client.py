@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -28,6 +28,9 @@ class Services:
         return self.service if (resource, namespace, name) == ("services", "hooks", "web") else None
 
     def list(self, resource: str, namespace: str | None = None) -> list[Any]:
+        return []
+
+    def having(self, resource: str, field: str, value: str, namespace: str | None = None) -> Sequence[Any]:
         return []
 
     def version(self, resource: str) -> int:
