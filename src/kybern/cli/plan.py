@@ -77,13 +77,17 @@ def plan_node_ranges(nodes: int, pods_per_node: int) -> tuple[str, int]:
 
     Raises ValueError where there are not so many addresses.
     """
-    room = max(pods_per_node, USUAL_PODS) + 4  # the network's own, the bridge's, and one that is being replaced
     for cidr in ("10.244.0.0/16", "100.64.0.0/10"):  # the second is RFC 6598's, which no other network here uses
-        network = ipaddress.ip_network(cidr)
         for size in range(24, 29):
-            if 1 << (32 - size) >= room and 1 << (size - network.prefixlen) > nodes:
+            if has_room(cidr, size, nodes, pods_per_node):
                 return cidr, size
     raise ValueError(f"no pod addresses for {nodes} nodes of {pods_per_node} pods")
+
+
+def has_room(cidr: str, size: int, nodes: int, pods_per_node: int) -> bool:
+    """Whether shares of prefix length `size` of the cluster's pod addresses are enough, in number and each."""
+    room = max(pods_per_node, USUAL_PODS) + 4  # the network's own, the bridge's, and one that is being replaced
+    return 1 << (32 - size) >= room and 1 << (size - ipaddress.ip_network(cidr).prefixlen) > nodes
 
 
 def _component(name: str, **flags: object) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from msgspec import structs
 
 from kybern import pki
 from kybern.cli import archive, cluster_client, containerd, node_network, probes, settings, supervision, system
-from kybern.cli.plan import plan_cluster, plan_node_ranges
+from kybern.cli.plan import has_room, plan_cluster, plan_node_ranges
 from kybern.cli.settings import Settings
 from kybern.client.clock import RealClock
 from kybern.storage.etcd import Endpoints
@@ -166,14 +166,15 @@ def _settle_simulated(cluster: Settings, nodes: int | None, pods_per_node: int |
         return cluster
     if supervision.running_pid(cluster) is not None:
         raise click.ClickException("the cluster is running: `kybern down` first, then change its simulated nodes")
-    try:
-        ranges = plan_node_ranges(changed.simulated_nodes + len(changed.local_nodes()), changed.simulated_pods_per_node)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
-    if ranges != (changed.cluster_cidr, changed.node_cidr_mask_size):
+    nodes = changed.simulated_nodes + len(changed.local_nodes())
+    if not has_room(changed.cluster_cidr, changed.node_cidr_mask_size, nodes, changed.simulated_pods_per_node):
         if (cluster.data / "store").exists() or cluster.etcd_servers:
             raise click.ClickException(f"{cluster.cluster_cidr} has no room for so many nodes: `kybern reset` first")
-        changed = structs.replace(changed, cluster_cidr=ranges[0], node_cidr_mask_size=ranges[1])
+        try:
+            cidr, size = plan_node_ranges(nodes, changed.simulated_pods_per_node)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from None
+        changed = structs.replace(changed, cluster_cidr=cidr, node_cidr_mask_size=size)
     changed.save()
     return changed
 
