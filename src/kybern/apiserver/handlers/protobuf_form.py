@@ -18,7 +18,7 @@ from kybern.apiserver.watch_cache.entry import Entry
 from kybern.machinery import scheme
 
 # Objects encoded in one go; longer lists let others have a turn.
-AT_ONCE = 128
+AT_ONCE = 32
 # Kinds of answers that are no resources.
 _META = ("Status", "APIGroup", "APIGroupList", "APIResourceList", "APIVersions")
 
