@@ -212,7 +212,8 @@ async def list_milliseconds(port: int, query: str, least: int) -> float:
 def idle_watchers(peer: Peer) -> float:
     """KiB of the server's memory for each connection that watches and hears nothing."""
     before = peer.rss_mib
-    with watchers.holding(peer.port, TOKEN, IDLE, "/api/v1/namespaces/bench/secrets?watch=true"):
+    path = f"/api/v1/namespaces/bench/secrets?watch=true&resourceVersion={asyncio.run(watch.present(peer.port))}"
+    with watchers.holding(peer.port, TOKEN, IDLE, path):
         time.sleep(1)
         return max(peer.rss_mib - before, 0.001) * 1024 / IDLE
 

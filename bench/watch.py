@@ -84,10 +84,20 @@ async def changes(port: int, run: str, a_second: float, seconds: float) -> int:
     return made
 
 
+async def present(port: int) -> str:
+    """A resourceVersion to watch from: kube-apiserver asks etcd for one where it is given none, and waits."""
+    client = await Client(port).open()
+    code, text = await client.send("GET", f"{CONFIGS}?limit=1")
+    client.close()
+    if code != 200:
+        raise RuntimeError(f"list: {code} {text[:300]!r}")
+    return str(orjson.loads(text)["metadata"]["resourceVersion"])
+
+
 def fan_out(peer: Peer, count: int = WATCHERS, a_second: float = CHANGES, seconds: float = SECONDS) -> FanOut:
     """`count` watchers of every change; bounded in time, whatever the server does."""
     run = f"r{time.time_ns() % 10**9:09d}"
-    path = f"{CONFIGS}?watch=true&labelSelector=run%3D{run}"
+    path = f"{CONFIGS}?watch=true&labelSelector=run%3D{run}&resourceVersion={asyncio.run(present(peer.port))}"
     with watchers.holding(peer.port, TOKEN, count, path) as (holder,):
         time.sleep(0.5)
         before, began = cpu_seconds(peer), time.perf_counter()
