@@ -81,7 +81,7 @@ class SecureListener:
     def expire(self, now: float) -> None:
         """Cut those who have not come through their handshake in time (loop time)."""
         for transport in [t for t in self.handshaking if t.deadline < now]:
-            transport.abort()
+            transport.expire()
 
     def close(self) -> None:
         """Listen no longer. Who has come through is left alone."""
@@ -149,6 +149,12 @@ class SecureTransport(asyncio.Transport):
         self._protocol = listener.factory()
         self._loop.add_reader(self._socket.fileno(), self._take)
         self._protocol.connection_made(self)
+
+    def expire(self) -> None:
+        """The time for the handshake is up; what came while the loop was busy with others still counts."""
+        self._shake_hands()
+        if self._listener is not None:
+            self.abort()
 
     # -- reading -------------------------------------------------------------------------------------------------
 

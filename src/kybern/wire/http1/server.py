@@ -34,7 +34,7 @@ class Limits:
     header_timeout: float = 32.0
     body_timeout: float = 60.0
     idle_timeout: float = 90.0
-    handshake_timeout: float = 10.0
+    handshake_timeout: float = 32.0
     linger: float = 2.0  # how long a refused client may go on sending
     connections: int = 20_000
 
