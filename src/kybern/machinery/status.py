@@ -178,8 +178,13 @@ class ApiError(Exception):
         return cls._of_path(415, "UnsupportedMediaType", "415: Unsupported Media Type")
 
     @classmethod
+    def unprocessable(cls) -> ApiError:
+        """422 of a patch that does not fit the object."""
+        return cls._of_path(422, "Invalid", "the server rejected our request due to an error in our request")
+
+    @classmethod
     def _of_path(cls, code: int, reason: str, message: str) -> ApiError:
-        """What was wrong before any resource was looked at: details that are there and say nothing."""
+        """What is told in no more than the words of its code: details that are there and say nothing."""
         return cls(Status(status="Failure", message=message, reason=reason, details=StatusDetails(), code=code))
 
     @classmethod

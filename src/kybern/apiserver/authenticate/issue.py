@@ -130,7 +130,7 @@ class TokenIssuer:
         if ref is None:
             return _Binding()
         namespace = account.metadata.namespace
-        match (ref.apiVersion or "", ref.kind or ""):
+        match (ref.apiVersion or "v1", ref.kind or ""):
             case ("v1", "Pod"):
                 pod: Pod = self._bound_object("pods", namespace, ref)
                 if (pod.spec.serviceAccountName or "") != account.metadata.name:

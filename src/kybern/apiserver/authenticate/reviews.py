@@ -44,8 +44,9 @@ def review_token(review: TokenReview, authenticators: Authenticators) -> TokenRe
     return review
 
 
-def review_self(review: SelfSubjectReview, user: User, clock: Clock) -> SelfSubjectReview:
+def review_self(user: User, clock: Clock) -> SelfSubjectReview:
     """Who asks."""
-    review.metadata.creationTimestamp = scalars.render_time(clock.now())
-    review.status = SelfSubjectReviewStatus(userInfo=user_info(user))
-    return review
+    answered = SelfSubjectReview()  # whatever the question holds is not repeated
+    answered.metadata.creationTimestamp = scalars.render_time(clock.now())
+    answered.status = SelfSubjectReviewStatus(userInfo=user_info(user))
+    return answered

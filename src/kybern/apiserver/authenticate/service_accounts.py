@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +88,8 @@ class ServiceAccountTokens:
         good_for = tuple(a for a in proven.audiences if a in audiences)
         if audiences and not good_for:
             raise InvalidToken(
-                f"token audiences {list(proven.audiences)} is invalid for the target audiences {list(audiences)}"
+                f"[invalid bearer token, token audiences {_quoted(proven.audiences)} is invalid for the target "
+                f"audiences {_quoted(audiences)}]"
             )
         self._check_life(proven, token, now)
         return TokenUser(proven.user, good_for)
@@ -176,3 +178,8 @@ def _check_legacy_secret(secret: Secret, token: str) -> None:
 def _seconds(text: str) -> float:
     moment: datetime.datetime = scalars.parse_time(text)
     return moment.timestamp()
+
+
+def _quoted(names: Iterable[str]) -> str:
+    """As Go prints a list of strings."""
+    return "[" + " ".join(f'"{name}"' for name in names) + "]"

@@ -41,7 +41,7 @@ def review_self_access(
     errors = _check_attributes(spec.resourceAttributes, spec.nonResourceAttributes)
     errors += _check_metadata(review.metadata, "must be empty")
     if errors:
-        raise ApiError.invalid(GROUP, review.kind, "", errors)
+        raise ApiError.invalid(GROUP, "", "", errors)  # upstream names no kind here
     review.status = _decide(authorizers, user, spec.resourceAttributes, spec.nonResourceAttributes)
     return review
 
@@ -50,7 +50,7 @@ def review_subject(review: SubjectAccessReview, authorizers: Authorizers) -> Sub
     """May they? Raises ApiError 422."""
     errors = _check_spec(review.spec) + _check_metadata(review.metadata, "must be empty")
     if errors:
-        raise ApiError.invalid(GROUP, review.kind, "", errors)
+        raise ApiError.invalid(GROUP, "", "", errors)  # upstream names no kind here
     review.status = _decide_spec(authorizers, review.spec)
     return review
 
@@ -74,7 +74,7 @@ def review_local(
         shown = codec.to_json(review.spec.nonResourceAttributes)
         errors.append(status.invalid("spec.nonResourceAttributes", shown, "disallowed on this kind of request"))
     if errors:
-        raise ApiError.invalid(GROUP, review.kind, "", errors)
+        raise ApiError.invalid(GROUP, "", "", errors)  # upstream names no kind here
     review.status = _decide_spec(authorizers, review.spec)
     return review
 
@@ -105,7 +105,8 @@ def review_self_rules(review: SelfSubjectRulesReview, user: User, authorizers: A
     incomplete = [f"{w.name}: a webhook does not support user rule resolution" for w in authorizers.webhooks]
     if node_of(user) is not None:
         incomplete.insert(0, "node authorizer does not support user rule resolution")
-    review.status = SubjectRulesReviewStatus(
+    answered = SelfSubjectRulesReview()  # the question is not repeated
+    answered.status = SubjectRulesReviewStatus(
         resourceRules=[
             ResourceRule(verbs=r.verbs, apiGroups=r.apiGroups, resources=r.resources, resourceNames=r.resourceNames)
             for r in held
@@ -117,7 +118,7 @@ def review_self_rules(review: SelfSubjectRulesReview, user: User, authorizers: A
         incomplete=bool(incomplete),
         evaluationError="; ".join(incomplete) or None,
     )
-    return review
+    return answered
 
 
 def _decide_spec(authorizers: Authorizers, spec: SubjectAccessReviewSpec) -> SubjectAccessReviewStatus:

@@ -19,7 +19,7 @@ from kybern.apiserver import query
 from kybern.apiserver.registry.object_codec import ObjectCodec, StructCodec
 from kybern.apiserver.request import Request
 from kybern.machinery import manifest
-from kybern.machinery.status import ApiError, FieldError, not_supported
+from kybern.machinery.status import ApiError, FieldError, invalid, not_supported
 from kybern.pausing import pause, pausing
 
 T = TypeVar("T")
@@ -329,21 +329,43 @@ def delete_options(request: Request) -> DeleteOptions:
             raise ApiError.bad_request(
                 f"the kind in the data ({kind}) does not match the expected kind (DeleteOptions)"
             )
+        _check_types(value)
         # Clients send it in the apiVersion of the resource's own group.
         options = _from_value(
             {k: v for k, v in value.items() if k not in ("kind", "apiVersion")}, StructCodec(DeleteOptions), []
         )
-    grace = query.integer(request, "gracePeriodSeconds")
-    if grace is not None:
-        options.gracePeriodSeconds = grace
-    if request.flag("propagationPolicy"):
-        options.propagationPolicy = request.flag("propagationPolicy")
-    if "orphanDependents" in request.query:
-        options.orphanDependents = query.boolean(request, "orphanDependents")
-    if request.query.get("dryRun"):
-        options.dryRun = request.query["dryRun"]
+    else:  # a body says all: what the query says besides does not count
+        grace = query.integer(request, "gracePeriodSeconds")
+        if grace is not None:
+            options.gracePeriodSeconds = grace
+        if "propagationPolicy" in request.query:
+            options.propagationPolicy = request.flag("propagationPolicy")
+        if "orphanDependents" in request.query:
+            options.orphanDependents = query.boolean(request, "orphanDependents")
+        if request.query.get("dryRun"):
+            options.dryRun = request.query["dryRun"]
     _check_delete_options(options)
     return options
+
+
+_TYPES: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
+    ("gracePeriodSeconds", int, "int64"),
+    ("orphanDependents", bool, "bool"),
+    ("propagationPolicy", str, "v1.DeletionPropagation"),
+    ("dryRun", list, "[]string"),
+)
+
+
+def _check_types(value: dict[str, Any]) -> None:
+    """Raises ApiError 400 in the words of Go's JSON library."""
+    for name, kind, told in _TYPES:
+        found = value.get(name)
+        if found is None or (isinstance(found, kind) and (kind is bool or not isinstance(found, bool))):
+            continue
+        shown = f"number {found}" if isinstance(found, float) and kind is int else go_name(found)
+        raise ApiError.bad_request(
+            f"json: cannot unmarshal {shown} into Go struct field DeleteOptions.{name} of type {told}"
+        )
 
 
 def _read_delete_options(data: bytes) -> Any:
@@ -355,25 +377,18 @@ def _read_delete_options(data: bytes) -> Any:
 
 def _check_delete_options(options: DeleteOptions) -> None:
     policies = ("Background", "Foreground", "Orphan")
-    if options.propagationPolicy is not None and options.propagationPolicy not in policies:
-        raise _bad_option(
-            "DeleteOptions",
-            not_supported(
-                "propagationPolicy", options.propagationPolicy, ("Background", "Foreground", "Orphan", "nil")
-            ),
+    policy = options.propagationPolicy
+    faults: list[FieldError] = []
+    if policy is not None and options.orphanDependents is not None:
+        faults.append(
+            invalid("propagationPolicy", policy, "orphanDependents and deletionPropagation cannot be both set")
         )
-    if options.propagationPolicy is not None and options.orphanDependents is not None:
-        raise _bad_option(
-            "DeleteOptions",
-            FieldError(
-                "FieldValueInvalid",
-                "propagationPolicy",
-                f'Invalid value: "{options.propagationPolicy}": '
-                "orphanDependents and deletionPropagation cannot be both set",
-            ),
-        )
+    if policy is not None and policy not in policies:
+        faults.append(not_supported("propagationPolicy", policy, ("Foreground", "Background", "Orphan", "nil")))
     if any(value != "All" for value in options.dryRun):
-        raise _bad_option("DeleteOptions", not_supported("dryRun", options.dryRun, ("All",)))
+        faults.append(not_supported("dryRun", options.dryRun, ("All",)))
+    if faults:
+        raise ApiError.invalid("meta.k8s.io", "DeleteOptions", "", faults)
     if (options.gracePeriodSeconds or 0) < 0:
         # Upstream treats negative grace periods as the shortest that is not immediate.
         options.gracePeriodSeconds = 1

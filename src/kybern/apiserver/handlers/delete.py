@@ -11,7 +11,7 @@ from kybern.apiserver import negotiate, query
 from kybern.apiserver.handlers import body, forms, listing
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.create import answer
-from kybern.apiserver.handlers.selection import asked_of
+from kybern.apiserver.handlers.selection import Continue, asked_of
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import Deleted, Write
 from kybern.apiserver.request import Answer, Request, Response
@@ -39,7 +39,9 @@ async def delete(handlers: Handlers, request: Request, served: Served) -> Respon
         return Response(
             body=forms.encoded(_success(served, info.name, done), accepted), content_type=accepted.content_type
         )
-    return await answer(handlers, request, served, done.data, accepted, 200)
+    # Who does not want orphans, and has to wait, is told "accepted".
+    waits = not done.gone and options.orphanDependents is False
+    return await answer(handlers, request, served, done.data, accepted, 202 if waits else 200)
 
 
 def _success(served: Served, name: str, done: Deleted) -> bytes:
@@ -52,12 +54,12 @@ async def delete_collection(handlers: Handlers, request: Request, served: Served
     """The list of what was deleted, as it was. Raises ApiError."""
     accepted = negotiate.choose(request.headers.get("accept", ""), None, served.has_protobuf)
     selection, listed = asked_of(request, served.store, watch=False)
-    limit = listed.limit
     options = body.delete_options(request)
     entries = select(served.store.cache, selection)
-    if limit:
-        entries = entries[:limit]
-    revision = handlers.feed.revision
+    revision, token = handlers.feed.revision, ""
+    if listed.limit and len(entries) > listed.limit:
+        entries = entries[: listed.limit]
+        token = Continue(revision, entries[-1].key[len(served.store.prefix) :]).render()
     for start in range(0, len(entries), _AT_ONCE):
         async with asyncio.TaskGroup() as group:
             for entry in entries[start : start + _AT_ONCE]:
@@ -73,7 +75,7 @@ async def delete_collection(handlers: Handlers, request: Request, served: Served
                     _delete_if_there(served, entry.namespace, entry.name, request, write), name=f"delete {entry.key}"
                 )
     form = handlers.forms.form_of(served, accepted, query.include_object(request))
-    told = listing.answer(request, form, accepted, listing.Listing(entries, revision, "", None))
+    told = listing.answer(request, form, accepted, listing.Listing(entries, revision, token, None))
     return await told if isinstance(told, Awaitable) else told
 
 

@@ -57,4 +57,4 @@ def name_of_agent(agent: str) -> str:
         if len((name + character).encode()) > MAX_NAME:
             break
         name += character
-    return name
+    return name or "unknown"

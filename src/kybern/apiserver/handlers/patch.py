@@ -22,6 +22,7 @@ from kybern.apiserver.registry.resource_store import Write
 from kybern.apiserver.request import Request, Response
 from kybern.apiserver.watch_cache.entry import Entry
 from kybern.machinery.merge import errors, json_patch, merge_patch, strategic
+from kybern.machinery.merge.structured import typed
 from kybern.machinery.status import ApiError, forbidden_field, invalid
 
 JSON_PATCH = "application/json-patch+json"
@@ -92,9 +93,8 @@ def merger(media: str, value: Any, definition: str) -> Callable[[Any], Any]:
             return strategic.apply(document, value, definition)
         except errors.PatchTooLarge as error:
             raise ApiError.too_large(str(error)) from None
-        except errors.PatchFailed as error:
-            message = f"the server rejected our request due to an error in our request: {error}"
-            raise ApiError.make(422, "Invalid", message) from None
+        except errors.PatchFailed:
+            raise ApiError.unprocessable() from None
         except ValueError as error:
             raise ApiError.bad_request(f"error applying patch: {error}") from None
 
@@ -117,6 +117,7 @@ class _Change:
     def __init__(self, request: Request, served: Served, media: str, value: Any, strictness: str) -> None:
         self._request = request
         self._served = served
+        self._media, self._value = media, value
         self._merge = merger(media, value, served.resource.definition)
         self._strictness = strictness
         self._told = False
@@ -127,7 +128,7 @@ class _Change:
         document = msgspec.json.decode(served.bytes_from_stored(current.data))
         patched = self._merge(document)
         if not isinstance(patched, dict):
-            raise ApiError.make(422, "Invalid", "the server rejected our request due to an error in our request")
+            raise ApiError.unprocessable()
         with _as_patch_error(patched):
             told_version, told_kind = str(patched.get("apiVersion", "")), str(patched.get("kind", ""))
             body.check_kind(told_version, told_kind, resource.api_version, resource.kind)
@@ -139,7 +140,8 @@ class _Change:
             ) from None
         if not self._told:
             self._told = True
-            with _as_patch_error(patched):
+            # Of a strategic merge upstream shows what was sent, as Go prints it.
+            with _as_patch_error(typed.go_value(self._value) if self._media == STRATEGIC else patched):
                 body.apply_strictness(self._request, self._strictness, [f'unknown field "{path}"' for path in unknown])
         if obj.metadata.uid != document["metadata"].get("uid", ""):
             fault = invalid("metadata.uid", obj.metadata.uid, "field is immutable")

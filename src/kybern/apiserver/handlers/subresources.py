@@ -30,8 +30,10 @@ from kybern.apiserver.handlers.binding import bind
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.proxy import routes as proxy_routes
+from kybern.apiserver.registry import metadata
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.request import Answer, Request, Response
+from kybern.machinery.status import ApiError, invalid
 
 
 def install(
@@ -71,6 +73,11 @@ def _install_tokens(handlers: Handlers, options: ServerOptions, rng: random.Rand
         accepted = negotiate.choose_plain(request.headers.get("accept", ""))
         asked = body.decode(request, TokenRequest, "authentication.k8s.io/v1", "TokenRequest")
         info = request.info
+        metadata.check_namespace(served.resource, asked.metadata, info.namespace)
+        if asked.metadata.name not in (None, "", info.name):
+            fault = invalid("metadata.name", asked.metadata.name, "must match the service account name if specified")
+            raise ApiError.invalid("authentication.k8s.io", "TokenRequest", info.name, [fault])
+        asked.metadata.name = info.name
         account = served.store.entry(info.namespace, info.name).object
         attributes = Attributes(
             "CREATE", served.resource, info.subresource, info.namespace, info.name, asked, None, request.user
@@ -138,7 +145,7 @@ def _install_reviews(handlers: Handlers, authenticators: Authenticators, authori
             "selfsubjectreviews",
             SelfSubjectReview,
             authn,
-            lambda request, r: authentication_reviews.review_self(r, request.user, handlers.clock),
+            lambda request, _: authentication_reviews.review_self(request.user, handlers.clock),
         ),
         (
             "subjectaccessreviews",

@@ -67,10 +67,11 @@ def _tries(obj: Any, served: Served, read: Callable[[], Any]) -> Callable[[Entry
     `obj` serves the first try, and is used up by it; `read` makes another for each that follows.
     """
     is_blind = not obj.metadata.resourceVersion and not served.store.strategy.unconditional_update
+    sent_uid = obj.metadata.uid or ""
     unused = [obj]
 
     def next_try(current: Entry) -> Any:
-        if is_blind:
+        if is_blind and sent_uid in ("", current.object.metadata.uid):  # another uid is a conflict first
             raise ApiError.invalid(served.resource.group, served.resource.plural, current.name, [_NO_VERSION])
         stored = unused.pop() if unused else read()
         served.check(stored, current.object)

@@ -72,3 +72,5 @@ CREATE_ON_UPDATE = frozenset(
 
 # Dependents of these outlive them unless the client says otherwise.
 ORPHANING = frozenset({"replicationcontrollers", "jobs.batch"})
+# These have no dependents whatever clients say.
+CHILDLESS = frozenset({"events"})

@@ -67,7 +67,8 @@ def keep_on_update(metadata: ObjectMeta, old: ObjectMeta) -> None:
     metadata.uid = old.uid
     metadata.creationTimestamp = old.creationTimestamp
     metadata.generateName = metadata.generateName or old.generateName
-    metadata.deletionTimestamp = old.deletionTimestamp
+    if metadata.deletionTimestamp is None:
+        metadata.deletionTimestamp = old.deletionTimestamp
     if metadata.deletionGracePeriodSeconds is None:
         metadata.deletionGracePeriodSeconds = old.deletionGracePeriodSeconds
     metadata.selfLink = None
@@ -93,18 +94,21 @@ def drop_repeated_owners(metadata: ObjectMeta, warnings: list[str]) -> None:
         )
 
 
-def finalizers_after(obj: Any, propagation: str | None, orphan_dependents: bool | None) -> list[str]:
-    """The finalizers a delete leaves, by its propagation policy (None: what the object says already)."""
-    kept = [f for f in obj.metadata.finalizers if f not in (ORPHAN, FOREGROUND)]
+def finalizers_after(
+    obj: Any, propagation: str | None, orphan_dependents: bool | None, default: str | None = None
+) -> list[str]:
+    """The finalizers a delete leaves: by what it says of dependents, else what the object says, else the default."""
+    present = obj.metadata.finalizers
     if orphan_dependents is not None:
-        return [*kept, ORPHAN] if orphan_dependents else kept
-    if propagation == "Orphan":
-        return [*kept, ORPHAN]
-    if propagation == "Foreground":
-        return [*kept, FOREGROUND]
-    if propagation == "Background":
-        return kept
-    return list(obj.metadata.finalizers)
+        wanted = ORPHAN if orphan_dependents else ""
+    elif propagation is not None:
+        wanted = {"Orphan": ORPHAN, "Foreground": FOREGROUND}.get(propagation, "")
+    elif ORPHAN in present or FOREGROUND in present:
+        return list(present)
+    else:
+        wanted = ORPHAN if default == "Orphan" else ""
+    kept = [f for f in present if f not in (ORPHAN, FOREGROUND) or f == wanted]
+    return [*kept, wanted] if wanted and wanted not in kept else kept
 
 
 def mark_deleted(metadata: ObjectMeta, now: datetime.datetime, grace_seconds: int) -> None:
@@ -117,7 +121,7 @@ def mark_deleted(metadata: ObjectMeta, now: datetime.datetime, grace_seconds: in
             return
         began = scalars.parse_time(metadata.deletionTimestamp) - datetime.timedelta(seconds=current)
         when = max(began + datetime.timedelta(seconds=grace_seconds), began)
+    elif metadata.generation:
+        metadata.generation += 1
     metadata.deletionTimestamp = scalars.render_time(when)
     metadata.deletionGracePeriodSeconds = grace_seconds
-    if metadata.generation:
-        metadata.generation += 1

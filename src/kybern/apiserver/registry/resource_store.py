@@ -248,6 +248,7 @@ class ResourceStore:
         name = current.name
         if obj.metadata.uid and obj.metadata.uid != old.metadata.uid:
             why = (
+                f"StorageError: invalid object, Code: 4, Key: {current.key}, ResourceVersion: 0, AdditionalErrorMsg: "
                 f"Precondition failed: UID in precondition: {obj.metadata.uid}, UID in object meta: {old.metadata.uid}"
             )
             raise ApiError.conflict(self.resource.group, self.resource.plural, name, why)
@@ -345,6 +346,7 @@ class ResourceStore:
 
     async def delete(self, namespace: str, name: str, options: DeleteOptions, write: Write) -> Deleted:
         """Begin or finish the removal of an object, by its grace period and finalizers. Raises ApiError."""
+        write.warnings.extend(self.strategy.warnings_on_delete(options))
         for _ in range(_UPDATE_TRIES):
             current = self.entry(namespace, name)
             if self.codec.converter is not None:
@@ -364,22 +366,31 @@ class ResourceStore:
         uid = obj.metadata.uid
         self.strategy.before_delete(obj)
         grace = self.strategy.graceful_seconds(obj, options.gracePeriodSeconds)
-        propagation = options.propagationPolicy
-        if propagation is None and options.orphanDependents is None and obj.metadata.deletionTimestamp is None:
-            propagation = self.strategy.default_propagation
-        obj.metadata.finalizers = metadata.finalizers_after(obj, propagation, options.orphanDependents)
         already = obj.metadata.deletionTimestamp is not None
+        if already and grace >= (obj.metadata.deletionGracePeriodSeconds or 0) > 0:
+            return Deleted(current.data, False, uid)  # it is going, and no sooner for this
+        if self.strategy.has_dependents:
+            default = None if obj.metadata.deletionTimestamp is not None else self.strategy.default_propagation
+            obj.metadata.finalizers = metadata.finalizers_after(
+                obj, options.propagationPolicy, options.orphanDependents, default
+            )
+        else:
+            obj.metadata.finalizers = metadata.finalizers_after(obj, "Background", None)
         if grace == 0 and self.strategy.may_go(obj):
+            if self.strategy.is_graceful:
+                metadata.mark_deleted(obj.metadata, self._clock.now(), 0)
             if write.dry_run:
-                return Deleted(current.data, True, uid)
+                return Deleted(splice(self._encode(obj), current.revision), True, uid)
             data = await self._remove(current, obj)
             return None if data is None else Deleted(data, True, uid)
         metadata.mark_deleted(obj.metadata, self._clock.now(), grace)
         if not already:
             self.strategy.begin_deletion(obj)
         value = self._encode(obj)
-        if write.dry_run or value == current.value:
+        if value == current.value:
             return Deleted(current.data, False, uid)
+        if write.dry_run:
+            return Deleted(splice(value, current.revision), False, uid)
         data = await self._replace(current, value, obj)
         return None if data is None else Deleted(data, False, uid)
 
@@ -400,7 +411,7 @@ class ResourceStore:
                 f"ResourceVersion in record ({current.revision}). The object might have been modified"
             )
         if why:
-            raise ApiError.conflict(self.resource.group, self.resource.plural, current.name, why)
+            raise ApiError.conflict(self.resource.group, self.resource.kind, current.name, why)
 
     def _is_finished(self, obj: Any) -> bool:
         """A deleted object whose last finalizer has just gone and that has no time left to wait for."""

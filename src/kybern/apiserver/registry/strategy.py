@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from kybern.api import codec
 from kybern.api.autoscaling_v1 import Scale
-from kybern.api.meta_v1 import ObjectMeta
+from kybern.api.meta_v1 import DeleteOptions, ObjectMeta
 from kybern.api.resource import Resource
 from kybern.apiserver.registry import facts
 from kybern.apiserver.request import Reader, User, Writer
@@ -47,6 +47,9 @@ class Strategy:
     # when a store is loaded.
     selected_from: ClassVar[tuple[str, ...]] = ()
 
+    # Deleted objects may stay for a while (`graceful_seconds`).
+    is_graceful: ClassVar[bool] = False
+
     def __init__(self, context: Context, resource: Resource) -> None:
         self.context = context
         self.resource = resource
@@ -59,6 +62,7 @@ class Strategy:
         self.unconditional_update = name not in facts.CONDITIONAL_UPDATE
         # What becomes of dependents where a deletion does not say.
         self.default_propagation = "Orphan" if name in facts.ORPHANING else None
+        self.has_dependents = name not in facts.CHILDLESS
         self._has_generation = name in facts.GENERATION
         self._metadata_kept = name in facts.METADATA_KEPT_WITH_STATUS
 
@@ -138,6 +142,10 @@ class Strategy:
         """How long a deleted object may stay: 0 removes it at once (pods override this)."""
         return 0
 
+    def warnings_on_delete(self, options: DeleteOptions) -> list[str]:
+        """What a client may not expect of a deletion."""
+        return []
+
     def begin_deletion(self, obj: Any) -> None:
         """`obj` (a private copy) has just got its deletionTimestamp: namespaces turn Terminating here."""
 
@@ -192,7 +200,7 @@ def new_scale(meta: ObjectMeta, wanted: int, present: int, selector: str) -> Sca
             creationTimestamp=meta.creationTimestamp,
         )
     )
-    scale.spec.replicas = wanted
+    scale.spec.replicas = wanted or None  # upstream does not tell a zero
     scale.status.replicas = present
     scale.status.selector = selector
     return scale

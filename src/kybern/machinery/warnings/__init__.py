@@ -14,6 +14,9 @@ from typing import Any
 
 from kybern.machinery.warnings import kinds
 
+# Told with every write.
+_AGAIN = ("spec.trafficDistribution:",)
+
 
 def of(obj: Any) -> list[str]:
     """The warnings about an object."""
@@ -30,4 +33,4 @@ def of_change(obj: Any, old: Any) -> list[str]:
     if not found:
         return []
     known = set(judge(old))
-    return [text for text in found if text not in known]
+    return [text for text in found if text not in known or text.startswith(_AGAIN)]

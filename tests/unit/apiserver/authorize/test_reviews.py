@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kybern.api.authentication_v1 import SelfSubjectReview, TokenReview, TokenReviewSpec
+from kybern.api.authentication_v1 import TokenReview, TokenReviewSpec
 from kybern.api.authorization_v1 import (
     LocalSubjectAccessReview,
     NonResourceAttributes,
@@ -127,6 +127,6 @@ def test_whose_token_is_this() -> None:
 
 
 def test_who_am_i() -> None:
-    info = review_self(SelfSubjectReview(), JANE, FakeClock()).status.userInfo
+    info = review_self(JANE, FakeClock()).status.userInfo
     assert info is not None
     assert (info.username, info.uid, info.groups, info.extra) == ("jane", "1", ["system:authenticated"], {"k": ["v"]})

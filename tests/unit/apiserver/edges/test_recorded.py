@@ -1,6 +1,14 @@
 """Conversations that a v1.36 API server had (the .jsonl.xz files here), asked again of this one.
 
-`paths`: methods and Accept headers on every class of path. See kybern.testing.transcript.
+    paths          methods and Accept headers on every class of path
+    lists          parameters of LIST and WATCH
+    missing        subresources of what is missing: logs, exec, proxies, evictions, bindings
+    service_proxy  which endpoints of a service may be reached
+    deletions      options of deletions, in body and query, with finalizers
+    life_cycles    create, update, patch, apply, status, scale, delete of every kind
+    reviews        access and token reviews, tokens
+
+See kybern.testing.transcript.
 """
 
 from __future__ import annotations
@@ -31,4 +39,6 @@ def test_answers_are_those_of_upstream(file: pathlib.Path) -> None:
 
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    api_server.run(scenario, options={"service_account_signing_key": pem})
+    spki = serialization.PublicFormat.SubjectPublicKeyInfo
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, spki)
+    api_server.run(scenario, options={"service_account_signing_key": pem, "service_account_public_key": public})

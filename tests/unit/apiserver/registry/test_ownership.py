@@ -180,7 +180,7 @@ def test_a_manager_is_named_by_its_program() -> None:
     assert manager.name_of_agent("kubectl/v1.36.0 (linux/amd64) kubernetes/abc") == "kubectl"
     assert manager.name_of_agent("Mozilla\x7f\n 5.0") == "Mozilla 5.0"
     assert manager.name_of_agent("x" * 200 + "/1") == "x" * 128
-    assert manager.name_of_agent("") == ""
+    assert manager.name_of_agent("") == "unknown"
 
 
 def test_managers_of_two_versions_share_an_object() -> None:

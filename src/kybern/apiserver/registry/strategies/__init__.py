@@ -19,6 +19,7 @@ from kybern.apiserver.registry.strategies.cluster import (
     Nodes,
     PodCertificateRequests,
     PodDisruptionBudgets,
+    PriorityClasses,
     ResourceSlices,
     Secrets,
 )
@@ -27,7 +28,7 @@ from kybern.apiserver.registry.strategies.namespaces import Namespaces
 from kybern.apiserver.registry.strategies.pods import Pods
 from kybern.apiserver.registry.strategies.resource_claims import ResourceClaims, ResourceClaimTemplates
 from kybern.apiserver.registry.strategies.services import Services
-from kybern.apiserver.registry.strategies.storage import PersistentVolumeClaims, PersistentVolumes
+from kybern.apiserver.registry.strategies.storage import CSIDrivers, PersistentVolumeClaims, PersistentVolumes
 from kybern.apiserver.registry.strategies.workloads import DaemonSets, Deployments, ReplicationControllers, StatefulSets
 from kybern.apiserver.registry.strategy import Context, Strategy
 
@@ -43,6 +44,8 @@ STRATEGIES: dict[str, Callable[[Context, Resource], Strategy]] = {
     "secrets": Secrets,
     "persistentvolumeclaims": PersistentVolumeClaims,
     "persistentvolumes": PersistentVolumes,
+    "csidrivers.storage.k8s.io": CSIDrivers,
+    "priorityclasses.scheduling.k8s.io": PriorityClasses,
     "replicationcontrollers": ReplicationControllers,
     "deployments.apps": Deployments,
     "daemonsets.apps": DaemonSets,

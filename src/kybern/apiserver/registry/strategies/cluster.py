@@ -136,6 +136,12 @@ class PodDisruptionBudgets(Strategy):
         obj.status = PodDisruptionBudgetStatus(disruptionsAllowed=0, currentHealthy=0, desiredHealthy=0, expectedPods=0)
 
 
+class PriorityClasses(Strategy):
+    def apply_defaults(self, obj: Any) -> None:
+        super().apply_defaults(obj)
+        obj.globalDefault = obj.globalDefault or None  # a false one says nothing, as upstream stores it
+
+
 class Leases(Strategy):
     def prepare_create(self, obj: Any, user: User) -> None:
         gated.drop_from_lease(obj.spec, None)
@@ -155,6 +161,10 @@ class EndpointSlices(Strategy):
                 endpoint.deprecatedTopology = {}
 
     def prepare_update(self, obj: Any, old: Any) -> None:
+        known = [endpoint.deprecatedTopology for endpoint in old.endpoints]
+        for endpoint in obj.endpoints:
+            if endpoint.deprecatedTopology and endpoint.deprecatedTopology not in known:
+                endpoint.deprecatedTopology = {}
         super().prepare_update(obj, old)
         # Labels count: they say whose endpoints these are.
         if obj.metadata.generation == old.metadata.generation and obj.metadata.labels != old.metadata.labels:

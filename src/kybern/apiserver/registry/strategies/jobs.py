@@ -6,11 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from kybern.api.batch_v1 import Job
-from kybern.api.meta_v1 import LabelSelector
+from kybern.api.meta_v1 import DeleteOptions, LabelSelector
 from kybern.apiserver.registry.strategy import Strategy
 from kybern.apiserver.request import User
 
 _PREFIX = "batch.kubernetes.io/"
+_ORPHANS = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+    "propagationPolicy=Orphan to suppress this warning"
+)
 
 
 class Jobs(Strategy):
@@ -21,6 +25,9 @@ class Jobs(Strategy):
         job: Job = obj
         if not job.spec.manualSelector:
             _generate_selector(job)
+
+    def warnings_on_delete(self, options: DeleteOptions) -> list[str]:
+        return [] if options.propagationPolicy or options.orphanDependents is not None else [_ORPHANS]
 
     async def allocate(self, obj: Any, old: Any | None) -> Callable[[], None] | None:
         job: Job = obj

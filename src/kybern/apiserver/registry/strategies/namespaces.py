@@ -42,6 +42,7 @@ class Namespaces(Strategy):
         ]
 
     def begin_deletion(self, obj: Any) -> None:
+        obj.metadata.deletionGracePeriodSeconds = None
         obj.status.phase = "Terminating"
 
     def may_go(self, obj: Any) -> bool:

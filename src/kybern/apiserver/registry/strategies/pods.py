@@ -94,6 +94,8 @@ class Pods(Strategy):
     def validate_resize_update(self, obj: Any, old: Any) -> list[FieldError]:
         return validation.validate_subresource(obj, old, "resize")
 
+    is_graceful = True
+
     def graceful_seconds(self, obj: Any, asked: int | None) -> int:
         """What was asked for, or the pod's own period; none for a pod that no kubelet has or that has ended."""
         pod: Pod = obj

@@ -15,6 +15,14 @@ class PersistentVolumeClaims(Strategy):
         obj.status.phase = "Pending"
 
 
+class CSIDrivers(Strategy):
+    def prepare_update(self, obj: Any, old: Any) -> None:
+        super().prepare_update(obj, old)
+        # Counted from the first change on: new ones have no generation.
+        if obj.spec != old.spec:
+            obj.metadata.generation = (old.metadata.generation or 0) + 1
+
+
 class PersistentVolumes(Strategy):
     def prepare_create(self, obj: Any, user: User) -> None:
         super().prepare_create(obj, user)
@@ -24,5 +32,8 @@ class PersistentVolumes(Strategy):
     def prepare_status_update(self, obj: Any, old: Any) -> None:
         super().prepare_status_update(obj, old)
         unstamped = obj.status.lastPhaseTransitionTime in (None, old.status.lastPhaseTransitionTime)
-        if obj.status.phase != old.status.phase and unstamped:
+        if obj.status.phase == old.status.phase:
+            if obj.status.lastPhaseTransitionTime is None:
+                obj.status.lastPhaseTransitionTime = old.status.lastPhaseTransitionTime
+        elif unstamped:
             obj.status.lastPhaseTransitionTime = scalars.render_time(self.context.clock.now())

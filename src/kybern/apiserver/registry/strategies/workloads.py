@@ -19,6 +19,12 @@ class ReplicationControllers(Strategy):
 
 
 class Deployments(Strategy):
+    def prepare_update(self, obj: Any, old: Any) -> None:
+        super().prepare_update(obj, old)
+        # Annotations count: they are copied to what it makes.
+        if obj.metadata.generation == old.metadata.generation and obj.metadata.annotations != old.metadata.annotations:
+            obj.metadata.generation = (old.metadata.generation or 0) + 1
+
     def prepare_status_update(self, obj: Any, old: Any) -> None:
         super().prepare_status_update(obj, old)
         obj.metadata.labels = old.metadata.labels
@@ -33,6 +39,10 @@ class DaemonSets(Strategy):
     def prepare_create(self, obj: Any, user: User) -> None:
         super().prepare_create(obj, user)
         obj.metadata.annotations[_TEMPLATE_GENERATION] = "1"
+
+    def prepare_status_update(self, obj: Any, old: Any) -> None:
+        super().prepare_status_update(obj, old)
+        obj.metadata.annotations[_TEMPLATE_GENERATION] = old.metadata.annotations.get(_TEMPLATE_GENERATION, "0")
 
     def prepare_update(self, obj: Any, old: Any) -> None:
         super().prepare_update(obj, old)

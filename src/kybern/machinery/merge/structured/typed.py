@@ -131,11 +131,11 @@ def _check(node: Node, value: Any, path: str, faults: list[str]) -> None:
         case Kind.MAP if isinstance(value, dict):
             _check_map(node, value, path, faults)
         case Kind.MAP:
-            faults.append(f"{path}: expected map, got &{{{_go_value(value)}}}")
+            faults.append(f"{path}: expected map, got &{{{go_value(value)}}}")
         case Kind.LIST if isinstance(value, list):
             _check_list(node, value, path, faults)
         case Kind.LIST:
-            faults.append(f"{path}: expected list, got &{{{_go_value(value)}}}")
+            faults.append(f"{path}: expected list, got &{{{go_value(value)}}}")
 
 
 def _check_map(node: Node, value: dict[str, Any], path: str, faults: list[str]) -> None:
@@ -177,20 +177,21 @@ def _check_scalar(node: Node, value: Any, path: str, faults: list[str]) -> None:
                 faults.append(f"{path}: expected numeric (int or float), got {_go_type(value)}")
         case "boolean":
             if not isinstance(value, bool):
-                faults.append(f"{path}: expected boolean, got &{{{_go_value(value)}}}")
+                faults.append(f"{path}: expected boolean, got &{{{go_value(value)}}}")
         case _:
             if isinstance(value, (dict, list)):
-                faults.append(f"{path}: expected scalar, got &{{{_go_value(value)}}}")
+                faults.append(f"{path}: expected scalar, got &{{{go_value(value)}}}")
 
 
 # -- values as upstream's messages show them (Go's %v, %#v and %T)
 
 
-def _go_value(value: Any) -> str:
+def go_value(value: Any) -> str:
+    """%v"""
     if isinstance(value, dict):
-        return "map[" + " ".join(f"{key}:{_go_value(inner)}" for key, inner in sorted(value.items())) + "]"
+        return "map[" + " ".join(f"{key}:{go_value(inner)}" for key, inner in sorted(value.items())) + "]"
     if isinstance(value, list):
-        return "[" + " ".join(map(_go_value, value)) + "]"
+        return "[" + " ".join(map(go_value, value)) + "]"
     if value is None:
         return "<nil>"
     return value if isinstance(value, str) else codec.encode(value).decode()
