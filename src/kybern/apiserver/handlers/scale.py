@@ -15,7 +15,7 @@ from kybern.apiserver import negotiate, query
 from kybern.apiserver.handlers import apply, body, forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.manager import applier_of, owner_of
-from kybern.apiserver.handlers.patch import ACCEPTED, merger
+from kybern.apiserver.handlers.patch import ACCEPTED, JSON_PATCH, MERGE_PATCH, merger
 from kybern.apiserver.registry import metadata
 from kybern.apiserver.registry.ownership import Owner
 from kybern.apiserver.registry.registry import Served
@@ -24,8 +24,10 @@ from kybern.apiserver.request import Request, Response
 from kybern.apiserver.watch_cache.entry import Entry
 from kybern.machinery.merge.structured import schema, typed
 from kybern.machinery.merge.structured.errors import Conflict, Conflicts
-from kybern.machinery.status import ApiError, invalid
+from kybern.machinery.status import ApiError, FieldError, invalid
+from kybern.machinery.validation import rules
 
+_OF_CUSTOM = (JSON_PATCH, MERGE_PATCH)
 _DEFINITION = "io.k8s.api.autoscaling.v1.Scale"
 
 
@@ -67,12 +69,14 @@ class _Face:
 
     def __init__(self, store: ResourceStore) -> None:
         self._strategy = store.strategy
+        self._is_built_in = store.codec.struct is not None
 
     def of(self, obj: Any) -> Scale:
         return self._strategy.scale_of(obj)
 
     def put_back(self, obj: Any, seen: Any) -> None:
-        self._strategy.set_replicas(obj, _replicas(seen, obj.metadata.name))
+        wanted = _replicas(seen, obj.metadata.name) if self._is_built_in else seen.spec.replicas or 0
+        self._strategy.set_replicas(obj, wanted)
 
 
 def _replicas(wanted: Scale, name: str) -> int:
@@ -82,10 +86,22 @@ def _replicas(wanted: Scale, name: str) -> int:
     return replicas
 
 
+def _check(wanted: Scale, store: ResourceStore, request: Request) -> None:
+    """What is said of a whole Scale. Raises ApiError."""
+    metadata.check_namespace(store.resource, wanted.metadata, request.info.namespace)
+    if store.codec.struct is None:
+        return  # of a custom resource, which is judged as such
+    errors: list[FieldError] = []
+    rules.check_labels(wanted.metadata.labels, "metadata.labels", errors)
+    if errors:
+        raise ApiError.invalid("autoscaling", "Scale", wanted.metadata.name, errors)
+
+
 def _scaled(store: ResourceStore, current: Entry, wanted: Scale) -> Any:
     """The current object with the replicas wanted; the Scale's preconditions become the object's."""
     obj = codec.clone(store.codec.view(current))
-    store.strategy.set_replicas(obj, _replicas(wanted, current.name))
+    is_custom = store.codec.struct is None  # then its own validation judges the number
+    store.strategy.set_replicas(obj, (wanted.spec.replicas or 0) if is_custom else _replicas(wanted, current.name))
     obj.metadata.resourceVersion = wanted.metadata.resourceVersion
     if wanted.metadata.uid:
         obj.metadata.uid = wanted.metadata.uid
@@ -105,23 +121,34 @@ def _check_name(wanted: Scale, name: str) -> None:
 def _replace(request: Request, store: ResourceStore) -> Any:
     wanted = body.decode(request, Scale, "autoscaling/v1", "Scale")
     _check_name(wanted, request.info.name)
+    _check(wanted, store, request)
     return lambda current: _scaled(store, current, wanted)
 
 
 def _patch(request: Request, store: ResourceStore) -> Any:
     media = body.media_type(request)
+    accepted = ACCEPTED if store.codec.struct is not None else _OF_CUSTOM
     if media not in ACCEPTED:
         raise ApiError.unsupported_body()
-    merge = merger(media, body.read_json(request.body), _DEFINITION)
+    if media not in accepted:
+        raise ApiError.unsupported_media_type((*accepted, apply.MEDIA))
+    patch = body.read_json(request.body)
+    if media != JSON_PATCH and not isinstance(patch, dict):
+        told = f"json: cannot unmarshal {body.go_name(patch)} into Go value of type map[string]interface {{}}"
+        raise ApiError.bad_request(f"error decoding patch: {told}")
+    merge = merger(media, patch, _DEFINITION)
 
     def change(current: Entry) -> Any:
         patched = merge(codec.to_json(store.strategy.scale_of(store.codec.view(current))))
         try:
             wanted, _ = codec.from_json(Scale, patched)
+            if (wanted.apiVersion, wanted.kind) != ("autoscaling/v1", "Scale"):
+                raise ValueError(f'no kind "{wanted.kind}" is registered for version "{wanted.apiVersion}"')
         except (msgspec.ValidationError, ValueError) as error:
             fault = invalid("patch", patched, str(error))
             raise ApiError.invalid("", "", "", [fault]) from None
         _check_name(wanted, current.name)
+        _check(wanted, store, request)
         if query.check_version(wanted.metadata.resourceVersion) in ("0", str(current.revision)):
             wanted.metadata.resourceVersion = ""
         return _scaled(store, current, wanted)
@@ -158,7 +185,8 @@ def _apply(request: Request, served: Served, owner: Owner) -> Any:
             raise apply.as_api_error(_as_scale(error, owner), config) from None
         except (ValueError, msgspec.MsgspecError) as error:
             raise apply.as_api_error(error, config) from None
-        _check_name(wanted, current.name)
+        if wanted.metadata.name:
+            _check_name(wanted, current.name)
         scale_of = store.strategy.scale_of(obj)
         _check_replicas(scale_of.spec.replicas or 0, current.name)
         obj.metadata.resourceVersion = wanted.metadata.resourceVersion

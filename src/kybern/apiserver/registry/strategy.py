@@ -200,9 +200,9 @@ def new_scale(meta: ObjectMeta, wanted: int, present: int, selector: str) -> Sca
             creationTimestamp=meta.creationTimestamp,
         )
     )
-    scale.spec.replicas = wanted or None  # upstream does not tell a zero
+    scale.spec.replicas = wanted or None  # none are not told, as upstream
     scale.status.replicas = present
-    scale.status.selector = selector
+    scale.status.selector = selector or None
     return scale
 
 
