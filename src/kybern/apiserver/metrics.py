@@ -43,7 +43,7 @@ _SYSTEM_CLIENTS = {
 class Line:
     """Requests of one kind: one verb on one resource in one scope, or on one path."""
 
-    __slots__ = ("codes", "dry_durations", "durations", "key", "owner", "running", "sizes")
+    __slots__ = ("codes", "dry_durations", "durations", "key", "moved", "owner", "queued", "running", "sizes")
 
     def __init__(self, owner: Metrics, key: Labels) -> None:
         self.owner = owner  # findings are shared by all servers of a process
@@ -53,6 +53,17 @@ class Line:
         self.dry_durations = Series(DURATIONS)  # of dry runs
         self.sizes = Series(_SIZES)
         self.running = 0  # of those that last: watches, logs
+        # What tells the SLI from the durations: how many more (or fewer) each bucket has, and the seconds left out.
+        self.moved: list[int] | None = None
+        self.queued = 0.0
+
+    def leave_out(self, seconds: float, queued: float) -> None:
+        """A request took so many seconds, of which it only waited for its turn: those are not the SLI's."""
+        if self.moved is None:
+            self.moved = [0] * (len(DURATIONS) + 1)
+        self.moved[bisect_left(DURATIONS, seconds)] -= 1
+        self.moved[bisect_left(DURATIONS, seconds - queued)] += 1
+        self.queued += queued
 
 
 class Metrics:
@@ -95,6 +106,8 @@ class Metrics:
         durations = line.dry_durations if dry_run else line.durations
         durations.counts[bisect_left(DURATIONS, seconds)] += 1
         durations.sum += seconds
+        if request.queued:
+            line.leave_out(seconds, request.queued)
         if size >= 0:
             sizes = line.sizes
             sizes.counts[bisect_left(_SIZES, size)] += 1
@@ -273,6 +286,10 @@ def _sli(line: Line) -> Series:
         counts = [sum(series.counts[:3]), *series.counts[3:]]
         whole.counts = [a + b for a, b in zip(whole.counts, counts, strict=True)]
         whole.sum += series.sum
+    if line.moved is not None:
+        moved = [sum(line.moved[:3]), *line.moved[3:]]
+        whole.counts = [a + b for a, b in zip(whole.counts, moved, strict=True)]
+        whole.sum -= line.queued
     return whole
 
 

@@ -112,6 +112,7 @@ class Request(message.Request):
     audit: Audited | None = None  # None: nothing of this request is recorded
     has_crashed: bool = False
     began: float = 0.0  # time.perf_counter()
+    queued: float = 0.0  # seconds that it waited for a seat
     time_limit: float = 0.0  # seconds that the client asked for; 0: what the server allows
     flow: Any = None  # flow_control.control.Flow, once classified
     seat: Any = None  # flow_control.level.Seat, of what waits or takes time

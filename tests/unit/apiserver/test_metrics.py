@@ -1,3 +1,8 @@
+from bisect import bisect_left
+
+import pytest
+
+from kybern.apiserver.metrics import DURATIONS, Line, Metrics, _sli
 from kybern.testing import api_server
 from kybern.testing.api_server import Api
 
@@ -91,3 +96,17 @@ def test_verdicts_and_deprecated_apis_are_counted() -> None:
         assert await lines(api, 'apiserver_requested_deprecated_apis{group="",removed_release="",resource="endpoints"')
 
     api_server.run(scenario)
+
+
+def test_the_sli_leaves_out_what_a_request_waited_for_its_turn() -> None:
+    line = Line(Metrics(), ("PUT", "", "v1", "pods", "", "resource", "apiserver"))
+    for seconds, queued in ((0.03, 0.0), (7.0, 6.92), (7.0, 0.0), (70.0, 69.5)):
+        line.durations.counts[bisect_left(DURATIONS, seconds)] += 1
+        line.durations.sum += seconds
+        if queued:
+            line.leave_out(seconds, queued)
+    sli = _sli(line)
+    found = {bound: n for bound, n in zip((*DURATIONS[2:], float("inf")), sli.counts, strict=True) if n}
+    assert found == {0.05: 1, 0.1: 1, 0.6: 1, 8: 1}
+    assert sli.total == 4 and sli.sum == pytest.approx(84.03 - 76.42)
+    assert sum(line.durations.counts) == 4 and line.durations.counts[-1] == 1

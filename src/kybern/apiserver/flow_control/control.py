@@ -8,6 +8,7 @@ takes no seat, because it is over before anybody else could want one. What takes
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -134,7 +135,9 @@ class FlowControl:
             await self._hold_back(flow)
             raise Answered(refusal()) from None
         if not is_running:
+            since = time.perf_counter()
             await self._wait(seat)
+            request.queued += time.perf_counter() - since
         request.seat = seat
         if is_heavy:
             await self.turns.take(flow.level.name)
