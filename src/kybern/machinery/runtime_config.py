@@ -1,6 +1,6 @@
 """Which API versions are served: the --runtime-config flag. Pure.
 
-Asked by apiserver/server. Everything but alpha versions is on unless the flag says otherwise.
+Asked by apiserver/server. Stable versions are on, alpha and beta ones off, unless the flag says otherwise.
 Source: kube-apiserver --runtime-config.
 """
 
@@ -26,6 +26,6 @@ def parse(text: str) -> Callable[[str, str], bool]:
         if own is not None:
             return own
         stability = "alpha" if "alpha" in version else "beta" if "beta" in version else "ga"
-        return wanted.get(f"api/{stability}", wanted.get("api/all", stability != "alpha"))
+        return wanted.get(f"api/{stability}", wanted.get("api/all", stability == "ga"))
 
     return is_enabled

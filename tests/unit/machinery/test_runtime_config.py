@@ -5,10 +5,10 @@ import pytest
 from kybern.machinery import runtime_config
 
 
-def test_all_but_alpha_is_on() -> None:
+def test_only_what_is_stable_is_on() -> None:
     is_enabled = runtime_config.parse("")
     assert is_enabled("", "v1")
-    assert is_enabled("networking.k8s.io", "v1beta1")
+    assert not is_enabled("networking.k8s.io", "v1beta1")
     assert not is_enabled("resource.k8s.io", "v1alpha3")
 
 

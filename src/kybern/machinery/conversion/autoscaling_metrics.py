@@ -75,6 +75,11 @@ def _shown_amounts(kind: str, amounts: dict[str, Any], spelled: dict[str, str]) 
         found = {spelled["value"]: "0", **found}
     if kind == "Pods" and spelled["averageValue"] not in found:
         found = {spelled["averageValue"]: "0"}
+    # What v1 has no way to leave out of a status.
+    if spelled is _STATUS[1] and kind in ("Resource", "ContainerResource"):
+        found.setdefault(spelled["averageValue"], "0")
+    if spelled is _STATUS[1] and kind == "External" and spelled["value"] not in found:
+        found = {spelled["value"]: "0", **found}
     return found
 
 

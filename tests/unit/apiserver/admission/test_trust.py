@@ -16,6 +16,7 @@ REQUESTS = "/apis/certificates.k8s.io/v1beta1/namespaces/default/podcertificater
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 WRITER, ATTESTER, OWNER = (User(name, groups=("system:authenticated",)) for name in ("writer", "attester", "owner"))
 NODE, OTHER = (User(f"system:node:{n}", groups=("system:nodes", "system:authenticated")) for n in ("n1", "n2"))
+BETA = {"runtime_config": "api/beta=true"}  # as a server is asked to serve them
 ANCHOR = next(c["object"]["spec"]["trustBundle"] for c in CASES if c["case"] == "ok" and c["verb"] == "create")
 STUB = next(c["object"]["spec"]["stubPKCS10Request"] for c in CASES if c["case"] == "stub")
 
@@ -62,7 +63,7 @@ def test_a_bundle_of_a_signer_needs_the_right_to_attest_for_it(user, signer, sta
             assert (await api.as_user(user).update(f"{BUNDLES}/{name}", found)).status == 403
         return answer.status
 
-    assert api_server.run(scenario, users=[WRITER, ATTESTER, OWNER]) == status
+    assert api_server.run(scenario, users=[WRITER, ATTESTER, OWNER], options=BETA) == status
 
 
 def test_bundles_are_selected_by_signer():
@@ -75,7 +76,7 @@ def test_bundles_are_selected_by_signer():
             found[selector] = [item["metadata"]["name"] for item in items]
         return found
 
-    assert api_server.run(scenario) == {
+    assert api_server.run(scenario, options=BETA) == {
         "spec.signerName=example.com/s": ["example.com:s:x"],
         "spec.signerName=": ["x"],
     }
@@ -123,7 +124,7 @@ def test_a_node_asks_for_the_pods_it_runs_and_for_no_others(user, change, refusa
             assert answer.status == 403
             assert refusal in answer.json["message"]
 
-    api_server.run(scenario, users=[NODE, OTHER])
+    api_server.run(scenario, users=[NODE, OTHER], options=BETA)
 
 
 def test_answers_come_from_who_may_sign():
@@ -142,7 +143,7 @@ def test_answers_come_from_who_may_sign():
         await grant(api, "sign", WRITER, rule("sign", resources=["signers"], names=["example.com/s"]))
         return refused.json["message"], (await api.as_user(WRITER).update(target, made)).status
 
-    assert api_server.run(scenario, users=[WRITER]) == (message, 200)
+    assert api_server.run(scenario, users=[WRITER], options=BETA) == (message, 200)
 
 
 def test_projections_behind_gates_are_dropped_unless_the_gates_are_open():
@@ -176,4 +177,4 @@ def test_a_kubelet_has_no_other_nodes_certificate_signed():
                 assert answer.json["message"].endswith(f"can only create a node CSR with CN={user.name}")
         return found
 
-    assert api_server.run(scenario, users=[NODE, OTHER]) == [201, 403, 403, 403, 201]
+    assert api_server.run(scenario, users=[NODE, OTHER], options=BETA) == [201, 403, 403, 403, 201]
