@@ -45,6 +45,9 @@ class Daemon:
         return f"kube-{self.component}"
 
     def start(self) -> None:
+        """One process at a time: one that runs already is left as it is."""
+        if self.process is not None and self.process.poll() is None:
+            return
         kubeconfig = self.folder / f"{self.component}-{self.number}.conf"
         made = (self.server.pki.kubeconfigs / f"{self.component}.conf").read_text()
         kubeconfig.write_text(made.replace("https://127.0.0.1:6443", self.server.url))

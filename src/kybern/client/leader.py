@@ -108,6 +108,7 @@ class Elector:
         self._election = election
         self._seen = Seen(None, float("-inf"))
         self._why_lost = ""
+        self._held_at = float("-inf")  # our claim was written after this moment
         self.is_leader = False
 
     async def lead(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -115,6 +116,8 @@ class Elector:
         while not await self._try():
             await self._clock.sleep(self._election.retry_period * (1 + JITTER * self._rng.random()))
         self.is_leader = True
+        # A process that was stopped for a while must not go on as if it led still.
+        self._client.may_write = self.holds
         log.info("became leader", lease=self._election.name, identity=self._election.identity)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -129,6 +132,11 @@ class Elector:
         finally:
             self.is_leader = False
             await self._release()
+            self._client.may_write = None
+
+    def holds(self) -> bool:
+        """Whether nobody else can have the lease: by our own clock it has not run out."""
+        return self._clock.monotonic() - self._held_at < self._election.lease_duration
 
     async def _renew(self) -> None:
         last = self._clock.monotonic()
@@ -148,6 +156,7 @@ class Elector:
     async def _try(self) -> bool:
         """Read the lease and claim it. False: somebody else's, or the server could not be asked."""
         election = self._election
+        began = self._clock.monotonic()
         try:
             async with asyncio.timeout(election.renew_deadline / 2):
                 await self._look()
@@ -166,6 +175,7 @@ class Elector:
                 log.warning("leader election failed", lease=election.name, error=str(error))
             return False
         self._seen = Seen(stored, self._clock.monotonic())
+        self._held_at = began
         return True
 
     async def _look(self) -> None:

@@ -12,7 +12,7 @@ import os
 import pathlib
 import random
 import urllib.parse
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, overload
 
@@ -110,6 +110,7 @@ class RestClient:
         self.metrics = RestMetrics(urllib.parse.urlsplit(access.server).netloc)
         self._token = access.token
         self._token_read = float("-inf")
+        self.may_write: Callable[[], bool] | None = None  # asked before each write: a leader's lease may have run out
 
     @classmethod
     def from_kubeconfig(
@@ -337,6 +338,8 @@ class RestClient:
     ) -> Answer:
         """One request to any path. Empty query values are left out. Raises ApiError for 400 and above."""
         target = self._target(path, query)
+        if self.may_write is not None and method != "GET" and not self.may_write():
+            raise ApiError.unavailable(f"{method} {path}: not sent, the lease to lead has run out")
         for attempt in range(1, ATTEMPTS + 1):
             data = self._render(method, target, headers, body)
             began = self._clock.monotonic()
