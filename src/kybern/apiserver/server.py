@@ -54,6 +54,7 @@ from kybern.apiserver.options import ServerOptions
 from kybern.apiserver.pipeline import Pipeline, Step
 from kybern.apiserver.registry import registry as registry_module
 from kybern.apiserver.registry.registry import Registry
+from kybern.apiserver.registry.strategies.services import Services
 from kybern.apiserver.request import Request
 from kybern.apiserver.slices import Slices
 from kybern.apiserver.watch_cache.feed import Feed
@@ -205,6 +206,7 @@ class ApiServer:
             ("bookmarks", upkeep.BOOKMARK_SECONDS, self._bookmark),
             ("event ttl", upkeep.EVENT_SWEEP_SECONDS, sweeper),
             ("kubernetes service", upkeep.SERVICE_SECONDS, own),
+            ("service addresses", upkeep.ADDRESS_SECONDS, self._tidy_addresses),
             ("legacy token use", legacy_use.SECONDS, self._write_legacy_use),
             ("aggregation", ROUND_SECONDS, self.aggregator),
         ):
@@ -321,6 +323,11 @@ class ApiServer:
 
     async def _write_legacy_use(self) -> None:
         await self.authenticators.legacy_use.write(self.registry.objects)
+
+    async def _tidy_addresses(self) -> None:
+        services = self.registry.objects.stores["services"].strategy
+        assert isinstance(services, Services)
+        await services.addresses.tidy()
 
     async def _bookmark(self) -> None:
         await self.feed.bookmark_all()

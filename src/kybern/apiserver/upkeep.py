@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 BOOKMARK_SECONDS = 60.0
 EVENT_SWEEP_SECONDS = 60.0
 SERVICE_SECONDS = 10.0
+ADDRESS_SECONDS = 1.0
 
 
 async def forever(name: str, seconds: float, clock: Clock, work: Callable[[], Awaitable[None]]) -> None:

@@ -15,7 +15,7 @@ from kybern.apiserver.registry.strategies import STRATEGIES
 from kybern.apiserver.registry.strategy import Context, Strategy
 from kybern.apiserver.request import User
 from kybern.machinery import scheme
-from kybern.machinery.status import FieldError
+from kybern.machinery.status import ApiError, FieldError
 from kybern.testing.clock import FakeClock
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -50,16 +50,24 @@ class World:
     def version(self, resource: str) -> int:
         return self.revision
 
-    # -- request.Writer, which strategies do not use so far ------------------------------------------------------
+    # -- request.Writer ------------------------------------------------------------------------------------------
 
     async def create(self, resource: str, obj: Any) -> Any:
-        raise NotImplementedError
+        key = (resource, obj.metadata.namespace, obj.metadata.name)
+        if key in self.objects:
+            group = resource.partition(".")[2]
+            raise ApiError.already_exists(group, resource.partition(".")[0], obj.metadata.name)
+        metadata.fill_on_create(obj.metadata, self.clock.now(), self.rng)
+        self.objects[key] = obj
+        self.revision += 1
+        return obj
 
     async def update(self, resource: str, obj: Any) -> Any:
         raise NotImplementedError
 
     async def delete(self, resource: str, namespace: str, name: str) -> None:
-        raise NotImplementedError
+        del self.objects[(resource, namespace, name)]
+        self.revision += 1
 
     # -- writes, step by step as registry/resource_store does them -----------------------------------------------
 
@@ -78,7 +86,7 @@ class World:
         strategy.apply_defaults(obj)
         strategy.prepare_create(obj, user or User("somebody"))
         refuse(strategy.validate_create(obj))
-        give_back = asyncio.run(strategy.allocate(obj, None))
+        give_back = asyncio.run(strategy.allocate(obj, None, dry_run=False))
         return self._finish(obj, give_back, keep)
 
     def put(self, obj: Any, change: Callable[[Any], None], *, subresource: str = "", keep: bool = True) -> Any:
@@ -100,7 +108,7 @@ class World:
         else:
             strategy.prepare_update(new, old)
             refuse(strategy.validate_update(new, old))
-            give_back = asyncio.run(strategy.allocate(new, old))
+            give_back = asyncio.run(strategy.allocate(new, old, dry_run=False))
         return self._finish(new, give_back, keep)
 
     def remove(self, obj: Any) -> None:

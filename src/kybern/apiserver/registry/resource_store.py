@@ -173,7 +173,7 @@ class ResourceStore:
         existing = self.cache.get(namespace, name)
         if existing is not None and not has_version:
             raise self._exists(existing)
-        give_back = await self.strategy.allocate(obj, None) or _nothing
+        give_back = await self.strategy.allocate(obj, None, dry_run=write.dry_run) or _nothing
         try:
             await self._pass(self._gate.validate, attributes, write)  # judges also what was allocated
             if has_version:  # as upstream: the store's objection, after everybody else's
@@ -279,7 +279,7 @@ class ResourceStore:
             attributes.object = write.face.of(obj)
         give_back = _nothing
         if not write.subresource:
-            give_back = await self.strategy.allocate(obj, old) or _nothing
+            give_back = await self.strategy.allocate(obj, old, dry_run=write.dry_run) or _nothing
         try:
             await self._pass(self._gate.validate, attributes, write)  # judges also what was allocated
             if self.codec.converter is not None:

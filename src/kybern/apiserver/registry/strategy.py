@@ -109,10 +109,10 @@ class Strategy:
     def validate_status_update(self, obj: Any, old: Any) -> list[FieldError]:
         return validation.validate_status_update(obj, old)
 
-    async def allocate(self, obj: Any, old: Any | None) -> Callable[[], None] | None:
+    async def allocate(self, obj: Any, old: Any | None, *, dry_run: bool) -> Callable[[], None] | None:
         """Take what the object needs from a shared pool (cluster IPs, node ports), writing it into `obj`.
 
-        Returns how to give it back should the write fail. Raises ApiError.
+        Returns how to give it back should the write fail. A dry run books nothing. Raises ApiError.
         """
         return None
 

@@ -29,7 +29,7 @@ class Jobs(Strategy):
     def warnings_on_delete(self, options: DeleteOptions) -> list[str]:
         return [] if options.propagationPolicy or options.orphanDependents is not None else [_ORPHANS]
 
-    async def allocate(self, obj: Any, old: Any | None) -> Callable[[], None] | None:
+    async def allocate(self, obj: Any, old: Any | None, *, dry_run: bool) -> Callable[[], None] | None:
         job: Job = obj
         if old is None and not job.metadata.labels and job.spec.template.metadata.labels:
             job.metadata.labels = dict(job.spec.template.metadata.labels)

@@ -46,7 +46,7 @@ class Pods(Strategy):
             ]
         _merge_label_keys(pod)
 
-    async def allocate(self, obj: Any, old: Any | None) -> Callable[[], None] | None:
+    async def allocate(self, obj: Any, old: Any | None, *, dry_run: bool) -> Callable[[], None] | None:
         # Only now: admission may still have set requests and limits.
         if old is None:
             obj.status.qosClass = obj.status.qosClass or qos.class_of(obj)

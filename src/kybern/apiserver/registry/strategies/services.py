@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from kybern.api.core_v1 import Service, ServiceSpec
 from kybern.api.resource import Resource
 from kybern.apiserver.registry.strategies import service_fields as plan
-from kybern.apiserver.registry.strategies.allocation import Pool, PoolFull, Taken, node_ports, service_addresses
+from kybern.apiserver.registry.strategies.addresses import Addresses, NotInRange, addresses_of
+from kybern.apiserver.registry.strategies.allocation import Pool, PoolFull, Taken, node_ports
 from kybern.apiserver.registry.strategy import Context, Strategy
 from kybern.apiserver.request import User
 from kybern.machinery import validation
@@ -22,8 +22,7 @@ class Services(Strategy):
 
     def __init__(self, context: Context, resource: Resource) -> None:
         super().__init__(context, resource)
-        network = ipaddress.ip_network(context.service_cidr)
-        self._network = network
+        self.addresses = Addresses(context)
         reader, clock = context.reader, context.clock
 
         def services() -> list[Service]:
@@ -32,11 +31,9 @@ class Services(Strategy):
         def version() -> int:
             return reader.version("services")
 
-        addresses = service_addresses(int(network.network_address), network.num_addresses)
-        self._addresses = Pool(addresses, lambda: _addresses_of(services()), version, clock.monotonic, context.rng)
         self._ports = Pool(
             node_ports(*context.node_port_range),
-            lambda: _ports_of(services()),
+            lambda: (number for service in services() for number in _ports_of(service.spec)),
             version,
             clock.monotonic,
             context.rng,
@@ -72,7 +69,7 @@ class Services(Strategy):
         """Families this cluster does not have."""
         if not plan.needs_cluster_ip(spec) or (plan.is_headless(spec) and not spec.selector):
             return []
-        mine = "IPv6" if self._network.version == 6 else "IPv4"
+        mine = f"IPv{self.addresses.version}"
         faults = [
             invalid(f"spec.ipFamilies[{i}]", family, "not configured on this cluster")
             for i, family in enumerate(spec.ipFamilies)
@@ -83,31 +80,31 @@ class Services(Strategy):
             faults.append(invalid("spec.ipFamilyPolicy", spec.ipFamilyPolicy, message))
         return faults
 
-    async def allocate(self, obj: Any, old: Any | None) -> Callable[[], None] | None:
+    async def allocate(self, obj: Any, old: Any | None, *, dry_run: bool) -> Callable[[], None] | None:
         service: Service = obj
-        before = set(_numbers(old.spec)) if old is not None else set()
-        taken: list[tuple[Pool, int]] = []
+        ports: list[int] = []
+        addresses: list[str] = []
 
         def give_back() -> None:
-            for pool, number in taken:
-                pool.give_back([number])
+            self._ports.give_back(ports)
+            for address in addresses:
+                self.addresses.give_back(address)
 
         try:
-            self._allocate_address(service, old, taken)
-            self._allocate_ports(service, old, taken)
-            self._allocate_health_check(service, old, taken)
+            await self._allocate_address(service, old, addresses, book=not dry_run)
+            self._allocate_ports(service, old, ports)
+            self._allocate_health_check(service, old, ports)
         except BaseException:
             give_back()
             raise
-        # What this update lets go of is held by the old object until the write is done, and then by nobody.
-        for pool, number in before - set(_numbers(service.spec)):
-            self._pool(pool).give_back([number])
+        if old is not None and not dry_run:
+            # What this update lets go of is held by the old object until the write is done, and then by nobody.
+            self._ports.give_back(set(_ports_of(old.spec)) - set(_ports_of(service.spec)))
+            for address in set(addresses_of(old.spec)) - set(addresses_of(service.spec)):
+                self.addresses.give_back(address)
         return give_back
 
-    def _pool(self, name: str) -> Pool:
-        return self._addresses if name == "address" else self._ports
-
-    def _allocate_address(self, service: Service, old: Service | None, taken: list[tuple[Pool, int]]) -> None:
+    async def _allocate_address(self, service: Service, old: Service | None, taken: list[str], *, book: bool) -> None:
         spec = service.spec
         if not plan.needs_cluster_ip(spec) or plan.is_headless(spec):
             return
@@ -115,21 +112,20 @@ class Services(Strategy):
             if old is not None and spec.clusterIPs == old.spec.clusterIPs:
                 return
             for address in spec.clusterIPs:
-                number = int(ipaddress.ip_address(address))
-                if number not in self._addresses.numbers:
-                    raise self._address_error(service, address, "the provided network does not match the current range")
                 try:
-                    self._addresses.take(number)
+                    await self.addresses.take(service, address, book=book)
+                except NotInRange:
+                    why = "the provided network does not match the current range"
+                    raise self._address_error(service, address, why) from None
                 except Taken:
                     raise self._address_error(service, address, "provided IP is already allocated") from None
-                taken.append((self._addresses, number))
+                taken.append(address)
             return
         try:
-            number = self._addresses.take_any()
+            spec.clusterIP = await self.addresses.take_any(service, book=book)
         except PoolFull:
             raise ApiError.internal("failed to allocate a serviceIP: range is full") from None
-        taken.append((self._addresses, number))
-        spec.clusterIP = str(ipaddress.ip_address(number))
+        taken.append(spec.clusterIP)
         spec.clusterIPs = [spec.clusterIP]
 
     def _address_error(self, service: Service, address: str, why: str) -> ApiError:
@@ -139,7 +135,7 @@ class Services(Strategy):
     def _invalid(self, service: Service, fault: FieldError) -> ApiError:
         return ApiError.invalid(self.resource.group, self.resource.kind, service.metadata.name, [fault])
 
-    def _allocate_ports(self, service: Service, old: Service | None, taken: list[tuple[Pool, int]]) -> None:
+    def _allocate_ports(self, service: Service, old: Service | None, taken: list[int]) -> None:
         spec = service.spec
         if not plan.may_have_node_ports(spec):
             return
@@ -171,7 +167,7 @@ class Services(Strategy):
                 port.nodePort = self._any_port(taken)
             given.setdefault(port.nodePort, set()).add(port.protocol or "TCP")
 
-    def _take_port(self, service: Service, index: int, number: int, taken: list[tuple[Pool, int]]) -> None:
+    def _take_port(self, service: Service, index: int, number: int, taken: list[int]) -> None:
         if number not in self._ports.numbers:
             first, last = self.context.node_port_range
             message = f"provided port is not in the valid range. The range of valid ports is {first}-{last}"
@@ -180,21 +176,21 @@ class Services(Strategy):
             self._ports.take(number)
         except Taken:
             raise self._port_taken(service, index, number) from None
-        taken.append((self._ports, number))
+        taken.append(number)
 
     def _port_taken(self, service: Service, index: int, number: int) -> ApiError:
         fault = invalid(f"spec.ports[{index}].nodePort", number, "provided port is already allocated")
         return self._invalid(service, fault)
 
-    def _any_port(self, taken: list[tuple[Pool, int]]) -> int:
+    def _any_port(self, taken: list[int]) -> int:
         try:
             number = self._ports.take_any()
         except PoolFull:
             raise ApiError.internal("failed to allocate a nodePort: range is full") from None
-        taken.append((self._ports, number))
+        taken.append(number)
         return number
 
-    def _allocate_health_check(self, service: Service, old: Service | None, taken: list[tuple[Pool, int]]) -> None:
+    def _allocate_health_check(self, service: Service, old: Service | None, taken: list[int]) -> None:
         spec = service.spec
         if not plan.needs_health_check_port(spec):
             return
@@ -211,11 +207,12 @@ class Services(Strategy):
         except Taken:
             why = f"failed to allocate requested HealthCheck NodePort {number}: provided port is already allocated"
             raise ApiError.internal(why) from None
-        taken.append((self._ports, number))
+        taken.append(number)
 
     def after_delete(self, obj: Any) -> None:
-        for pool, number in _numbers(obj.spec):
-            self._pool(pool).give_back([number])
+        self._ports.give_back(_ports_of(obj.spec))
+        for address in addresses_of(obj.spec):
+            self.addresses.give_back(address)
 
     def selectable_fields(self, obj: Any) -> dict[str, str]:
         return super().selectable_fields(obj) | {
@@ -224,21 +221,10 @@ class Services(Strategy):
         }
 
 
-def _numbers(spec: ServiceSpec) -> Iterator[tuple[str, int]]:
-    """Everything out of the pools that a Service holds."""
-    for address in spec.clusterIPs or ([spec.clusterIP] if spec.clusterIP else []):
-        if address != plan.HEADLESS:
-            yield "address", int(ipaddress.ip_address(address))
+def _ports_of(spec: ServiceSpec) -> Iterator[int]:
+    """Every port of the nodes that a Service holds."""
     for port in spec.ports:
         if port.nodePort:
-            yield "port", port.nodePort
+            yield port.nodePort
     if spec.healthCheckNodePort:
-        yield "port", spec.healthCheckNodePort
-
-
-def _addresses_of(services: list[Service]) -> Iterator[int]:
-    return (number for s in services for pool, number in _numbers(s.spec) if pool == "address")
-
-
-def _ports_of(services: list[Service]) -> Iterator[int]:
-    return (number for s in services for pool, number in _numbers(s.spec) if pool == "port")
+        yield spec.healthCheckNodePort

@@ -69,7 +69,7 @@ def test_writes_under_way_do_not_get_the_same_number() -> None:
     pending = [service(f"s{i}") for i in range(6)]
     for one in pending:
         strategy.apply_defaults(one)
-        asyncio.run(strategy.allocate(one, None))
+        asyncio.run(strategy.allocate(one, None, dry_run=False))
     assert len({one.spec.clusterIP for one in pending}) == 6
     with pytest.raises(ApiError) as caught:
         world.post(service("late"))

@@ -52,7 +52,7 @@ def test_the_service_class_counts_what_admission_adds() -> None:
     wanted.spec.containers[0].resources.requests = {"cpu": Quantity("1")}
     import asyncio
 
-    asyncio.run(strategy.allocate(wanted, None))
+    asyncio.run(strategy.allocate(wanted, None, dry_run=False))
     assert wanted.status.qosClass == "Burstable"
 
 
