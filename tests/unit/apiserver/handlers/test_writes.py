@@ -510,7 +510,8 @@ def test_a_cancelled_write_that_happens_keeps_its_address() -> None:
     """The client left while the store was writing: the Service exists, so its address must not be given out again."""
 
     async def scenario(api: Api) -> None:
-        pool = api.server.registry.objects.stores["services"].strategy._addresses  # type: ignore[attr-defined]
+        strategy = api.server.registry.objects.stores["services"].strategy
+        [pool] = strategy.addresses._pools_now()  # type: ignore[attr-defined]
         async with asyncio.TaskGroup() as tasks:
             creating = tasks.create_task(api.create(SERVICES, service()))
             while not pool._pending:  # noqa: ASYNC110 - one turn at a time

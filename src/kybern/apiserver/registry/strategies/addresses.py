@@ -65,7 +65,7 @@ class Addresses:
         if pool is None:
             raise NotInRange
         pool.take(number)
-        if book and not await self._book(service, address):
+        if book and not await self._book_of(pool, service, address):
             pool.give_back([number])
             raise Taken
 
@@ -78,7 +78,7 @@ class Addresses:
                 except PoolFull:
                     break
                 address = str(ipaddress.ip_address(number))
-                if not book or await self._book(service, address):
+                if not book or await self._book_of(pool, service, address):
                     return address
         raise PoolFull
 
@@ -119,6 +119,13 @@ class Addresses:
         return pool
 
     # -- IPAddresses ---------------------------------------------------------------------------------------------
+
+    async def _book_of(self, pool: Pool, service: Service, address: str) -> bool:
+        try:
+            return await self._book(service, address)
+        except Exception:  # not when cancelled: it may be booked nevertheless, and the pool forgets by itself
+            pool.give_back([int(ipaddress.ip_address(address))])
+            raise
 
     async def _book(self, service: Service, address: str) -> bool:
         """Whether the address is the Service's now."""
