@@ -76,7 +76,14 @@ def _check_resources(pod: Pod, room: Room) -> None:
         wanted = quantity.nano(amount)
         if wanted == 0:
             continue
-        has = quantity.nano(room.allocatable.get(name, "0"))
+        present = room.allocatable.get(name)
+        if present is None and "/" in name:
+            # An extended resource: of those that somebody advertised for this node it has so much; all others are the
+            # cluster's, and the scheduler has counted them.
+            present = room.node.status.allocatable.get(name) if room.node is not None else None
+            if present is None:
+                continue
+        has = quantity.nano(present or "0")
         taken = quantity.nano(used.get(name, "0"))
         if wanted > has - taken:
             unit = 10**6 if name == "cpu" else 10**9

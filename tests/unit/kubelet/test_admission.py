@@ -12,6 +12,7 @@ from kybern.api.core_v1 import (
     NodeSelectorRequirement,
     NodeSelectorTerm,
     NodeSpec,
+    NodeStatus,
     Pod,
     PodOS,
     PodSecurityContext,
@@ -59,10 +60,16 @@ def test_a_full_node_takes_no_more_pods():
     assert reason_of(pod(), others=[pod(), pod()], pods="2")[0] == "OutOfpods"
 
 
-def test_extended_resources_that_the_node_lacks_are_refused():
-    tested = pod()
-    tested.spec.containers[0].resources.requests["example.com/gpu"] = Quantity("1")
-    assert reason_of(tested)[0] == "OutOfexample.com/gpu"
+def test_extended_resources_are_counted_where_the_node_has_them_and_are_else_the_clusters():
+    def wants(count):
+        tested = pod()
+        tested.spec.containers[0].resources.requests["example.com/gpu"] = Quantity(count)
+        return tested
+
+    node = Node(metadata=NODE.metadata, status=NodeStatus(allocatable={"example.com/gpu": Quantity("2")}))
+    assert reason_of(wants("1"))[0] == ""
+    assert reason_of(wants("1"), others=[wants("1")], node=node)[0] == ""
+    assert reason_of(wants("2"), others=[wants("1")], node=node)[0] == "OutOfexample.com/gpu"
 
 
 def test_node_selectors_and_affinity_must_match():
