@@ -23,6 +23,8 @@ class PriorityAdmission(Rule):
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        self._found: PriorityClass | None = None  # the default, at a version of the classes
+        self._found_at = -1
 
     def admit(self, a: Attributes) -> None:
         pod = a.object
@@ -70,5 +72,9 @@ class PriorityAdmission(Rule):
 
     def _default(self) -> PriorityClass | None:
         """Should there be several (two servers, one moment), the lowest counts: nobody is lifted by accident."""
-        defaults = [c for c in self._reader.list(CLASSES) if c.globalDefault]
-        return min(defaults, key=lambda c: c.value or 0) if defaults else None
+        version = self._reader.version(CLASSES)
+        if version != self._found_at:
+            defaults = [c for c in self._reader.list(CLASSES) if c.globalDefault]
+            self._found = min(defaults, key=lambda c: c.value or 0) if defaults else None
+            self._found_at = version
+        return self._found
