@@ -16,11 +16,22 @@ class PersistentVolumeClaims(Strategy):
 
 
 class CSIDrivers(Strategy):
+    def prepare_create(self, obj: Any, user: User) -> None:
+        super().prepare_create(obj, user)
+        self._drop_gated(obj, None)
+
     def prepare_update(self, obj: Any, old: Any) -> None:
         super().prepare_update(obj, old)
+        self._drop_gated(obj, old)
         # Counted from the first change on: new ones have no generation.
         if obj.spec != old.spec:
             obj.metadata.generation = (old.metadata.generation or 0) + 1
+
+    def _drop_gated(self, obj: Any, old: Any) -> None:
+        """A field of a feature that is off counts only where it is in use already."""
+        is_in_use = old is not None and old.spec.preventPodSchedulingIfMissing is not None
+        if not self.context.gates.is_on("VolumeLimitScaling") and not is_in_use:
+            obj.spec.preventPodSchedulingIfMissing = None
 
 
 class PersistentVolumes(Strategy):
