@@ -214,6 +214,7 @@ NAME = "w.hooks.example"
         ({"status": "Success", "code": 201, "message": "m"}, 400, "denied the request: m"),
     ],
 )
+@pytest.mark.thorough
 def test_a_denial_says_who_and_why(kind: str, policy: str, status: Any, code: int, said: str) -> None:
     answer, _ = one(kind, denies(**status), failurePolicy=policy)
     assert (answer.status, answer.json["message"]) == (code, f'admission webhook "{NAME}" {said}')
@@ -301,6 +302,7 @@ FAILURES: list[tuple[str, Hook, str]] = [
 
 @pytest.mark.parametrize("kind", [MUTATING, VALIDATING])
 @pytest.mark.parametrize(("hook", "said"), [f[1:] for f in FAILURES], ids=[f[0] for f in FAILURES])
+@pytest.mark.thorough
 def test_an_answer_that_counts_for_nothing_is_a_failure_of_the_webhook(kind: str, hook: Hook, said: str) -> None:
     answer, _ = one(kind, hook)
     message = f'failed calling webhook "{NAME}": {said}'
