@@ -86,16 +86,23 @@ def test_what_one_server_acknowledged_the_other_shows_at_once(world: World) -> N
         assert one.call("GET", f"{CONFIGS}/c{i}").status_code == 404
 
 
+def go_on(loads: list[Load]) -> None:
+    """Every load gets answers again: two each, since one may have been on its way."""
+    before = [load.acknowledged for load in loads]
+    until = time.monotonic() + 30  # an election, and whoever waits for the one that is gone, on a busy machine
+    while any(load.acknowledged < count + 2 for load, count in zip(loads, before, strict=True)):
+        assert time.monotonic() < until, [load.acknowledged for load in loads]
+        time.sleep(0.1)
+
+
 def test_killing_any_one_process_loses_nothing_and_clients_go_on(world: World) -> None:
     loads = [Load(world, number) for number in range(4)]
     for load in loads:
         load.start()
     try:
         for member in world.members:
-            before = [load.acknowledged for load in loads]
             member.kill()
-            time.sleep(3)
-            assert all(load.acknowledged > count for load, count in zip(loads, before, strict=True)), member.name
+            go_on(loads)
             member.start()
             member.wait()
             time.sleep(1)
@@ -103,10 +110,8 @@ def test_killing_any_one_process_loses_nothing_and_clients_go_on(world: World) -
         time.sleep(2)
         world.members[0].resume()
         for server in world.servers:
-            before = [load.acknowledged for load in loads]
             server.kill()
-            time.sleep(2)
-            assert all(load.acknowledged > count for load, count in zip(loads, before, strict=True))
+            go_on(loads)
             server.start()
             server.wait()
     finally:
