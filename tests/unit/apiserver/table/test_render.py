@@ -36,15 +36,18 @@ def rendered(obj: Any, now: datetime.datetime, **options: Any) -> dict[str, Any]
     return document
 
 
-@pytest.mark.parametrize("case", CASES, ids=[f"{i}-{c['object']['kind']}" for i, c in enumerate(CASES)])
-def test_an_object_is_printed_as_upstream_prints_it(case: dict[str, Any]) -> None:
-    struct = scheme.struct_of(case["object"]["apiVersion"], case["object"]["kind"])
-    assert struct is not None
-    obj, _ = codec.from_json(struct, case["object"])
-    document = rendered(obj, datetime.datetime.fromisoformat(case["now"]))
-    columns = [[c["name"], c["type"], c["format"], c["priority"]] for c in document["columnDefinitions"]]
-    assert columns == case["columns"]
-    assert comparable(document["rows"][0]["cells"]) == comparable(case["cells"])
+@pytest.mark.parametrize("kind", sorted({c["object"]["kind"] for c in CASES}))
+def test_objects_are_printed_as_upstream_prints_them(kind: str) -> None:
+    for number, case in enumerate(CASES):
+        if case["object"]["kind"] != kind:
+            continue
+        struct = scheme.struct_of(case["object"]["apiVersion"], case["object"]["kind"])
+        assert struct is not None
+        obj, _ = codec.from_json(struct, case["object"])
+        document = rendered(obj, datetime.datetime.fromisoformat(case["now"]))
+        columns = [[c["name"], c["type"], c["format"], c["priority"]] for c in document["columnDefinitions"]]
+        assert columns == case["columns"], number
+        assert comparable(document["rows"][0]["cells"]) == comparable(case["cells"]), number
 
 
 def pod() -> Pod:

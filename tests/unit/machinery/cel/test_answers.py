@@ -40,11 +40,17 @@ def answer(text: str) -> dict[str, str]:
         return {}
 
 
-@pytest.mark.parametrize("recorded", RECORDED["answers"], ids=lambda r: r["text"])
-def test_an_expression_is_answered_as_upstream_does(recorded: dict[str, Any]) -> None:
-    ours = answer(recorded["text"])
-    wanted = {key: value for key, value in recorded.items() if key != "text"}
+def is_as_recorded(ours: dict[str, str], wanted: dict[str, Any]) -> bool:
     if not wanted or "dear" in wanted:  # only known to be well-formed
-        assert not ours.keys() & {"refused", "fails"}
-    else:
-        assert ours == wanted
+        return not ours.keys() & {"refused", "fails"}
+    return ours == wanted
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_expressions_are_answered_as_upstream_does(part: int) -> None:
+    wrong = []
+    for recorded in RECORDED["answers"][part::4]:
+        ours, wanted = answer(recorded["text"]), {key: value for key, value in recorded.items() if key != "text"}
+        if not is_as_recorded(ours, wanted):
+            wrong.append((recorded["text"], ours, wanted))
+    assert wrong == []

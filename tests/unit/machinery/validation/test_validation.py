@@ -99,10 +99,16 @@ def write(case: dict[str, Any]) -> list[FieldError]:
     return strategy.validate_update(obj, old)
 
 
-@pytest.mark.parametrize("case", CASES, ids=[f"{i}-{c['name'].replace(' ', '-')}" for i, c in enumerate(CASES)])
-def test_a_write_is_judged_as_upstream_judges_it(case: dict[str, Any]) -> None:
-    errors = [(e.reason, e.field, e.message) for e in write(case)]
-    assert comparable(errors) == comparable(case["errors"])
+@pytest.mark.parametrize("kind", sorted({c["sent"]["kind"] for c in CASES}))
+def test_a_write_is_judged_as_upstream_judges_it(kind: str) -> None:
+    wrong = []
+    for number, case in enumerate(CASES):
+        if case["sent"]["kind"] != kind:
+            continue
+        errors = comparable([(e.reason, e.field, e.message) for e in write(case)])
+        if errors != comparable(case["errors"]):
+            wrong.append((number, case["name"], errors, comparable(case["errors"])))
+    assert wrong == []
 
 
 def messages(obj: Any) -> list[str]:
