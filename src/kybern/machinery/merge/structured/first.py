@@ -10,6 +10,8 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from kybern.api import codec
 from kybern.machinery.merge.structured import fields
 from kybern.machinery.merge.structured.fields import LEAF, Fields
@@ -24,6 +26,8 @@ _LEAF = "{}"
 # So many shapes of a struct's values are remembered.
 _MAX_SHAPES = 128
 _UNKNOWN = ""
+# Bytes of a list whose text is remembered.
+_LONGEST_REMEMBERED = 8 * 1024
 
 
 def hidden_of(owned: Fields) -> dict[str, Any]:
@@ -112,6 +116,17 @@ def _whole_map(node: Node, value: dict[str, Any]) -> str:
 
 
 def _items(node: Node, value: list[Any]) -> str:
+    """Pods of one template have the same containers: what they come to is remembered by their text."""
+    text = codec.encode(value)
+    return _remembered(node, text) if len(text) <= _LONGEST_REMEMBERED else _told(node, value)
+
+
+@functools.lru_cache(maxsize=512)
+def _remembered(node: Node, text: bytes) -> str:
+    return _told(node, msgspec.json.decode(text))
+
+
+def _told(node: Node, value: list[Any]) -> str:
     assert node.element is not None
     found: dict[str, str] = {}
     for item in pausing(value):
