@@ -2,7 +2,8 @@
 
 `KYBERN_PEER_APISERVER` names the kube-apiserver binary; etcd must be installed, wrk too. Each figure is the best of
 the rounds, and a ratio: how many times better Kybern is (rates: ours by theirs; times, memory, CPU: theirs by ours).
-`KYBERN_BENCH_ROUNDS` (2) and `KYBERN_BENCH_PODS` (3000) size it; `KYBERN_BENCH_PEER=watch` leaves out all but watches.
+`KYBERN_BENCH_ROUNDS` (2) and `KYBERN_BENCH_PODS` (3000) size it; `KYBERN_BENCH_PEER=watch` leaves out all but watches,
+`KYBERN_BENCH_PEER=requests` the watches.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ FAN_OUT = f"WATCH CPU an event, {watch.WATCHERS} watchers"
 FEW_WATCHERS = (100, 100, 4.0)  # watchers, changes a second, seconds: what either server has time for
 FEW = f"WATCH CPU an event, {FEW_WATCHERS[0]} watchers"
 IDLE = 2000
-WATCH_ONLY = os.environ.get("KYBERN_BENCH_PEER", "") == "watch"
+ONLY = os.environ.get("KYBERN_BENCH_PEER", "")
 PODS_PATH = "/api/v1/namespaces/bench/pods"
 
 
@@ -225,7 +226,7 @@ def measure(rows: dict[str, Row], peer: Peer, *, is_ours: bool, turn: int) -> No
         (rows[name].ours if is_ours else rows[name].theirs).append(value)
         print(f"  {'kybern  ' if is_ours else 'upstream'} {name}: {value:,.1f} {rows[name].unit}", flush=True)
 
-    if WATCH_ONLY:
+    if ONLY == "watch":
         measure_watches(note, peer, turn)
         return
     note("CREATE pods, durable", asyncio.run(create_pods(peer.port, PODS * turn, PODS)))
@@ -236,7 +237,8 @@ def measure(rows: dict[str, Row], peer: Peer, *, is_ours: bool, turn: int) -> No
     note("LIST one in ten by label", asyncio.run(list_milliseconds(peer.port, "?labelSelector=shard%3D3", PODS // 11)))
     note("PATCH status", asyncio.run(patch_status(peer.port, 3000)))
     note("UPDATE leases", asyncio.run(update_leases(peer.port, 3000)))
-    measure_watches(note, peer, turn)
+    if ONLY != "requests":
+        measure_watches(note, peer, turn)
 
 
 def measure_watches(note: Callable[[str, float], None], peer: Peer, turn: int) -> None:
