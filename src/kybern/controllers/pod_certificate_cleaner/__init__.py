@@ -5,35 +5,21 @@ Source: "Certificates and Certificate Signing Requests: pod certificates" in the
 
 from __future__ import annotations
 
+import datetime
+
 from kybern.api import scalars
 from kybern.api.certificates_v1beta1 import PodCertificateRequest
 from kybern.controllers import runtime
+from kybern.controllers.expiry import Cleaner
 
 NAME = "podcertificaterequest-cleaner-controller"
 LIFETIME = 15 * 60.0
 
 
-class Cleaner(runtime.Looped):
-    """runtime.Controller; keys are those of requests."""
-
-    def __init__(self, context: runtime.Context) -> None:
-        self._context = context
-        self._requests = context.informers.of(PodCertificateRequest)
-        self.loop = runtime.Loop(NAME, self.reconcile, context.clock, workers=1)
-        super().__init__(NAME, self.loop)
-        runtime.enqueue_on_change(self.loop, self._requests)
-
-    async def reconcile(self, key: str) -> runtime.RequeueAfter | None:
-        request = self._requests.by_key(key)
-        if request is None or request.metadata.deletionTimestamp is not None:
-            return None
-        made = scalars.parse_time(request.metadata.creationTimestamp or "")
-        left = LIFETIME - (self._context.clock.now() - made).total_seconds()
-        if left > 0:
-            return runtime.RequeueAfter(left)
-        await self._context.delete(request)
-        return None
+def _left(request: PodCertificateRequest, now: datetime.datetime) -> float:
+    made = scalars.parse_time(request.metadata.creationTimestamp or "")
+    return LIFETIME - (now - made).total_seconds()
 
 
 def build(context: runtime.Context) -> Cleaner:
-    return Cleaner(context)
+    return Cleaner(context, NAME, PodCertificateRequest, _left)

@@ -9,41 +9,26 @@ from typing import Any
 import msgspec
 
 from kybern.testing.api_server import Api, run
+from kybern.testing.definitions import definition
 
 ANSWERS = pathlib.Path(__file__).with_name("scale_answers.jsonl")
 NUMBER = {"type": "integer"}
-GEARS = {
-    "metadata": {"name": "gears.gear.example.com"},
-    "spec": {
-        "group": "gear.example.com",
-        "scope": "Namespaced",
-        "names": {"plural": "gears", "singular": "gear", "kind": "Gear", "listKind": "GearList"},
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "properties": {
-                            "spec": {"type": "object", "properties": {"replicas": {"type": "integer", "maximum": 50}}},
-                            "status": {"type": "object", "properties": {"replicas": NUMBER, "sel": {"type": "string"}}},
-                        },
-                    }
-                },
-                "subresources": {
-                    "status": {},
-                    "scale": {
-                        "specReplicasPath": ".spec.replicas",
-                        "statusReplicasPath": ".status.replicas",
-                        "labelSelectorPath": ".status.sel",
-                    },
-                },
-            }
-        ],
-    },
+PROPERTIES = {
+    "spec": {"type": "object", "properties": {"replicas": {"type": "integer", "maximum": 50}}},
+    "status": {"type": "object", "properties": {"replicas": NUMBER, "sel": {"type": "string"}}},
 }
+SCALE = {
+    "specReplicasPath": ".spec.replicas",
+    "statusReplicasPath": ".status.replicas",
+    "labelSelectorPath": ".status.sel",
+}
+GEARS = definition(
+    "gears",
+    "Gear",
+    {"type": "object", "properties": PROPERTIES},
+    group="gear.example.com",
+    subresources={"status": {}, "scale": SCALE},
+)
 TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
 LABELS = {"a": "b"}
 SPEC: dict[str, Any] = {"template": TEMPLATE, "replicas": 0, "selector": {"matchLabels": LABELS}}

@@ -139,28 +139,19 @@ def _key(definition: Definition, binding: Binding) -> tuple[str, str]:
 
 def _denied(a: Attributes, definition: Definition, binding: str, why: str) -> ApiError:
     where = f" with binding '{binding}'" if binding else ""
-    message = f"policy '{definition.name}'{where} denied request: {why}"
-    return ApiError.make(
-        403,
-        "Invalid",
-        message,
-        group_kind=(a.resource.group, a.resource.plural),
-        name=a.name,
-        causes=[StatusCause(message=message)],
-    )
+    return _refusal(a, "Invalid", f"policy '{definition.name}'{where} denied request: {why}")
 
 
 def _unconvertible(a: Attributes, definition: Definition, why: str) -> ApiError:
     """Upstream has other words for it than for what else may go wrong."""
     message = f'policy "{definition.name}" denied request: failed to configure policy: {why}'
-    return ApiError.make(
-        403,
-        "Forbidden",
-        message,
-        group_kind=(a.resource.group, a.resource.plural),
-        name=a.name,
-        causes=[StatusCause(message=message)],
-    )
+    return _refusal(a, "Forbidden", message)
+
+
+def _refusal(a: Attributes, reason: str, message: str) -> ApiError:
+    kind = (a.resource.group, a.resource.plural)
+    causes = [StatusCause(message=message)]
+    return ApiError.make(403, reason, message, group_kind=kind, name=a.name, causes=causes)
 
 
 def _internal(why: str) -> ApiError:

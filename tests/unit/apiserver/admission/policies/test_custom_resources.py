@@ -6,45 +6,17 @@ import asyncio
 from typing import Any
 
 from kybern.testing.api_server import Api, run
+from kybern.testing.definitions import definition
 
 GROUP = "/apis/admissionregistration.k8s.io/v1"
 LIMITS = "/apis/example.com/v1/namespaces/default/limits"
 MAPS = "/api/v1/namespaces/default/configmaps"
-DEFINITION = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "limits.example.com"},
-    "spec": {
-        "group": "example.com",
-        "scope": "Namespaced",
-        "names": {"plural": "limits", "singular": "limit", "kind": "Limit", "listKind": "LimitList"},
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "properties": {
-                            "spec": {
-                                "type": "object",
-                                "properties": {
-                                    "most": {"type": "integer"},
-                                    "names": {
-                                        "type": "array",
-                                        "x-kubernetes-list-type": "set",
-                                        "items": {"type": "string"},
-                                    },
-                                },
-                            }
-                        },
-                    }
-                },
-            }
-        ],
-    },
+SPEC = {
+    "most": {"type": "integer"},
+    "names": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
 }
+SCHEMA = {"type": "object", "properties": {"spec": {"type": "object", "properties": SPEC}}}
+DEFINITION = definition("limits", "Limit", SCHEMA, group="example.com")
 LIMIT = {"apiVersion": "example.com/v1", "kind": "Limit", "metadata": {"name": "l"}, "spec": {"most": 2}}
 
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from kybern.testing.api_server import Api, run
+from kybern.testing.definitions import definition
 
 POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
 
@@ -72,29 +73,8 @@ def test_wildcards_and_subresources_are_not_checked() -> None:
     assert status == {"observedGeneration": 1, "typeChecking": {}}
 
 
-DEFINITION = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "crontabs.stable.example.com"},
-    "spec": {
-        "group": "stable.example.com",
-        "scope": "Namespaced",
-        "names": {"plural": "crontabs", "singular": "crontab", "kind": "CronTab", "listKind": "CronTabList"},
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "properties": {"spec": {"type": "object", "properties": {"replicas": {"type": "integer"}}}},
-                    }
-                },
-            }
-        ],
-    },
-}
+REPLICAS = {"type": "object", "properties": {"replicas": {"type": "integer"}}}
+DEFINITION = definition(schema={"type": "object", "properties": {"spec": REPLICAS}})
 
 
 def test_custom_resources_are_checked_by_their_schema() -> None:
