@@ -28,9 +28,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from kybern import pki
 from kybern.client.clock import RealClock
-from kybern.machinery import scheme
 from kybern.testing import etcd
-from tools.corpus import ask, generate, seeds
+from tools.corpus import ask, generate
 
 TOKEN = "test-token"
 PEER = "KYBERN_PEER_APISERVER"
@@ -191,20 +190,15 @@ def fill(server: ask.Server, turns: Turns, prefix: str) -> list[tuple[str, str]]
     for name in ("default", generate.APART):
         server.ask("POST", f"/api/v1/namespaces/{name}/serviceaccounts", account)
     places = []
-    for number, seed in enumerate(seeds.load()):
-        resource = scheme.kind_of(seed["apiVersion"], seed["kind"])
-        assert resource is not None
-        if "get" not in resource.verbs:
-            continue
-        generate.named(seed, f"{prefix}-{number}")
-        if "generateName" in seed["metadata"]:
-            seed["metadata"] = {**seed["metadata"], "name": f"{prefix}-{number}"}
+    for seed in generate.stored_seeds(prefix):
         method, path = generate.target_of(seed, "create")
         answer = server.ask(method, path, seed)
         if answer.status == 409:
             continue  # its name cannot be chosen: the other one has made it
         if answer.status != 201:
-            print(f"  not stored: {seed['kind']} {prefix}-{number}: {answer.status} {answer.body.get('message')}")
+            print(
+                f"  not stored: {seed['kind']} {seed['metadata']['name']}: {answer.status} {answer.body.get('message')}"
+            )
             continue
         where = generate.target_of(seed, "update", answer.body["metadata"]["name"])[1]
         places.append((where, seed["kind"]))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import collections
 import json
 import math
 import random
@@ -22,7 +21,7 @@ from pathlib import Path
 from kybern.storage.etcd import Endpoints, EtcdStore
 from kybern.storage.interface import Change, KeyExists, KeyMissing, Record, Revision, RevisionMismatch, StoreUnavailable
 from kybern.testing import etcd
-from kybern.testing.linearize import Operation, Outcome, is_linearizable
+from kybern.testing.linearize import Operation, Outcome, Trial, is_linearizable
 
 KEYS = 3
 CLIENTS = 3  # of each store
@@ -30,20 +29,8 @@ SECONDS = 2.5
 
 
 @dataclass
-class Run:
-    seed: int
-    histories: dict[str, list[Operation]] = field(default_factory=lambda: collections.defaultdict(list))
-    nemesis: list[str] = field(default_factory=list)
+class Run(Trial):
     watched: list[list[Change]] = field(default_factory=list)
-
-    @property
-    def operations(self) -> list[Operation]:
-        return [operation for history in self.histories.values() for operation in history]
-
-    @property
-    def answered(self) -> float:
-        operations = self.operations
-        return sum(o.outcome != "unknown" for o in operations) / max(1, len(operations))
 
 
 def seen_of(record: Record) -> tuple[str, int]:

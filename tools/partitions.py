@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import collections
 import contextlib
 import json
 import math
@@ -33,7 +32,7 @@ from kybern.client.kubeconfig import Access, Pem
 from kybern.machinery.status import ApiError
 from kybern.testing import etcd, watched
 from kybern.testing.api_server_process import TOKEN, ApiServerProcess
-from kybern.testing.linearize import Operation, Outcome, is_linearizable
+from kybern.testing.linearize import Operation, Outcome, Trial, is_linearizable
 from kybern.testing.switch import Switch
 from kybern.testing.watched import Snapshot, Told, Watched
 
@@ -53,22 +52,10 @@ LAYOUTS = (  # members, servers, whether a server knows only the member beside i
 
 
 @dataclass
-class Run:
-    seed: int
-    histories: dict[str, list[Operation]] = field(default_factory=lambda: collections.defaultdict(list))
-    nemesis: list[str] = field(default_factory=list)
+class Run(Trial):
     watches: list[Watched] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
     recovery: float = 0.0  # seconds until every watch had reached the end
-
-    @property
-    def operations(self) -> list[Operation]:
-        return [operation for history in self.histories.values() for operation in history]
-
-    @property
-    def answered(self) -> float:
-        operations = self.operations
-        return sum(o.outcome != "unknown" for o in operations) / max(1, len(operations))
 
     def faults(self) -> list[str]:
         found = [f"{key} is not linearizable" for key, h in self.histories.items() if not is_linearizable(h)]

@@ -235,6 +235,19 @@ def named(obj: dict[str, Any], name: str) -> None:
         meta["name"] = name
 
 
+def stored_seeds(prefix: str) -> Iterator[dict[str, Any]]:
+    """Every seed of a kind that is stored, under a name: its own, or `prefix` and its number."""
+    for number, seed in enumerate(seeds.load()):
+        resource = scheme.kind_of(seed["apiVersion"], seed["kind"])
+        assert resource is not None
+        if "get" not in resource.verbs:
+            continue
+        named(seed, f"{prefix}-{number}")
+        if "generateName" in seed["metadata"]:
+            seed["metadata"] = {**seed["metadata"], "name": f"{prefix}-{number}"}
+        yield seed
+
+
 def target_of(obj: dict[str, Any], verb: str, name: str = "") -> tuple[str, str]:
     """Method and target of a write."""
     resource = scheme.kind_of(obj["apiVersion"], obj["kind"])

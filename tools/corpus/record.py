@@ -22,7 +22,7 @@ from typing import Any
 
 import orjson
 
-from corpus import ask, compare, generate, seeds
+from corpus import ask, compare, generate
 from kybern.machinery import scheme
 from kybern.testing import agreement
 
@@ -103,14 +103,8 @@ def make_bases(server: ask.Server) -> tuple[list[dict[str, Any]], list[dict[str,
         "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": generate.APART}}
     )
     made = []
-    for i, seed in enumerate(seeds.load()):
+    for seed in generate.stored_seeds(prefix):
         resource = scheme.kind_of(seed["apiVersion"], seed["kind"])
-        assert resource is not None
-        if "get" not in resource.verbs:
-            continue
-        generate.named(seed, f"{prefix}-{i}")
-        if "generateName" in seed["metadata"]:
-            seed["metadata"] = {**seed["metadata"], "name": f"{prefix}-{i}"}
         seed["metadata"].pop("ownerReferences", None)  # would be collected
         name = seed["metadata"]["name"]
         made.append((seed, name, resource))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.registry.registry import Objects
+from kybern.apiserver.registry.strategies.addresses import addresses_of
 from kybern.machinery import metrics
 from kybern.machinery.feature_gates import Gates
 from kybern.machinery.metrics import Samples
@@ -85,10 +86,7 @@ def _addresses(objects: Objects) -> dict[str, tuple[int, int]]:
     ]
     taken = dict.fromkeys(ranges, 0)
     for service in objects.list("services") if taken else ():
-        for text in service.spec.clusterIPs:
-            if text == "None":
-                continue
-            ip = ipaddress.ip_address(text)
+        for ip in map(ipaddress.ip_address, addresses_of(service.spec)):
             for network in ranges:
                 if ip in network:
                     taken[network] += 1

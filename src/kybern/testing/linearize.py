@@ -7,9 +7,10 @@ Used by tools/linearize over histories of a real store, by tools/partitions over
 
 from __future__ import annotations
 
+import collections
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["create", "update", "delete", "get"]
@@ -30,6 +31,24 @@ class Operation:
     expected: int = 0  # revision asked for by update and delete
     revision: int = 0  # of the write that was done; 0 where a delete was answered without one
     seen: tuple[str, int] | None = None  # value and revision that a read told, or a refusal (which need not tell)
+
+
+@dataclass
+class Trial:
+    """One run of a tool: what clients did, by key, and what was done to the servers meanwhile."""
+
+    seed: int
+    histories: dict[str, list[Operation]] = field(default_factory=lambda: collections.defaultdict(list))
+    nemesis: list[str] = field(default_factory=list)
+
+    @property
+    def operations(self) -> list[Operation]:
+        return [operation for history in self.histories.values() for operation in history]
+
+    @property
+    def answered(self) -> float:
+        operations = self.operations
+        return sum(o.outcome != "unknown" for o in operations) / max(1, len(operations))
 
 
 State = tuple[str, int] | None
