@@ -1,11 +1,11 @@
-"""Run the benchmarks and print their tables: `python -m bench [apiserver|store ...]`, or `scale --help`."""
+"""Run the benchmarks and print their tables: `python -m bench [nginx|store ...]`, or `scale --help`."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-BENCHES = ("store", "apiserver", "watch", "memory", "peer", "curves", "fairness")
+BENCHES = ("store", "nginx", "watch", "memory", "peer", "curves", "fairness")
 
 
 def main() -> None:

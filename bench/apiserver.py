@@ -1,7 +1,7 @@
-"""The API server's rates beside nginx serving the same bytes over TLS: the practical limit of this machine.
+"""What the benchmarks of the API server share: a server on a fresh store, who asks it, and what they ask for.
 
 A server of its own process on a durable SQLite store; TLS, bearer token, RBAC by a binding (not system:masters).
-Reads are driven by wrk where it is installed, writes and watches by asyncio clients of this process.
+`wrk` is the client whose own work does not count; `Client`, in this process, does what wrk cannot.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ import asyncio
 import contextlib
 import os
 import re
-import shutil
 import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,8 +29,8 @@ SECONDS = 4
 PODS = 3000
 
 
-def pod(name: str, namespace: str = "bench") -> bytes:
-    """A pod of usual size."""
+def pod(name: str, namespace: str = "bench", shard: str = "") -> bytes:
+    """A pod of usual size; its shard is the last digit of its name unless told."""
     container = {
         "name": "web",
         "image": "registry.example/web:1.0",
@@ -41,7 +39,7 @@ def pod(name: str, namespace: str = "bench") -> bytes:
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}},
     }
-    metadata = {"name": name, "namespace": namespace, "labels": {"app": "web", "shard": name[-1]}}
+    metadata = {"name": name, "namespace": namespace, "labels": {"app": "web", "shard": shard or name[-1]}}
     return orjson.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}})
 
 
@@ -96,33 +94,6 @@ def kybern(folder: Path, *flags: str) -> Iterator[Peer]:
         process.wait(20)
 
 
-@contextlib.contextmanager
-def nginx(folder: Path, body: bytes) -> Iterator[Peer | None]:
-    """nginx with the same certificate, serving `body`; None where it is not installed."""
-    binary = shutil.which("nginx", path="/usr/sbin:/usr/bin")
-    if binary is None:
-        yield None
-        return
-    port = free_port()
-    (folder / "www").mkdir()
-    (folder / "www/pod").write_bytes(body)
-    configuration = folder / "nginx.conf"
-    configuration.write_text(f"""
-user root; daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log /dev/null;
-events {{ worker_connections 1024; }}
-http {{ access_log off; keepalive_requests 1000000000; types {{}} default_type application/json; open_file_cache max=10;
-  server {{ listen 127.0.0.1:{port} ssl; root {folder}/www; ssl_session_tickets off;
-    ssl_certificate {folder}/pki/apiserver.crt; ssl_certificate_key {folder}/pki/apiserver.key; }} }}
-""")
-    process = subprocess.Popen([binary, "-c", str(configuration), "-p", str(folder)], stderr=subprocess.DEVNULL)
-    try:
-        wait_for_port(port, process)
-        yield Peer(port, process)
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     for _ in range(600):
         if process.poll() is not None:
@@ -133,11 +104,14 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     raise TimeoutError(f"nothing listens on {port}")
 
 
-def wrk(port: int, path: str, seconds: int = SECONDS, *flags: str) -> float:
-    """Requests a second on `path`, or on what a script among the flags says."""
+def wrk(port: int, path: str, seconds: int = SECONDS, *flags: str, arguments: tuple[str, ...] = ()) -> float:
+    """Requests a second on `path`, or on what a script among the flags says; `arguments` are the script's."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-H", f"Authorization: Bearer {TOKEN}"]
     done = subprocess.run(
-        [*command, *flags, f"https://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True
+        [*command, *flags, f"https://127.0.0.1:{port}{path}", "--", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     if "Non-2xx" in done.stdout:
         raise RuntimeError(f"{path} was refused:\n{done.stdout}")
@@ -210,9 +184,9 @@ async def prepare(port: int) -> None:
     boot.close()
 
 
-async def create_pods(port: int, count: int) -> float:
-    """Durable creates a second over all connections."""
-    numbers = iter(range(count))
+async def create_pods(port: int, count: int, first: int = 0) -> float:
+    """Fill the namespace: pod-000000 and on. Gives creates a second, as much the client's doing as the server's."""
+    numbers = iter(range(first, first + count))
 
     async def worker() -> None:
         client = await Client(port).open()
@@ -227,99 +201,3 @@ async def create_pods(port: int, count: int) -> float:
         for _ in range(CONNECTIONS):
             tasks.create_task(worker())
     return count / (time.perf_counter() - started)
-
-
-async def admission_microseconds(port: int) -> float:
-    """What admission of one create took, both halves, by the server's own account; webhooks and policies: none."""
-    client = await Client(port, "boot").open()
-    _, text = await client.send("GET", "/metrics")
-    client.close()
-    name = rb"apiserver_admission_step_admission_duration_seconds_%b"
-    labels = rb"\{operation=\"CREATE\",rejected=\"false\",type=\"(\w+)\"\} (\S+)"
-    seconds, counts = (dict(re.findall(name % part + labels, text)) for part in (b"sum", b"count"))
-    return sum(float(seconds[half]) / float(counts[half]) for half in counts) * 1e6
-
-
-async def list_pods(port: int) -> float:
-    """Milliseconds for all pods, the best of five."""
-    client = await Client(port).open()
-    best = float("inf")
-    for _ in range(5):
-        started = time.perf_counter()
-        code, text = await client.send("GET", "/api/v1/namespaces/bench/pods")
-        best = min(best, time.perf_counter() - started)
-        if code != 200 or text.count(b'"containers":[') < PODS:
-            raise RuntimeError(f"list: {code}, {len(text)} bytes")
-    client.close()
-    return best * 1000
-
-
-async def watch_fan_out(port: int, watchers: int = 100, changes: int = 300) -> float:
-    """Events a second delivered over all watchers."""
-    clients = [await Client(port).open() for _ in range(watchers)]
-    for client in clients:
-        client.start("GET", "/api/v1/namespaces/bench/configmaps?watch=true")
-        await client.reader.readuntil(b"\r\n\r\n")
-
-    async def follow(client: Client) -> None:
-        seen, tail = 0, b""
-        while seen < changes:
-            data = await client.reader.read(1 << 16)
-            if not data:
-                raise RuntimeError(f"a watch ended after {seen} events")
-            window = tail + data
-            seen += window.count(b'{"type":"ADDED"')
-            tail = window[-14:]
-
-    writer = await Client(port).open()
-    started = time.perf_counter()
-    async with asyncio.TaskGroup() as tasks:
-        for client in clients:
-            tasks.create_task(follow(client))
-        for number in range(changes):
-            config = {
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "metadata": {"name": f"c{number}"},
-                "data": {"a": "b" * 500},
-            }
-            code, text = await writer.send("POST", "/api/v1/namespaces/bench/configmaps", orjson.dumps(config))
-            if code != 201:
-                raise RuntimeError(f"create: {code} {text!r}")
-    elapsed = time.perf_counter() - started
-    for client in [*clients, writer]:
-        client.close()
-    return watchers * changes / elapsed
-
-
-def run() -> dict[str, float | str]:
-    """All figures, by their names."""
-    rows: dict[str, float | str] = {}
-    with tempfile.TemporaryDirectory() as name, kybern(Path(name)) as server:
-        folder = Path(name)
-        rows["memory at start, MiB"] = server.rss_mib
-        asyncio.run(prepare(server.port))
-        rows["CREATE pods, durable, 32 connections, per second"] = asyncio.run(create_pods(server.port, PODS))
-        rows["admission of one CREATE, microseconds"] = asyncio.run(admission_microseconds(server.port))
-        rows[f"LIST {PODS} pods, milliseconds"] = asyncio.run(list_pods(server.port))
-        rows["WATCH 100 watchers, events delivered per second"] = asyncio.run(watch_fan_out(server.port))
-        rows[f"memory with {PODS} pods, MiB"] = server.rss_mib
-        if shutil.which("wrk") is None:
-            rows["GET"] = "wrk is not installed (apt-get install wrk nginx-light)"
-            return rows
-        path = "/api/v1/namespaces/bench/pods/pod-000001"
-
-        async def body() -> bytes:
-            return (await (await Client(server.port).open()).send("GET", path))[1]
-
-        with nginx(folder, asyncio.run(body())) as peer:
-            ours, theirs = [], []
-            for _ in range(2):
-                ours.append(wrk(server.port, path))
-                if peer is not None:
-                    theirs.append(wrk(peer.port, "/pod"))
-            rows["GET one pod, 32 connections, per second"] = max(ours)
-            if theirs:
-                rows["nginx, the same bytes, per second"] = max(theirs)
-                rows["GET, ratio to nginx"] = f"{max(ours) / max(theirs):.2f}"
-    return rows

@@ -82,7 +82,7 @@ def measure(rows: dict[str, Curve], size: int, peer: Peer, note: Callable[[str, 
         note(f"{row}, server's CPU", (beside.cpu_seconds(peer) - before) / LISTS * 1000)
     note("GET while all is listed, 99th percentile", get_beside_lists(port, size))
     note("memory after the lists", peer.rss_mib)
-    each("CREATE", peer, note, lambda n: (asyncio.run(beside.create_pods(port, n * CREATES, CREATES)), CREATES))
+    each("CREATE", peer, note, lambda n: (asyncio.run(base.create_pods(port, CREATES, n * CREATES)), CREATES))
 
 
 def each(verb: str, peer: Peer, note: Callable[[str, float], None], work: Callable[[int], tuple[float, int]]) -> None:

@@ -16,14 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 
 from bench import apiserver as base
-from bench import watch, watchers
+from bench import watch, watchers, writes
 from bench.apiserver import TOKEN, Client, Peer
 from kybern import pki
 from kybern.client.clock import RealClock
@@ -117,23 +117,6 @@ def cpu_seconds(peer: Peer) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def rate(port: int, count: int, work: Callable[[Client, int], Awaitable[None]]) -> float:
-    """How often a second `work` is done over all connections."""
-    numbers = iter(range(count))
-
-    async def worker() -> None:
-        client = await Client(port).open()
-        for number in numbers:
-            await work(client, number)
-        client.close()
-
-    started = time.perf_counter()
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(base.CONNECTIONS):
-            tasks.create_task(worker())
-    return count / (time.perf_counter() - started)
-
-
 async def expect(client: Client, wanted: int, method: str, path: str, body: object = None, kind: str = "") -> bytes:
     data = orjson.dumps(body) if body is not None else b""
     if kind:
@@ -145,56 +128,6 @@ async def expect(client: Client, wanted: int, method: str, path: str, body: obje
     if code != wanted:
         raise RuntimeError(f"{method} {path}: {code} {text[:300]!r}")
     return text
-
-
-async def create_pods(port: int, first: int, count: int) -> float:
-    async def work(client: Client, number: int) -> None:
-        code, text = await client.send("POST", PODS_PATH, base.pod(f"pod-{first + number:06d}"))
-        if code != 201:
-            raise RuntimeError(f"create: {code} {text[:300]!r}")
-
-    return await rate(port, count, work)
-
-
-async def patch_status(port: int, count: int) -> float:
-    async def work(client: Client, number: int) -> None:
-        body = {
-            "status": {
-                "phase": "Running",
-                "podIP": f"10.1.{number % 250}.{number // 250 % 250}",
-                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
-                "containerStatuses": [
-                    {"name": "web", "ready": True, "restartCount": number, "image": "x", "imageID": "y"}
-                ],
-            }
-        }
-        path = f"{PODS_PATH}/pod-{number % PODS:06d}/status"
-        await expect(client, 200, "PATCH", path, body, "application/strategic-merge-patch+json")
-
-    return await rate(port, count, work)
-
-
-async def update_leases(port: int, count: int) -> float:
-    path = "/apis/coordination.k8s.io/v1/namespaces/bench/leases"
-    leases: list[bytes] = []
-    boot = await Client(port).open()
-    for number in range(base.CONNECTIONS):
-        name = f"node-{number}"
-        lease = {"metadata": {"name": name}, "spec": {"holderIdentity": name, "leaseDurationSeconds": 40}}
-        code, text = await boot.send("POST", path, orjson.dumps(lease))
-        if code == 409:
-            code, text = await boot.send("GET", f"{path}/{name}")
-        leases.append(text)
-    free = list(range(base.CONNECTIONS))
-
-    async def work(client: Client, number: int) -> None:
-        at = free.pop()
-        lease = orjson.loads(leases[at])
-        lease["spec"]["renewTime"] = f"2026-01-01T00:{number // 60 % 60:02d}:{number % 60:02d}.{number % 1000000:06d}Z"
-        leases[at] = await expect(client, 200, "PUT", f"{path}/node-{at}", lease)
-        free.append(at)
-
-    return await rate(port, count, work)
 
 
 async def list_milliseconds(port: int, query: str, least: int) -> float:
@@ -229,14 +162,15 @@ def measure(rows: dict[str, Row], peer: Peer, *, is_ours: bool, turn: int) -> No
     if ONLY == "watch":
         measure_watches(note, peer, turn)
         return
-    note("CREATE pods, durable", asyncio.run(create_pods(peer.port, PODS * turn, PODS)))
     if turn == 0:
+        asyncio.run(base.create_pods(peer.port, PODS))
         note(f"memory with {PODS} pods", peer.rss_mib)
     note("GET one pod", base.wrk(peer.port, f"{PODS_PATH}/pod-000001"))
     note(f"LIST {PODS} pods", asyncio.run(list_milliseconds(peer.port, f"?limit={PODS}", PODS)))
     note("LIST one in ten by label", asyncio.run(list_milliseconds(peer.port, "?labelSelector=shard%3D3", PODS // 11)))
-    note("PATCH status", asyncio.run(patch_status(peer.port, 3000)))
-    note("UPDATE leases", asyncio.run(update_leases(peer.port, 3000)))
+    note("CREATE pods, durable", writes.rate(peer.port, writes.CREATE))
+    note("PATCH status", writes.rate(peer.port, writes.patch_status(PODS)))
+    note("UPDATE leases", writes.rate(peer.port, writes.update_lease()))
     if ONLY != "requests":
         measure_watches(note, peer, turn)
 
