@@ -1,5 +1,5 @@
--- What wrk sends for bench/writes.py: one template of path and body, with the marks {thread}, {number} and {object}
--- filled in anew for each request, and {revision} with what the last answer on this connection said.
+-- What wrk sends for bench/writes.py: one template of path and body, with the marks {run}, {thread}, {number} and
+-- {object} filled in anew for each request, and {revision} with what the last answer on this connection said.
 
 local threads = 0
 
@@ -11,6 +11,7 @@ end
 function init(args)
   token, method, kind, path, objects = args[1], args[2], args[3], args[4], tonumber(args[5])
   local file = assert(io.open(args[6]))
+  run = args[7]
   body = file:read("*a")
   file:close()
   number, revision = 0, nil
@@ -24,6 +25,7 @@ end
 
 local function filled(text)
   return (text:gsub("{(%l+)}", function(mark)
+    if mark == "run" then return run end
     if mark == "thread" then return tostring(id) end
     if mark == "number" then return tostring(number) end
     if mark == "object" then return string.format("%06d", number % objects) end

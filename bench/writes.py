@@ -1,13 +1,14 @@
 """Writes a second, from a client that costs the server next to nothing: wrk with `writes.lua`.
 
 A client in Python takes as much of the machine for a write as the server does, so that its own speed is measured.
-Templates may say {number} (of the request on its thread), {thread}, {object} (six digits, of those there are) and
-{revision}: the resourceVersion in the last answer on the same connection, which then has a thread of its own.
+Templates may say {run}, {number} (of the request on its thread), {thread}, {object} (six digits, of those there are)
+and {revision}: the resourceVersion in the last answer on the same connection, which then has a thread of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ class Load:
     objects: int = 1
 
 
-CREATE = Load("POST", PODS, base.pod("pod-{thread}-{number}", NAMESPACE, "{thread}"))
+CREATE = Load("POST", PODS, base.pod("pod-{run}-{thread}-{number}", NAMESPACE, "{thread}"))
 
 
 def patch_status(pods: int) -> Load:
@@ -91,5 +92,6 @@ def rate(port: int, load: Load, seconds: int = SECONDS) -> float:
     with tempfile.NamedTemporaryFile() as body:
         body.write(load.body)
         body.flush()
-        arguments = (base.TOKEN, load.method, load.kind, load.path, str(load.objects), body.name)
+        run = secrets.token_hex(4)
+        arguments = (base.TOKEN, load.method, load.kind, load.path, str(load.objects), body.name, run)
         return base.wrk(port, "/", seconds, f"-t{threads}", "-s", str(SCRIPT), arguments=arguments)
