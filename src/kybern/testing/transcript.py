@@ -9,7 +9,7 @@ from __future__ import annotations
 import lzma
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,8 @@ class Step:
     content: str = "application/json"  # Content-Type, where there is a body
     keep: Mapping[str, str] = field(default_factory=dict)  # name -> dotted path in the answer
     whole: bool = False  # the body of a success counts as well
+    # Addresses and ports that the question chose: told as they are, where what a server makes up is masked.
+    chosen: Sequence[str] = ()
 
     def filled(self, kept: Mapping[str, str]) -> tuple[str, bytes]:
         """Path and body with what was kept in their places."""
@@ -76,7 +78,7 @@ def told(step: Step, code: int, headers: Mapping[str, str], body: bytes) -> dict
             key: masked(document[key]) for key in ("reason", "message", "details") if document.get(key) is not None
         }
     elif step.whole:
-        found["body"] = masked(document)
+        found["body"] = masked(document, frozenset(step.chosen))
     else:
         found["kind"] = document.get("kind", "")
     return found
@@ -91,7 +93,7 @@ def _settle_causes(status: dict[str, Any]) -> None:
         status["message"] = None
 
 
-def masked(value: Any) -> Any:
+def masked(value: Any, chosen: frozenset[str] = frozenset()) -> Any:
     """A value without what a server makes up; what says nothing is as good as absent."""
     if isinstance(value, dict):
         if isinstance(value.get("items"), list):
@@ -99,14 +101,21 @@ def masked(value: Any) -> Any:
             items = [{k: v for k, v in each.items() if k not in ("kind", "apiVersion")} for each in value["items"]]
             value = value | {"items": items}
         shown = {
-            key: "*" if key in _MADE_UP and inner != "" else masked(inner)
+            key: _hidden(inner, chosen) if key in _MADE_UP and inner != "" else masked(inner, chosen)
             for key, inner in value.items()
             if inner is not None
         }
         return {key: inner for key, inner in shown.items() if key in _TOLD or inner not in ("", [], {}, 0)}
     if isinstance(value, list):
-        return [masked(inner) for inner in value]
+        return [masked(inner, chosen) for inner in value]
     return _masked_text(value) if isinstance(value, str) else value
+
+
+def _hidden(value: Any, chosen: frozenset[str]) -> Any:
+    """`*` for what a server made up; with values that were chosen, of a list each for itself."""
+    if chosen and isinstance(value, list):
+        return [_hidden(inner, chosen) for inner in value]
+    return value if str(value) in chosen else "*"
 
 
 def _masked_text(text: str) -> str:

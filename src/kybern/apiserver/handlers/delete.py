@@ -53,7 +53,7 @@ def _success(served: Served, name: str, done: Deleted) -> bytes:
 async def delete_collection(handlers: Handlers, request: Request, served: Served) -> Answer:
     """The list of what was deleted, as it was. Raises ApiError."""
     accepted = negotiate.choose(request.headers.get("accept", ""), None, served.has_protobuf)
-    selection, listed = asked_of(request, served.store, watch=False)
+    selection, listed = asked_of(request, served, watch=False)
     options = body.delete_options(request)
     entries = select(served.store.cache, selection)
     revision, token = handlers.feed.revision, ""

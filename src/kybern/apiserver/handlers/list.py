@@ -36,7 +36,7 @@ def list_objects(handlers: Handlers, request: Request, served: Served) -> Answer
     """The selected objects. Raises ApiError 400, 406, 410, 504."""
     accepted = negotiate.choose(request.headers.get("accept", ""), False, served.has_protobuf)
     negotiate.check_shape(accepted, served.resource, is_list=True)
-    selection, options = asked_of(request, served.store, watch=False)
+    selection, options = asked_of(request, served, watch=False)
     form = handlers.forms.form_of(served, accepted, query.include_object(request))
     past = _past_revision(options, handlers.feed, served.store.cache.changed_at)
     if past is not None:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import msgspec
 
 from kybern.api import scalars
+from kybern.api.resource import Resource
 from kybern.apiserver import query
+from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import ResourceStore
 from kybern.apiserver.request import Request
 from kybern.apiserver.watch_cache.hub import Selection
@@ -122,7 +124,7 @@ def _field_selector(text: str) -> fields.FieldSelector | None:
     return _kept_field_selector(text) if len(text) <= _LONGEST_KEPT else _read_field_selector(text)
 
 
-def asked_of(request: Request, store: ResourceStore, *, watch: bool) -> tuple[Selection, ListOptions]:
+def asked_of(request: Request, served: Served, *, watch: bool) -> tuple[Selection, ListOptions]:
     """All that the query says, looked at in upstream's order: numbers, selectors, what may stand together, and only
     then whether fields and revisions are there. Raises ApiError."""
     info = request.info
@@ -145,7 +147,7 @@ def asked_of(request: Request, store: ResourceStore, *, watch: bool) -> tuple[Se
         field_text = ",".join(filter(None, (field_text, f"metadata.name={fields.escape(info.name)}")))
         field_selector = _field_selector(field_text)
     if field_selector is not None:
-        _check_fields(store, field_selector)
+        _check_fields(served, field_selector)
     namespace = info.namespace or None
     selection = Selection(namespace, label_selector, field_selector, (namespace, label_text, field_text))
     start = parse_continue(token) if token else None
@@ -169,9 +171,9 @@ def asked_of(request: Request, store: ResourceStore, *, watch: bool) -> tuple[Se
 _COMMON = frozenset({"metadata.name", "metadata.namespace"})
 
 
-def _check_fields(store: ResourceStore, selector: fields.FieldSelector) -> None:
-    known = _selectable(store)
-    resource = store.resource
+def _check_fields(served: Served, selector: fields.FieldSelector) -> None:
+    known = _selectable(served.store, served.resource)
+    resource = served.store.resource
     for name, _, _ in selector.requirements:
         if name in known:
             continue
@@ -187,8 +189,8 @@ def _check_fields(store: ResourceStore, selector: fields.FieldSelector) -> None:
 
 
 @functools.lru_cache(maxsize=512)
-def _selectable(store: ResourceStore) -> frozenset[str]:
-    return store.strategy.selectable
+def _selectable(store: ResourceStore, asked: Resource) -> frozenset[str]:
+    return store.strategy.selectable_in(asked)
 
 
 _MATCH = "resourceVersionMatch"

@@ -38,7 +38,7 @@ DRAIN_EVERY = 256
 def watch(handlers: Handlers, request: Request, served: Served) -> Answer:
     """Start a watch. Raises ApiError 400, 406, 410."""
     accepted = negotiate.choose(request.headers.get("accept", ""), True, served.has_protobuf)
-    selection, options = asked_of(request, served.store, watch=True)
+    selection, options = asked_of(request, served, watch=True)
     form = handlers.forms.form_of(served, accepted, query.include_object(request))
     seconds = options.timeout or MIN_SECONDS + handlers.rng.randrange(MIN_SECONDS)
 

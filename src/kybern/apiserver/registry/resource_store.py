@@ -127,11 +127,12 @@ class ResourceStore:
 
     # -- reads ---------------------------------------------------------------------------------------------------
 
-    def entry(self, namespace: str, name: str) -> Entry:
-        """Raises ApiError 404."""
+    def entry(self, namespace: str, name: str, write: Write | None = None) -> Entry:
+        """Raises ApiError 404, in the words of who writes."""
         found = self.cache.get(namespace, name)
         if found is None:
-            raise ApiError.not_found(self.resource.group, self.resource.plural, name)
+            resource = (write.requested if write is not None else None) or self.resource
+            raise ApiError.not_found(resource.group, resource.plural, name)
         return found
 
     # -- create --------------------------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ class ResourceStore:
         name = obj.metadata.name
         existing = self.cache.get(namespace, name)
         if existing is not None and not has_version:
-            raise self._exists(existing)
+            raise self._exists(existing, write)
         give_back = await self.strategy.allocate(obj, None, dry_run=write.dry_run) or _nothing
         try:
             await self._pass(self._gate.validate, attributes, write)  # judges also what was allocated
@@ -188,15 +189,20 @@ class ResourceStore:
             record = await self._stored(value, obj, self._store.create(key, value))
         except storage.KeyExists:
             give_back()
-            raise ApiError.already_exists(self.resource.group, self.resource.plural, name) from None
+            raise ApiError.already_exists(*self._asked(write), name) from None
         except Exception:  # not when cancelled: the write may still happen, and the pool forgets by itself
             give_back()
             raise
         await self._feed.wait_until(record.mod_revision)
         return splice(value, record.mod_revision)
 
-    def _exists(self, existing: Entry) -> ApiError:
-        error = ApiError.already_exists(self.resource.group, self.resource.plural, existing.name)
+    def _asked(self, write: Write) -> tuple[str, str]:
+        """Group and plural, in the words of who asks."""
+        resource = write.requested or self.resource
+        return resource.group, resource.plural
+
+    def _exists(self, existing: Entry, write: Write) -> ApiError:
+        error = ApiError.already_exists(*self._asked(write), existing.name)
         if existing.object.metadata.deletionTimestamp is not None:
             error.status.message = f"object is being deleted: {error.status.message}"
         return error
@@ -225,13 +231,13 @@ class ResourceStore:
                     missing = create_missing()
                     missing.metadata.resourceVersion = ""
                     return await self.create(missing, namespace, write), True
-                raise ApiError.not_found(self.resource.group, self.resource.plural, name)
+                raise ApiError.not_found(*self._asked(write), name)
             if self.codec.converter is not None:
                 await self.codec.converter.warm((expected.data,))
             obj = change(expected)
             asked = obj.metadata.resourceVersion
             if asked and asked != str(expected.revision):
-                raise ApiError.stale(self.resource.group, self.resource.plural, name)
+                raise ApiError.stale(*self._asked(write), name)
             data = await self._update_once(expected, obj, write)
             if data is not None:
                 return data, False
@@ -239,8 +245,8 @@ class ResourceStore:
             if expected is seen:
                 break  # this store's memory is not kept up any more: the resource is served by another
             if asked and expected is not None:
-                raise ApiError.stale(self.resource.group, self.resource.plural, name)
-        raise ApiError.stale(self.resource.group, self.resource.plural, name)
+                raise ApiError.stale(*self._asked(write), name)
+        raise ApiError.stale(*self._asked(write), name)
 
     async def _update_once(self, current: Entry, obj: Any, write: Write) -> bytes | None:
         """The new bytes, or None where another write came first."""
@@ -251,7 +257,7 @@ class ResourceStore:
                 f"StorageError: invalid object, Code: 4, Key: {current.key}, ResourceVersion: 0, AdditionalErrorMsg: "
                 f"Precondition failed: UID in precondition: {obj.metadata.uid}, UID in object meta: {old.metadata.uid}"
             )
-            raise ApiError.conflict(self.resource.group, self.resource.plural, name, why)
+            raise ApiError.conflict(*self._asked(write), name, why)
         metadata.check_name(obj.metadata, name)
         metadata.check_namespace(self.resource, obj.metadata, current.namespace)
         metadata.drop_repeated_owners(obj.metadata, write.warnings)
@@ -348,7 +354,7 @@ class ResourceStore:
         """Begin or finish the removal of an object, by its grace period and finalizers. Raises ApiError."""
         write.warnings.extend(self.strategy.warnings_on_delete(options))
         for _ in range(_UPDATE_TRIES):
-            current = self.entry(namespace, name)
+            current = self.entry(namespace, name, write)
             if self.codec.converter is not None:
                 await self.codec.converter.warm((current.data,))
             self._check_preconditions(current, options)
@@ -358,7 +364,7 @@ class ResourceStore:
             done = await self._delete_once(current, options, write)
             if done is not None:
                 return done
-        raise ApiError.stale(self.resource.group, self.resource.plural, name)
+        raise ApiError.stale(*self._asked(write), name)
 
     async def _delete_once(self, current: Entry, options: DeleteOptions, write: Write) -> Deleted | None:
         obj = current.decode()

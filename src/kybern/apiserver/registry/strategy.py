@@ -170,6 +170,10 @@ class Strategy:
         """The names `selectable_fields` knows; any other is answered 400."""
         return frozenset(self.selectable_fields(self._empty()))
 
+    def selectable_in(self, resource: Resource) -> frozenset[str]:
+        """Those of them that a version knows; `resource` is the resource as that version shows it."""
+        return self.selectable
+
     def _empty(self) -> Any:
         from kybern.machinery import scheme
 

@@ -15,10 +15,12 @@ from kybern.api.core_v1 import (
     Endpoints,
     EndpointSubset,
     Event,
+    EventSource,
     LimitRange,
     LimitRangeItem,
     Namespace,
     Node,
+    ObjectReference,
     ResourceQuota,
     Secret,
     ServiceAccount,
@@ -489,6 +491,18 @@ _EVENT_FIXED = (
 )  # fmt: skip
 
 
+_REFERENCE = ("Kind", "Namespace", "Name", "UID", "APIVersion", "ResourceVersion", "FieldPath")
+
+
+def _as_upstream_shows(field: str, value: Any) -> Any:
+    """A value of an event in the words of upstream's internal version."""
+    if isinstance(value, (ObjectReference, EventSource)):
+        names = _REFERENCE if isinstance(value, ObjectReference) else ("Component", "Host")
+        told = {key.lower(): inner for key, inner in codec.to_json(value).items()}
+        return {name: told.get(name.lower(), "") for name in names}
+    return value or 0 if field == "count" else value
+
+
 def _check_newer_event(event: Event, old: Event | None, errors: Errors) -> None:
     """As events.k8s.io wants them: with their time, without the old fields, and fixed but for the series."""
     if old is not None:
@@ -497,8 +511,7 @@ def _check_newer_event(event: Event, old: Event | None, errors: Errors) -> None:
         for field in _EVENT_FIXED:
             value = getattr(event, field)
             if value != getattr(old, field):
-                shown = codec.to_json(value) if isinstance(value, msgspec.Struct) else value
-                errors.append(invalid(field, shown, rules.IMMUTABLE))
+                errors.append(invalid(field, _as_upstream_shows(field, value), rules.IMMUTABLE))
         if event.series != old.series:
             _check_series(event, errors)
         return

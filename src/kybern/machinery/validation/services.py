@@ -52,20 +52,27 @@ def _check(service: Service, errors: Errors) -> None:
 
 def _check_ports(spec: ServiceSpec, headless: bool, errors: Errors) -> None:
     taken: set[str] = set()
-    numbered: dict[tuple[str | None, int], int] = {}
+    numbered: set[tuple[str | None, int]] = set()
+    on_nodes: set[tuple[str | None, int]] = set()
     for i, port in enumerate(pausing(spec.ports)):
         path = f"spec.ports[{i}]"
         _check_port(port, len(spec.ports) > 1, headless, taken, path, errors)
         key = (port.protocol, port.port)
         if key in numbered:
             errors.append(duplicate(path, _port_key(port)))
-        numbered[key] = i
-        if port.nodePort and spec.type == "ClusterIP":
-            errors.append(forbidden_field(f"{path}.nodePort", "may not be used when `type` is 'ClusterIP'"))
+        numbered.add(key)
+        if port.nodePort:
+            if spec.type == "ClusterIP":
+                errors.append(forbidden_field(f"{path}.nodePort", "may not be used when `type` is 'ClusterIP'"))
+            if (port.protocol, port.nodePort) in on_nodes:
+                errors.append(duplicate(f"{path}.nodePort", port.nodePort))
+            on_nodes.add((port.protocol, port.nodePort))
 
 
 def _port_key(port: ServicePort) -> Any:
-    return {"protocol": port.protocol, "port": port.port}
+    # As upstream spells the part of a port that must be its own.
+    key = {"Name": "", "Protocol": port.protocol, "AppProtocol": None, "Port": port.port}
+    return key | {"TargetPort": 0, "NodePort": 0}
 
 
 def _check_port(
@@ -112,20 +119,22 @@ def check_cluster_ips(spec: ServiceSpec, errors: Errors) -> None:
         errors.append(invalid(path, addresses, "must be empty when `clusterIP` is not specified"))
     elif addresses and addresses[0] != spec.clusterIP:
         errors.append(invalid(path, addresses, "first value must match `clusterIP`"))
+    if len(addresses) <= 2:
+        _check_families(spec, errors)
+    headless = addresses[:1] == ["None"]
+    if headless:
+        if len(addresses) > 1:
+            errors.append(invalid(path, addresses, "'None' must be the first and only value"))
+        elif spec.clusterIP and spec.type in ("NodePort", "LoadBalancer"):
+            errors.append(invalid(f"{path}[0]", "None", f"may not be set to 'None' for {spec.type} services"))
+    before = len(errors)
+    for i, address in enumerate(pausing(addresses)):
+        if i or not headless:
+            rules.check_ip(address, f"{path}[{i}]", errors)
     if len(addresses) > 2:
         errors.append(invalid(path, addresses, "may only hold up to 2 values"))
         return
-    _check_families(spec, errors)
-    if addresses[:1] == ["None"]:
-        if len(addresses) > 1:
-            errors.append(invalid(path, addresses, "'None' must be the first and only value"))
-        elif spec.type != "ClusterIP":
-            errors.append(invalid(f"{path}[0]", "None", f"may not be set to 'None' for {spec.type} services"))
-        return
-    before = len(errors)
-    for i, address in enumerate(pausing(addresses)):
-        rules.check_ip(address, f"{path}[{i}]", errors)
-    if len(errors) > before:
+    if headless or len(errors) > before:
         return
     versions = [ipaddress.ip_address(a).version for a in addresses]
     if len(set(versions)) < len(versions):
@@ -227,9 +236,9 @@ def _check_traffic(spec: ServiceSpec, errors: Errors) -> None:
         message = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
         errors.append(invalid(path, port, message))
     path = "spec.internalTrafficPolicy"
-    if spec.type in ("ClusterIP", "NodePort", "LoadBalancer") and not spec.internalTrafficPolicy:
+    if spec.type in ("ClusterIP", "NodePort", "LoadBalancer") and spec.internalTrafficPolicy is None:
         errors.append(required(path))
-    if spec.internalTrafficPolicy and spec.internalTrafficPolicy not in _POLICIES:
+    if spec.internalTrafficPolicy is not None and spec.internalTrafficPolicy not in _POLICIES:
         errors.append(not_supported(path, spec.internalTrafficPolicy, _POLICIES))
     if spec.trafficDistribution is not None and spec.trafficDistribution not in _DISTRIBUTIONS:
         errors.append(not_supported("spec.trafficDistribution", spec.trafficDistribution, _DISTRIBUTIONS))
@@ -263,7 +272,9 @@ def _check_status(service: Service, old: Service, errors: Errors) -> None:
         where = f"{path}[{i}]"
         if ingress.ip:
             rules.check_ip(ingress.ip, f"{where}.ip", errors)
-            if ingress.ipMode is not None and ingress.ipMode not in ("Proxy", "VIP"):
+            if ingress.ipMode is None:
+                errors.append(required(f"{where}.ipMode", "must be specified when `ip` is set"))
+            elif ingress.ipMode not in ("Proxy", "VIP"):
                 errors.append(not_supported(f"{where}.ipMode", ingress.ipMode, ("Proxy", "VIP")))
         elif ingress.ipMode is not None:
             errors.append(forbidden_field(f"{where}.ipMode", "may not be specified when `ip` is not set"))

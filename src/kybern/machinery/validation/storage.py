@@ -12,6 +12,7 @@ from kybern.api import codec, storage_v1beta1
 from kybern.api.core_v1 import (
     PersistentVolume,
     PersistentVolumeClaim,
+    PersistentVolumeClaimSpec,
     PersistentVolumeSpec,
     TopologySelectorTerm,
     VolumeNodeAffinity,
@@ -44,11 +45,11 @@ from kybern.pausing import pausing
 _RECLAIM = ("Delete", "Recycle", "Retain")
 
 
-def _diff(new: Any, old: Any) -> str:
+def _diff(new: Any, old: Any, *, context: int = 2) -> str:
     def lines(value: Any) -> list[str]:
         return msgspec.json.format(codec.encode(value), indent=1).decode().splitlines()
 
-    return "\n".join(list(difflib.unified_diff(lines(old), lines(new), lineterm="", n=2))[2:]) + "\n"
+    return "\n".join(list(difflib.unified_diff(lines(old), lines(new), lineterm="", n=context))[2:]) + "\n"
 
 
 # -- claims ------------------------------------------------------------------------------------------------------
@@ -63,6 +64,30 @@ _CLAIM_FIXED = (
 )
 
 
+def _as_upstream_shows(spec: PersistentVolumeClaimSpec) -> dict[str, Any]:
+    """A claim in the words of upstream's internal version, which knows no absent fields."""
+    source, reference = spec.dataSource, spec.dataSourceRef
+    named = {
+        name: None if found is None else {"APIGroup": found.apiGroup, "Kind": found.kind, "Name": found.name}
+        for name, found in (("DataSource", source), ("DataSourceRef", reference))
+    }
+    if reference is not None:
+        named["DataSourceRef"] = {**(named["DataSourceRef"] or {}), "Namespace": reference.namespace}
+    return {
+        "AccessModes": spec.accessModes or None,
+        "Selector": codec.to_json(spec.selector) if spec.selector is not None else None,
+        "Resources": {
+            "Limits": dict(sorted(spec.resources.limits.items())) or None,
+            "Requests": dict(sorted(spec.resources.requests.items())) or None,
+        },
+        "VolumeName": spec.volumeName or "",
+        "StorageClassName": spec.storageClassName,
+        "VolumeMode": spec.volumeMode,
+        **named,
+        "VolumeAttributesClassName": spec.volumeAttributesClassName,
+    }
+
+
 def _update_claim(claim: PersistentVolumeClaim, old: PersistentVolumeClaim, errors: Errors) -> None:
     _check_claim(claim, errors)
     spec, before = claim.spec, old.spec
@@ -75,18 +100,19 @@ def _update_claim(claim: PersistentVolumeClaim, old: PersistentVolumeClaim, erro
         frozen.volumeAttributesClassName = before.volumeAttributesClassName
         if "storage" in before.resources.requests and "storage" in spec.resources.requests:
             frozen.resources.requests["storage"] = before.resources.requests["storage"]
-            _check_size(claim, old, errors)
     if frozen != before:
-        errors.append(forbidden_field("spec", f"{_CLAIM_FIXED}\n{_diff(frozen, before)}"))
+        difference = _diff(_as_upstream_shows(frozen), _as_upstream_shows(before), context=3)
+        errors.append(forbidden_field("spec", f"{_CLAIM_FIXED}\n{difference}"))
+    _check_size(claim, old, errors)
     if spec.volumeMode != before.volumeMode:
         errors.append(invalid("volumeMode", spec.volumeMode, rules.IMMUTABLE))
 
 
 def _check_size(claim: PersistentVolumeClaim, old: PersistentVolumeClaim, errors: Errors) -> None:
     """A claim may grow; after a failed expansion it may shrink to no less than what is there."""
-    wanted, before = claim.spec.resources.requests["storage"], old.spec.resources.requests["storage"]
-    actual = old.status.capacity.get("storage")
-    if quantity.compare(wanted, before) < 0 and (actual is None or quantity.compare(wanted, actual) <= 0):
+    wanted, before = (each.spec.resources.requests.get("storage", "0") for each in (claim, old))
+    actual = old.status.capacity.get("storage", "0")
+    if quantity.compare(wanted, before) < 0 and quantity.compare(wanted, actual) <= 0:
         errors.append(forbidden_field("spec.resources.requests.storage", "field can not be less than status.capacity"))
 
 
@@ -110,10 +136,18 @@ def _check_resizing(claim: PersistentVolumeClaim, errors: Errors) -> None:
     for name, state in claim.status.allocatedResourceStatuses.items():
         where = "status.allocatedResourceStatuses"
         rules.check_rule(name, where, names.check_qualified, errors)
+        _check_resizable(name, where, errors)
         if state not in _RESIZE_STATES:
             errors.append(not_supported(where, name, _RESIZE_STATES))
     for name in claim.status.allocatedResources:
         rules.check_rule(name, "status.allocatedResources", names.check_qualified, errors)
+        _check_resizable(name, "status.allocatedResources", errors)
+
+
+def _check_resizable(name: str, path: str, errors: Errors) -> None:
+    """Of upstream's own resources, a volume has storage alone."""
+    if "/" not in name and name != "storage":
+        errors.append(not_supported(path, name, ("storage",)))
 
 
 # -- volumes -----------------------------------------------------------------------------------------------------

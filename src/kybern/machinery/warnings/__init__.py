@@ -15,7 +15,7 @@ from typing import Any
 from kybern.machinery.warnings import kinds
 
 # Told with every write.
-_AGAIN = ("spec.trafficDistribution:",)
+_AGAIN = ("spec.trafficDistribution:", "spec.externalIPs ", "spec.SessionAffinity ", "spec.externalName ")
 
 
 def of(obj: Any) -> list[str]:
@@ -32,5 +32,7 @@ def of_change(obj: Any, old: Any) -> list[str]:
     found = judge(obj)
     if not found:
         return []
+    if type(obj).__name__ == "PersistentVolumeClaim":
+        return found
     known = set(judge(old))
     return [text for text in found if text not in known or text.startswith(_AGAIN)]

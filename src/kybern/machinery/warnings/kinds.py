@@ -63,8 +63,17 @@ def _service(obj: Any) -> list[str]:
     found = []
     if _HINTS in obj.metadata.annotations:
         found.append(f"annotation {_HINTS} is deprecated, please use service.kubernetes.io/topology-mode instead")
+    if spec.externalIPs:
+        if spec.type == "ExternalName":
+            found.append('spec.externalIPs is ignored when spec.type is "ExternalName"')
+        elif spec.clusterIP == "None":
+            found.append("spec.externalIPs is ignored for headless services")
+        else:
+            found.append("spec.externalIPs is deprecated and may no longer be implemented in some clusters")
     if spec.clusterIP == "None" and spec.sessionAffinity not in (None, "", "None"):
         found.append("spec.SessionAffinity is ignored for headless services")
+    if spec.externalName and spec.type != "ExternalName":
+        found.append('spec.externalName is ignored when spec.type is not "ExternalName"')
     if spec.trafficDistribution == "PreferClose":
         found.append('spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"')
     return found

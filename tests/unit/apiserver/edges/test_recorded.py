@@ -6,6 +6,9 @@
     service_proxy  which endpoints of a service may be reached
     deletions      options of deletions, in body and query, with finalizers
     life_cycles    create, update, patch, apply, status, scale, delete of every kind
+    services       every type of Service made, made into every other, patched, applied, and their status
+    events         both versions of events, made in one and changed and read in the other
+    claims         volume claims: made, resized, their status, held by finalizers; volumes
     reviews        access and token reviews, tokens
 
 See kybern.testing.transcript.

@@ -10,6 +10,7 @@ from kybern.api.certificates_v1 import CertificateSigningRequest
 from kybern.api.certificates_v1beta1 import PodCertificateRequestSpec
 from kybern.api.core_v1 import Event, Node
 from kybern.api.policy_v1 import PodDisruptionBudgetStatus
+from kybern.api.resource import Resource
 from kybern.api.resource_v1 import ResourceSlice
 from kybern.apiserver.registry.strategy import Strategy
 from kybern.apiserver.request import User
@@ -54,6 +55,12 @@ class Events(Strategy):
                 "type": event.type or "",
             }
         )
+
+    def selectable_in(self, resource: Resource) -> frozenset[str]:
+        others: tuple[str, ...] = ("regarding.", "reportingController")
+        if resource.group:
+            others = ("involvedObject.", "reportingComponent", "source")
+        return frozenset(name for name in self.selectable if not name.startswith(others))
 
 
 class Secrets(Strategy):

@@ -8,6 +8,11 @@ from __future__ import annotations
 from kybern.api.core_v1 import Service, ServicePort, ServiceSpec
 
 HEADLESS = "None"
+FAMILIES = ("IPv4", "IPv6")
+
+
+def family_of(address: str) -> str:
+    return "IPv6" if ":" in address else "IPv4"
 
 
 def needs_cluster_ip(spec: ServiceSpec) -> bool:
@@ -109,11 +114,14 @@ def fill_families(service: Service) -> None:
     if not needs_cluster_ip(spec):
         return
     # Endpoints of a headless Service without selector are its owner's business, in any family.
-    if is_headless(spec) and not spec.selector and not spec.ipFamilies:
+    if is_headless(spec) and not spec.selector:
         if spec.ipFamilyPolicy is None:
             spec.ipFamilyPolicy = "RequireDualStack"
-        spec.ipFamilies = ["IPv4", "IPv6"] if spec.ipFamilyPolicy != "SingleStack" else ["IPv4"]
-    spec.ipFamilyPolicy = spec.ipFamilyPolicy or "SingleStack"
+        if spec.ipFamilyPolicy != "SingleStack":
+            first = spec.ipFamilies[:1]
+            spec.ipFamilies += [family for family in FAMILIES if family not in first][: 2 - len(spec.ipFamilies)]
+    if spec.clusterIP or not spec.clusterIPs:  # else a fault, told alone
+        spec.ipFamilyPolicy = spec.ipFamilyPolicy or "SingleStack"
     if not spec.ipFamilies:
         given = [ip for ip in spec.clusterIPs if ip != HEADLESS]
-        spec.ipFamilies = list(dict.fromkeys("IPv6" if ":" in ip else "IPv4" for ip in given)) or ["IPv4"]
+        spec.ipFamilies = list(dict.fromkeys(family_of(ip) for ip in given)) or ["IPv4"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kybern.api.core_v1 import Service, ServiceSpec
+from kybern.api.core_v1 import LoadBalancerStatus, Service, ServiceSpec
 from kybern.api.resource import Resource
 from kybern.apiserver.registry.strategies import service_fields as plan
 from kybern.apiserver.registry.strategies.addresses import Addresses, NotInRange, addresses_of
@@ -49,13 +49,16 @@ class Services(Strategy):
         plan.normalise_cluster_ips(obj.spec, old.spec)
         plan.keep_allocated(obj.spec, old.spec)
         plan.drop_unneeded(obj.spec, old.spec)
+        if old.spec.type == "LoadBalancer" and obj.spec.type != "LoadBalancer":
+            obj.status.loadBalancer = LoadBalancerStatus()
         plan.fill_families(obj)
 
     def validate_create(self, obj: Any) -> list[FieldError]:
         return self._address_faults(obj.spec) or validation.validate_create(obj)
 
     def validate_update(self, obj: Any, old: Any) -> list[FieldError]:
-        return validation.validate_update(obj, old) or self._family_faults(obj.spec)
+        faults = self._policy_faults(obj.spec) or validation.validate_update(obj, old)
+        return faults or self._family_faults(obj.spec)
 
     def _address_faults(self, spec: ServiceSpec) -> list[FieldError]:
         """What would be wrong with allocating: told alone, before the rest is looked at."""
@@ -63,25 +66,37 @@ class Services(Strategy):
         if not plan.needs_cluster_ip(spec):
             return faults
         service_rules.check_cluster_ips(spec, faults)
-        return faults or self._family_faults(spec)
+        return self._policy_faults(spec) or faults or self._family_faults(spec)
+
+    def _policy_faults(self, spec: ServiceSpec) -> list[FieldError]:
+        """Two families where the cluster has one."""
+        if spec.ipFamilyPolicy != "RequireDualStack" or self._is_without_families(spec):
+            return []
+        message = "this cluster is not configured for dual-stack services"
+        return [invalid("spec.ipFamilyPolicy", spec.ipFamilyPolicy, message)]
+
+    @staticmethod
+    def _is_without_families(spec: ServiceSpec) -> bool:
+        return not plan.needs_cluster_ip(spec) or (plan.is_headless(spec) and not spec.selector)
 
     def _family_faults(self, spec: ServiceSpec) -> list[FieldError]:
         """Families this cluster does not have."""
-        if not plan.needs_cluster_ip(spec) or (plan.is_headless(spec) and not spec.selector):
+        if self._is_without_families(spec):
             return []
         mine = f"IPv{self.addresses.version}"
-        faults = [
+        if told := [ip for ip in spec.clusterIPs if ip != plan.HEADLESS and plan.family_of(ip) != mine]:
+            where = f"spec.clusterIPs[{spec.clusterIPs.index(told[0])}]"
+            return [invalid(where, spec.clusterIPs, f"{plan.family_of(told[0])} is not configured on this cluster")]
+        return [
             invalid(f"spec.ipFamilies[{i}]", family, "not configured on this cluster")
             for i, family in enumerate(spec.ipFamilies)
             if family != mine
         ]
-        if not faults and spec.ipFamilyPolicy == "RequireDualStack":
-            message = "this cluster is not configured for dual-stack services"
-            faults.append(invalid("spec.ipFamilyPolicy", spec.ipFamilyPolicy, message))
-        return faults
 
     async def allocate(self, obj: Any, old: Any | None, *, dry_run: bool) -> Callable[[], None] | None:
         service: Service = obj
+        if service.spec.type == "ExternalName":
+            service.spec.internalTrafficPolicy = None  # legal, and of no use
         ports: list[int] = []
         addresses: list[str] = []
 
@@ -140,17 +155,16 @@ class Services(Strategy):
         if not plan.may_have_node_ports(spec):
             return
         mine = {p.nodePort for p in old.spec.ports if p.nodePort} if old is not None else set()
-        # Within one Service a number may serve several protocols.
+        # Within one Service a number may serve several protocols of one port.
         given: dict[int, set[str]] = {}
+        served: set[tuple[int, int]] = set()
         for i, port in enumerate(spec.ports):
             if not port.nodePort:
                 continue
-            protocols = given.setdefault(port.nodePort, set())
-            if port.protocol in protocols:
-                raise self._port_taken(service, i, port.nodePort)
-            if not protocols and port.nodePort not in mine:
-                self._take_port(service, i, port.nodePort, taken)
-            protocols.add(port.protocol or "TCP")
+            if (port.port, port.nodePort) not in served and port.nodePort not in mine:
+                self._take_port(service, f"spec.ports[{i}].nodePort", port.nodePort, taken)
+            served.add((port.port, port.nodePort))
+            given.setdefault(port.nodePort, set()).add(port.protocol or "TCP")
         if not plan.needs_node_ports(spec):
             return
         for port in spec.ports:
@@ -167,20 +181,16 @@ class Services(Strategy):
                 port.nodePort = self._any_port(taken)
             given.setdefault(port.nodePort, set()).add(port.protocol or "TCP")
 
-    def _take_port(self, service: Service, index: int, number: int, taken: list[int]) -> None:
+    def _take_port(self, service: Service, path: str, number: int, taken: list[int]) -> None:
         if number not in self._ports.numbers:
             first, last = self.context.node_port_range
             message = f"provided port is not in the valid range. The range of valid ports is {first}-{last}"
-            raise self._invalid(service, invalid(f"spec.ports[{index}].nodePort", number, message))
+            raise self._invalid(service, invalid(path, number, message))
         try:
             self._ports.take(number)
         except Taken:
-            raise self._port_taken(service, index, number) from None
+            raise self._invalid(service, invalid(path, number, "provided port is already allocated")) from None
         taken.append(number)
-
-    def _port_taken(self, service: Service, index: int, number: int) -> ApiError:
-        fault = invalid(f"spec.ports[{index}].nodePort", number, "provided port is already allocated")
-        return self._invalid(service, fault)
 
     def _any_port(self, taken: list[int]) -> int:
         try:
@@ -197,17 +207,11 @@ class Services(Strategy):
         if not spec.healthCheckNodePort:
             spec.healthCheckNodePort = self._any_port(taken)
             return
-        if old is not None and old.spec.healthCheckNodePort == spec.healthCheckNodePort:
-            return
         number = spec.healthCheckNodePort
-        try:
-            if number not in self._ports.numbers:
-                raise Taken
-            self._ports.take(number)
-        except Taken:
-            why = f"failed to allocate requested HealthCheck NodePort {number}: provided port is already allocated"
-            raise ApiError.internal(why) from None
-        taken.append(number)
+        if old is not None and old.spec.healthCheckNodePort == number:
+            return
+        # Upstream answers 500 to either fault.
+        self._take_port(service, "spec.healthCheckNodePort", number, taken)
 
     def after_delete(self, obj: Any) -> None:
         self._ports.give_back(_ports_of(obj.spec))
