@@ -6,11 +6,10 @@ additions to plain ints; everything else is read when somebody scrapes. `registr
 
 from __future__ import annotations
 
+import functools
 import time
 from bisect import bisect_left
 from collections.abc import Callable
-
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
 from kybern.api.resource import Resource
 from kybern.apiserver.request import Request
@@ -82,10 +81,6 @@ class Metrics:
         self.refused = 0
         self._lines: dict[tuple[str, ...], Line] = {}
         self._inflight = {"mutating": _Peak(), "readOnly": _Peak()}
-        self._process = CollectorRegistry(auto_describe=False)
-        ProcessCollector(registry=self._process)
-        PlatformCollector(registry=self._process)
-        GCCollector(registry=self._process)
         self._add_requests()
         self._add_verdicts()
 
@@ -143,7 +138,7 @@ class Metrics:
     # -- rendering -----------------------------------------------------------------------------------------------
 
     def render(self) -> bytes:
-        return self.registry.render() + generate_latest(self._process)
+        return self.registry.render() + _process_metrics()()
 
     def _add_requests(self) -> None:
         registry = self.registry
@@ -291,6 +286,17 @@ def _sli(line: Line) -> Series:
         whole.counts = [a + b for a, b in zip(whole.counts, moved, strict=True)]
         whole.sum -= line.queued
     return whole
+
+
+@functools.cache
+def _process_metrics() -> Callable[[], bytes]:
+    """Of the process itself. Imported at the first scrape: it takes web servers along that nobody here starts."""
+    import prometheus_client as prometheus
+
+    registry = prometheus.CollectorRegistry(auto_describe=False)
+    for collector in (prometheus.ProcessCollector, prometheus.PlatformCollector, prometheus.GCCollector):
+        collector(registry=registry)
+    return functools.partial(prometheus.generate_latest, registry)
 
 
 class _Peak:

@@ -18,12 +18,12 @@ import functools
 import io
 import json
 import os
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
+from isal import isal_zlib
 
 from kybern.storage.history import History
 from kybern.storage.interface import Change, Record, Revision, StoreError, StoreUnavailable
@@ -81,6 +81,7 @@ class LogFile:
         self.path = path
         self._tuning = tuning or Tuning()
         self._lock = _lock(path)
+        _read_ahead(path)
         try:
             self._db = _connect(path, vfs)
             self._db.wal_autocheckpoint(self._tuning.checkpoint)
@@ -181,8 +182,9 @@ def read_rows(path: Path, after: Revision, limit: int) -> list[Row]:
 
 def checksum_of(revision: int, key: bytes, value: bytes | None, created: int) -> int:
     """CRC-32 over all columns of a row."""
-    head = b"%d %d %d %d " % (revision, created, len(key), value is not None)
-    return zlib.crc32(value or b"", zlib.crc32(key, zlib.crc32(head)))
+    head = b"%d %d %d %d %b" % (revision, created, len(key), value is not None, key)
+    checksum: int = isal_zlib.crc32(value or b"", isal_zlib.crc32(head))
+    return checksum
 
 
 def fault_of(row: Row) -> str:
@@ -223,6 +225,15 @@ def _rebuild(path: Path, oldest: Revision, rows: Iterable[Row]) -> History:
         history = History(oldest, state.values())
     history.apply(changes)
     return history
+
+
+def _read_ahead(path: Path) -> None:
+    """All of the file will be read: let a disk that is slow to answer begin at once. A hint, which may fail.
+
+    Before SQLite opens it: closing a file takes away the locks that its process has on it.
+    """
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ Called once by handlers/subresources. Everything that connects passes admission 
 from __future__ import annotations
 
 import dataclasses
+import types
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from kybern.apiserver.authorize import attributes as authorize_attributes
 from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.options import ServerOptions
-from kybern.apiserver.proxy import forward, pods, targets
+from kybern.apiserver.proxy import forward, targets
 from kybern.apiserver.proxy.kubelet import DialerOptions, KubeletDialer
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.request import Answer, Request, Response
@@ -57,7 +58,8 @@ def install(handlers: Handlers, options: ServerOptions, authorizers: Authorizers
         handlers.extensions[f"{resource}/{subresource}"] = handle
 
     async def log(_: Handlers, request: Request, served: Served) -> Answer:
-        return await pods.read_log(request, reader, dialer, clock)
+        answer: Answer = await _pods().read_log(request, reader, dialer, clock)
+        return answer
 
     async def pod(request: Request) -> Answer:
         asked = targets.parse_name(request.info.name, "pod")
@@ -85,12 +87,19 @@ def install(handlers: Handlers, options: ServerOptions, authorizers: Authorizers
         return await _proxy(request, dialer, targets.node_target(found, asked))
 
     handlers.extensions["pods/log"] = log
-    connect("pods", "exec", lambda request: pods.exec_pod(request, reader, dialer))
-    connect("pods", "attach", lambda request: pods.attach_pod(request, reader, dialer))
-    connect("pods", "portforward", lambda request: pods.forward_ports(request, reader, dialer))
+    connect("pods", "exec", lambda request: _pods().exec_pod(request, reader, dialer))
+    connect("pods", "attach", lambda request: _pods().attach_pod(request, reader, dialer))
+    connect("pods", "portforward", lambda request: _pods().forward_ports(request, reader, dialer))
     connect("pods", "proxy", pod)
     connect("services", "proxy", service)
     connect("nodes", "proxy", node)
+
+
+def _pods() -> types.ModuleType:
+    """Imported when first asked for: its protocols are a twentieth of what a start would import."""
+    from kybern.apiserver.proxy import pods
+
+    return pods
 
 
 def _connect_options(served: Served, request: Request) -> dict[str, Any]:

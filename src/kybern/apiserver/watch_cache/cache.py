@@ -209,7 +209,9 @@ class ResourceCache:
             known = self._labels[pairs] = {text(key, key): text(value, value) for key, value in pairs}
         if not self.has_fixed_fields:
             return known, fields
-        shared = {key: text(value, value) for key, value in fields.items()}
+        shared = dict(fields)
+        for key, value in fields.items():
+            shared[key] = text(value, value)
         if shared.get("metadata.name") == name:
             shared["metadata.name"] = name
         return known, shared
