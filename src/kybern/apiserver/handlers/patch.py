@@ -102,12 +102,12 @@ def merger(media: str, value: Any, definition: str) -> Callable[[Any], Any]:
 
 
 @contextlib.contextmanager
-def _as_patch_error(patch: Any) -> Iterator[None]:
-    """What a patch makes of an object is the patch's fault: 422 instead of 400."""
+def _as_patch_error(patch: Any, *, as_go: bool = False) -> Iterator[None]:
+    """What a patch makes of an object is the patch's fault: 422 instead of 400. `as_go`: shown as Go prints it."""
     try:
         yield
     except ApiError as error:
-        fault = invalid("patch", patch, str(error))
+        fault = invalid("patch", typed.go_value(patch) if as_go else patch, str(error))
         raise ApiError.invalid("", "", "", [fault]) from None
 
 
@@ -140,8 +140,9 @@ class _Change:
             ) from None
         if not self._told:
             self._told = True
-            # Of a strategic merge upstream shows what was sent, as Go prints it.
-            with _as_patch_error(typed.go_value(self._value) if self._media == STRATEGIC else patched):
+            # Of a strategic merge upstream shows what was sent.
+            is_strategic = self._media == STRATEGIC
+            with _as_patch_error(self._value if is_strategic else patched, as_go=is_strategic):
                 body.apply_strictness(self._request, self._strictness, [f'unknown field "{path}"' for path in unknown])
         if obj.metadata.uid != document["metadata"].get("uid", ""):
             fault = invalid("metadata.uid", obj.metadata.uid, "field is immutable")
