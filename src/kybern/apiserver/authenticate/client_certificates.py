@@ -22,7 +22,7 @@ from kybern.machinery.clock import Clock
 
 CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
 _UID = x509.ObjectIdentifier("1.3.6.1.4.1.57683.2")  # Kubernetes' own attribute for a user's uid
-_CACHED = 4096
+_CACHED = 65536  # fewer than there are nodes would be none: they come in turn
 _USAGES = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 
 

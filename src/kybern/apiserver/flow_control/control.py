@@ -26,7 +26,7 @@ from kybern.wire.http1.answer import render_fields
 SCHEMAS = "flowschemas.flowcontrol.apiserver.k8s.io"
 LEVELS = "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io"
 # Classifications kept; anybody may send new paths, so they are forgotten all at once.
-_KEPT = 8192
+_KEPT = 32768  # five thousand nodes ask in five ways
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _RETRY_SECONDS = 1
 # Refusals of one flow a second that are told at once, and how many may wait to be told.

@@ -16,7 +16,7 @@ def fingerprint(schema: str, flow: str) -> int:
     return int.from_bytes(digest[:8], "little")
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=65536)  # a flow a node
 def deal(value: int, queues: int, hand: int) -> tuple[int, ...]:
     """`hand` different numbers below `queues`, taken from `value` as cards from a deck."""
     cards: list[int] = []
