@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import apiserver as base
+from bench import listing, plot, resync, stock
 from bench import peer as beside
-from bench import plot, stock
 from bench.apiserver import Peer
 from kybern.storage.etcd import Endpoints, EtcdStore
 from kybern.storage.sqlite import SqliteStore
@@ -29,9 +29,11 @@ from kybern.storage.sqlite import SqliteStore
 SIZES = tuple(int(text) for text in os.environ.get("KYBERN_BENCH_SIZES", "1000,10000,100000").split(","))
 PEER_MOST = int(os.environ.get("KYBERN_BENCH_PEER_MOST", "30000"))
 ROUNDS = 3
-LISTS = 3
 CREATES = 800
 SECONDS = 2
+
+
+LISTED = {"LIST all": listing.JSON, "LIST all, gzip": listing.GZIP, "LIST all, protobuf": listing.PROTOBUF}
 
 
 @dataclass
@@ -58,12 +60,21 @@ def table() -> dict[str, Curve]:
         "CREATE, time at 32 connections": Curve("us", True),
         "LIST 500 by label": Curve("ms", True),
         "LIST a page of 500": Curve("ms", True),
+        "LIST a namespace of 100": Curve("ms", True),
         "LIST all": Curve("ms", False),
         "LIST all, server's CPU": Curve("ms", False),
         "LIST all, gzip": Curve("ms", False),
         "LIST all, gzip, server's CPU": Curve("ms", False),
+        "LIST all, protobuf": Curve("ms", False),
+        "LIST all, protobuf, server's CPU": Curve("ms", False),
+        "LIST all in pages of 500, gzip": Curve("ms", False),
         "GET while all is listed, 99th percentile": Curve("ms", True),
+        "controllers at rest, LISTs in 10 s": Curve("", False),
+        "controllers at rest, server's CPU": Curve("ms/s", True),
+        "controllers at rest, their CPU": Curve("ms/s", True),
+        "memory, empty": Curve("MiB", False),
         "memory": Curve("MiB", False),
+        "memory of a pod, above an empty server": Curve("KiB", True),
         "memory after the lists": Curve("MiB", False),
         "start to /readyz": Curve("s", False),
         "start to /readyz, server's CPU": Curve("s", False),
@@ -74,15 +85,31 @@ def measure(rows: dict[str, Curve], size: int, peer: Peer, note: Callable[[str, 
     """One server that holds `size` pods."""
     port = peer.port
     each("GET", peer, note, lambda _: (rate := wrk_any(port, size), round(rate * SECONDS)))
-    note("LIST 500 by label", asyncio.run(beside.list_milliseconds(port, "?labelSelector=group%3Dgroup-0001", 500)))
-    note("LIST a page of 500", asyncio.run(beside.list_milliseconds(port, "?limit=500", 500)))
-    for row, packed in (("LIST all", False), ("LIST all, gzip", True)):
+    path = stock.PODS_PATH
+    note("LIST 500 by label", listing.milliseconds(port, f"{path}?labelSelector=group%3Dgroup-0001", 500))
+    note("LIST a page of 500", listing.milliseconds(port, f"{path}?limit=500", 500))
+    note("LIST a namespace of 100", listing.milliseconds(port, f"{stock.SMALL_PATH}?resourceVersion=0", stock.SMALL))
+    for row, asked in LISTED.items():
         before = beside.cpu_seconds(peer)
-        note(row, list_all(port, size, packed=packed))
-        note(f"{row}, server's CPU", (beside.cpu_seconds(peer) - before) / LISTS * 1000)
+        note(row, listing.milliseconds(port, f"{path}?resourceVersion=0", size, asked))
+        note(f"{row}, server's CPU", (beside.cpu_seconds(peer) - before) / (listing.TIMES + 1) * 1000)
+    note("LIST all in pages of 500, gzip", listing.in_pages(port, path, 500, size))
     note("GET while all is listed, 99th percentile", get_beside_lists(port, size))
     note("memory after the lists", peer.rss_mib)
     each("CREATE", peer, note, lambda n: (asyncio.run(base.create_pods(port, CREATES, n * CREATES)), CREATES))
+
+
+def rest(peer: Peer, note: Callable[[str, float], None]) -> None:
+    told = resync.quiet(peer)
+    note("controllers at rest, LISTs in 10 s", told.lists)
+    note("controllers at rest, server's CPU", told.server_cpu * 1000)
+    note("controllers at rest, their CPU", told.controllers_cpu * 1000)
+
+
+def of_a_pod(rows: dict[str, Curve]) -> None:
+    row, whole, empty = rows["memory of a pod, above an empty server"], rows["memory"], rows["memory, empty"]
+    row.ours = {size: (mib - empty.ours[size]) * 1024 / size for size, mib in whole.ours.items()}
+    row.theirs = {size: (mib - empty.theirs[size]) * 1024 / size for size, mib in whole.theirs.items()}
 
 
 def each(verb: str, peer: Peer, note: Callable[[str, float], None], work: Callable[[int], tuple[float, int]]) -> None:
@@ -112,21 +139,6 @@ def wrk_any(port: int, size: int) -> float:
         )
         script.flush()
         return base.wrk(port, stock.PODS_PATH, SECONDS, "-s", script.name)
-
-
-def list_all(port: int, size: int, *, packed: bool) -> float:
-    """Milliseconds until curl has the last byte, the best. curl throws it away, and does not unpack it."""
-    command = ["curl", "-sk", "-o", "/dev/null", "-w", "%{time_total} %{size_download}"]
-    command += ["-H", f"Authorization: Bearer {base.TOKEN}", *(("-H", "Accept-Encoding: gzip") if packed else ())]
-    url = f"https://127.0.0.1:{port}{stock.PODS_PATH}?resourceVersion=0"
-    best = float("inf")
-    for _ in range(LISTS):
-        told = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
-        seconds, got = map(float, told.split())
-        best = min(best, seconds)
-        if got < size * (20 if packed else 1_000):
-            raise RuntimeError(f"list: {got} bytes")
-    return best * 1000
 
 
 def get_beside_lists(port: int, size: int) -> float:
@@ -199,11 +211,14 @@ def ours(size: int, note: Callable[[str, float], None]) -> Iterator[Peer]:
             asyncio.run(beside.ready(peer.port))
             asyncio.run(base.prepare(peer.port))
             asyncio.run(stock.make_model(peer.port))
+            note("memory, empty", peer.rss_mib)
             command = peer.process.args
 
         async def fill() -> None:
             store = await SqliteStore.open(folder / "bench.db")
-            await stock.fill(store, await stock.read_model(store), 0, size)
+            model = await stock.read_model(store)
+            await stock.fill(store, model, 0, size)
+            await stock.fill_small(store, model)
             await store.compact(store.revision)  # what a server that ran for some minutes has done
             await store.close()
 
@@ -219,13 +234,16 @@ def theirs(size: int, note: Callable[[str, float], None]) -> Iterator[Peer]:
         asyncio.run(beside.ready(peer.port))
         asyncio.run(base.prepare(peer.port))
         asyncio.run(stock.make_model(peer.port))
+        note("memory, empty", peer.rss_mib)
         command = peer.process.args
         assert isinstance(command, list)
         url = command[command.index("--etcd-servers") + 1]
 
         async def fill() -> None:
             store = await EtcdStore.open(Endpoints.parse(url))
-            await stock.fill(store, await stock.read_model(store), 0, size)
+            model = await stock.read_model(store)
+            await stock.fill(store, model, 0, size)
+            await stock.fill_small(store, model)
             await store.close()
 
         asyncio.run(fill())
@@ -260,6 +278,9 @@ def run() -> dict[str, float | str]:
 
             with server(size, note) as peer:
                 measure(rows, size, peer, note)
+                if name == "kybern":
+                    rest(peer, note)
+    of_a_pod(rows)
     plot.curves({name: (row.unit, row.ours, row.theirs) for name, row in rows.items()}, Path("build/bench-curves.png"))
     shown: dict[str, float | str] = {"pods": "  ".join(f"{size:>9,}" for size in SIZES)}
     for name, row in rows.items():

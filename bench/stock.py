@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import re
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import orjson
@@ -19,6 +20,8 @@ from kybern.storage.interface import Store
 
 PODS_PATH = "/api/v1/namespaces/bench/pods"
 KEYS = "/registry/pods/bench/"
+SMALL = 100  # pods of a namespace beside it
+SMALL_PATH = PODS_PATH.replace("bench", "small")
 GROUP = 500  # pods with one value of the label `group`, however many there are in all
 APPS = 100
 NODES = 1_000
@@ -134,6 +137,16 @@ def _uid_of(value: bytes) -> bytes:
 
 async def fill(store: Store, model: Model, first: int, last: int) -> None:
     """Pods `first` to `last` - 1 into the store (number 0 is the model)."""
-    numbers = iter(range(max(1, first), last))
+    await _write(store, KEYS, ((n, model.copy(n)) for n in range(max(1, first), last)))
+
+
+async def fill_small(store: Store, model: Model) -> None:
+    """The small namespace, whose name is as long."""
+    small = (model.copy(n).replace(b"bench", b"small") for n in range(SMALL))
+    await _write(store, KEYS.replace("bench", "small"), enumerate(small))
+
+
+async def _write(store: Store, keys: str, values: Iterable[tuple[int, bytes]]) -> None:
+    numbers = iter(values)
     while batch := list(itertools.islice(numbers, AT_ONCE)):
-        await asyncio.gather(*(store.create(KEYS + name_of(n), model.copy(n)) for n in batch))
+        await asyncio.gather(*(store.create(keys + name_of(n), value) for n, value in batch))
