@@ -50,11 +50,12 @@ def free_port() -> int:
 
 
 class Peer:
-    """A server under load: where it is, and its process."""
+    """A server under load: where it is, and its process; its store, where that is another."""
 
-    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, port: int, process: subprocess.Popen[bytes], store: Peer | None = None) -> None:
         self.port = port
         self.process = process
+        self.store = store
 
     @property
     def rss_mib(self) -> float:
