@@ -34,7 +34,9 @@ check: venv
 unit: venv
 	@$(BIN)/python -m pytest tests/unit tests/conformance -n 2
 
-bench: system
+bench: venv
+	@$(BIN)/python -m kybern.cli.system --bench
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@$(BIN)/python -m bench
 
 generate: venv

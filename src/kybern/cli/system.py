@@ -1,6 +1,7 @@
 """Debian's packages that a cluster needs: told, and installed where missing.
 
-Run by `make up` and, with `--tests`, by `make test` (`python -m kybern.cli.system`); asked by doctor.
+Run by `make up` and, with `--tests` or `--bench`, by `make test` and `make bench` (`python -m kybern.cli.system`);
+asked by doctor.
 """
 
 from __future__ import annotations
@@ -38,8 +39,14 @@ PACKAGES = (
     Package("ca-certificates", "/etc/ssl/certs/ca-certificates.crt", "certificates of image registries"),
 )
 
-# What only tests need: a store to share, and peers to be measured against.
-TEST_PACKAGES = (Package("etcd-server", "etcd", "the store that several API servers share"),)
+ETCD = Package("etcd-server", "etcd", "the store that several API servers share")
+# What only tests need, and what only benchmarks: a client that costs nothing, and peers to be measured against.
+TEST_PACKAGES = (ETCD,)
+BENCH_PACKAGES = (
+    ETCD,
+    Package("nginx-light", "nginx", "how fast this machine serves bytes"),
+    Package("wrk", "wrk", "the client of the benchmarks"),
+)
 
 
 def is_there(package: Package) -> bool:
@@ -107,4 +114,5 @@ def _refuse_service_starts() -> Path | None:
 
 
 if __name__ == "__main__":
-    sys.exit(install((*PACKAGES, *TEST_PACKAGES) if "--tests" in sys.argv else PACKAGES))
+    more = {"--tests": TEST_PACKAGES, "--bench": BENCH_PACKAGES}
+    sys.exit(install((*PACKAGES, *(package for flag in sys.argv[1:] for package in more[flag]))))
