@@ -62,7 +62,7 @@ async def run(options: Options) -> None:
         retry_period=options.leader_elect_retry_period,
     )
     page = Page("kube-scheduler", options=options)
-    scheduler.metrics.register(page.registry, scheduler)
+    scheduler.metrics.register(page.registry, scheduler.queue, scheduler.cluster)
     client.metrics.register(page.registry)
     try:
         async with asyncio.TaskGroup() as tasks:

@@ -17,9 +17,9 @@ from kybern.client.rest import RestClient
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError
 from kybern.scheduler.cluster import Cluster
-from kybern.scheduler.objects import PodInfo
 from kybern.scheduler.plugins import volume_binding
 from kybern.scheduler.plugins.volume_binding import BindVolume, ProvisionVolume, VolumeStep
+from kybern.scheduler.pod_info import PodInfo
 
 AT_ONCE = 64  # requests under way
 VOLUME_TIMEOUT = 600.0  # seconds until volumes must be bound (kube-scheduler: bindTimeoutSeconds)

@@ -10,15 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kybern.machinery import labels
-from kybern.scheduler.objects import (
-    BudgetView,
-    ClaimView,
-    ClassView,
-    CsiNodeView,
-    NamespaceView,
-    PersistentVolumeView,
-    PodInfo,
-)
+from kybern.scheduler.objects import BudgetView, ClaimView, ClassView, CsiNodeView, NamespaceView, PersistentVolumeView
+from kybern.scheduler.pod_info import PodInfo
 from kybern.scheduler.snapshot import Snapshot
 
 _NONE: Mapping[str, str] = {}

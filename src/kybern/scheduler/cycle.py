@@ -14,9 +14,9 @@ import numpy as np
 from kybern.scheduler import terms
 from kybern.scheduler.cluster import Cluster
 from kybern.scheduler.columns import Bools
-from kybern.scheduler.objects import PodInfo
 from kybern.scheduler.plugins.contract import Filter, Rejection, Unplaceable
 from kybern.scheduler.plugins.volume_binding import VolumeStep, plan_volumes
+from kybern.scheduler.pod_info import PodInfo
 from kybern.scheduler.profile import Profile
 
 NO_NODES = "no nodes available to schedule pods"

@@ -15,8 +15,9 @@ from kybern.machinery import labels
 from kybern.machinery.clock import Clock
 from kybern.scheduler import objects, terms
 from kybern.scheduler.cluster import Cluster
-from kybern.scheduler.objects import PodInfo, PodView
+from kybern.scheduler.objects import PodView
 from kybern.scheduler.plugins.contract import Change, Event
+from kybern.scheduler.pod_info import PodInfo, is_finished
 from kybern.scheduler.queue import PodQueue
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ class Feed:
         if new is None:
             assert old is not None
             self._pod_gone(PodInfo(old))
-        elif objects.is_finished(new):
+        elif is_finished(new):
             self._pod_gone(PodInfo(new))
         elif new.spec.nodeName:
             self._pod_bound(PodInfo(new), old)

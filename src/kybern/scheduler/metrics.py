@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from kybern.machinery import metrics
 from kybern.machinery.metrics import Samples
-
-if TYPE_CHECKING:
-    from kybern.scheduler.run import Scheduler
+from kybern.scheduler.cluster import Cluster
+from kybern.scheduler.queue import PodQueue
 
 _ATTEMPT_SECONDS = metrics.exponential(0.001, 2, 15)
 _TRIES = metrics.exponential(1, 2, 5)
@@ -49,16 +46,15 @@ class Metrics:
         self.attempts.add(profile, result)
         self.seconds.observe(seconds, profile, result)
 
-    def register(self, registry: metrics.Registry, scheduler: Scheduler) -> None:
+    def register(self, registry: metrics.Registry, queue: PodQueue, cluster: Cluster) -> None:
         for family in (self.attempts, self.seconds, self.tries, self.preemptions, self.victims):
             registry.add(family)
 
         def pending() -> Samples:
-            return [((place,), count) for place, count in scheduler.queue.sizes().items() if place != "in flight"]
+            return [((place,), count) for place, count in queue.sizes().items() if place != "in flight"]
 
         def cached() -> Samples:
-            snapshot = scheduler.cluster.snapshot
-            return [(("nodes",), len(snapshot)), (("pods",), len(snapshot.pods))]
+            return [(("nodes",), len(cluster.snapshot)), (("pods",), len(cluster.snapshot.pods))]
 
         registry.read(
             "gauge",

@@ -15,8 +15,8 @@ import numpy as np
 from kybern.scheduler.cluster import Cluster
 from kybern.scheduler.columns import Bools
 from kybern.scheduler.cycle import NO_NODES, Outcome, Reason, filter_nodes, render_failure
-from kybern.scheduler.objects import PodInfo
 from kybern.scheduler.plugins.contract import Filter
+from kybern.scheduler.pod_info import PodInfo
 
 NEVER = "not eligible due to preemptionPolicy=Never."
 WAITING = "not eligible due to a terminating pod on the nominated node."

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from kybern.machinery.clock import Clock
-from kybern.scheduler.objects import PodInfo
 from kybern.scheduler.plugins.contract import Change, Event, Filter
+from kybern.scheduler.pod_info import PodInfo
 
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 10.0

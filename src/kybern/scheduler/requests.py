@@ -1,4 +1,4 @@
-"""How much of each resource a pod takes, from the moment it is placed. Pure; asked once a pod by objects.PodInfo.
+"""How much of each resource a pod takes, from the moment it is placed. Pure; asked once a pod by pod_info.
 
 The most that is in use at any time: ordinary init containers run one by one, before the containers; those that
 restart always (sidecars) run from their turn on. Requests of the pod as a whole go before those of its containers.
@@ -9,12 +9,9 @@ Source: "Sidecar Containers: resource sharing within containers", "Pod Overhead"
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from kybern.machinery import quantity
-
-if TYPE_CHECKING:
-    from kybern.scheduler.objects import ContainerStatusView, ContainerView, PodView
+from kybern.scheduler.objects import ContainerStatusView, ContainerView, PodView
 
 CPU = "cpu"
 MEMORY = "memory"

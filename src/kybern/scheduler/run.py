@@ -23,8 +23,8 @@ from kybern.scheduler.cluster import Cluster
 from kybern.scheduler.cycle import Decision
 from kybern.scheduler.feed import Feed
 from kybern.scheduler.metrics import Metrics
-from kybern.scheduler.objects import PodInfo
 from kybern.scheduler.plugins.volume_binding import BindVolume
+from kybern.scheduler.pod_info import PodInfo
 from kybern.scheduler.profile import DEFAULT_SCHEDULER, FILTERS, Profile
 from kybern.scheduler.queue import Entry, PodQueue
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from kybern.api.core_v1 import Taint
 from kybern.scheduler import requests
 from kybern.scheduler.columns import Bools, Codes, LabelTable
-from kybern.scheduler.objects import HostPort, NodeView, PodInfo
+from kybern.scheduler.objects import NodeView
+from kybern.scheduler.pod_info import HostPort, PodInfo
 from kybern.scheduler.terms import PodTerm, pod_terms
 
 Ints = NDArray[np.int64]

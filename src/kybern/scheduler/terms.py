@@ -17,7 +17,7 @@ from kybern.machinery import labels
 from kybern.scheduler.columns import Bools, LabelTable
 
 if TYPE_CHECKING:
-    from kybern.scheduler.objects import PodInfo
+    from kybern.scheduler.pod_info import PodInfo
 
 _OPERATORS = {
     "In": labels.Operator.IN,

@@ -16,8 +16,9 @@ from kybern.apiserver.request import Request
 from kybern.apiserver.server import ApiServer
 from kybern.client.clock import RealClock
 from kybern.storage.memory import MemoryStore
-from kybern.wire.http1.server import Limits, serve
+from kybern.wire.http1.limits import Limits
 from kybern.wire.http1.server import Server as Listener
+from kybern.wire.http1.server import serve
 
 T = TypeVar("T")
 TOKENS = 'admin,admin,1,"system:masters"\njane,jane,2,devs\n'

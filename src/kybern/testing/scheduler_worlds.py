@@ -15,7 +15,8 @@ from kybern.api import codec, core_v1
 from kybern.machinery import defaults, labels
 from kybern.scheduler import objects, terms
 from kybern.scheduler.cluster import Cluster
-from kybern.scheduler.objects import NodeView, PodInfo, PodView
+from kybern.scheduler.objects import NodeView, PodView
+from kybern.scheduler.pod_info import PodInfo
 
 T = TypeVar("T")
 World = Mapping[str, Any]

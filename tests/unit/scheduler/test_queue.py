@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from kybern.scheduler.objects import PodInfo
 from kybern.scheduler.plugins.contract import Change, Event
+from kybern.scheduler.pod_info import PodInfo
 from kybern.scheduler.profile import FILTERS
 from kybern.scheduler.queue import FLUSH_AFTER, Place, PodQueue, backoff
 from kybern.testing.clock import FakeClock

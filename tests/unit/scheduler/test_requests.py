@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from kybern.api import codec
-from kybern.scheduler.objects import PodInfo, PodView
+from kybern.scheduler.objects import PodView
+from kybern.scheduler.pod_info import PodInfo
 
 
 def info(spec: dict[str, Any], status: dict[str, Any] | None = None) -> PodInfo:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kybern.scheduler import cycle, preempt
 from kybern.scheduler.cluster import Cluster
-from kybern.scheduler.objects import PodInfo
+from kybern.scheduler.pod_info import PodInfo
 from kybern.scheduler.profile import default_profile
 from kybern.scheduler.snapshot import LOG_LIMIT, Snapshot
 from kybern.testing.scheduler_worlds import node, pod

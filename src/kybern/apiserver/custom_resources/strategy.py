@@ -5,7 +5,7 @@ One a version, asked by registry/resource_store; objects reach it in the version
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from kybern.api import codec
 from kybern.api.autoscaling_v1 import Scale
@@ -20,8 +20,14 @@ from kybern.apiserver.request import User
 from kybern.machinery.status import ApiError, FieldError, invalid
 from kybern.machinery.validation import metadata
 
-if TYPE_CHECKING:
-    from kybern.apiserver.custom_resources.serving import Family
+
+class Family(Protocol):
+    """What the rules need to know of all versions of the kind together."""
+
+    @property
+    def is_terminating(self) -> bool:
+        """The definition is being deleted."""
+        ...
 
 
 class CustomStrategy(Strategy):

@@ -7,18 +7,15 @@ custom resources bring their own (custom_resources/codec), so that nobody else a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 import structlog
 
 from kybern.api import codec
 from kybern.api.resource import Resource
+from kybern.apiserver.watch_cache.entry import Entry
 from kybern.machinery import conversion, defaults
-
-if TYPE_CHECKING:
-    from kybern.apiserver.watch_cache.entry import Entry
-
 
 log = structlog.get_logger(__name__)
 

@@ -7,9 +7,8 @@ object and its other encodings, which are filled in when somebody first asks for
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from kybern.apiserver.registry.object_codec import ObjectCodec
 from kybern.storage.interface import Revision
 
 _METADATA = b'"metadata":{'
@@ -26,6 +25,14 @@ def splice(value: bytes, revision: int) -> bytes:
         return value  # somebody else's, and no object: it is told as it stands
     comma = b"" if tail.startswith(b"}") else b","
     return b'%b%b"resourceVersion":"%d"%b%b' % (head, mark, revision, comma, tail)
+
+
+class Decoder(Protocol):
+    """What an entry needs of its kind's codec."""
+
+    def decode(self, data: bytes) -> Any:
+        """A private object of bytes that are known to be right."""
+        ...
 
 
 class Entry:
@@ -54,7 +61,7 @@ class Entry:
         revision: Revision,
         labels: Mapping[str, str],
         fields: Mapping[str, str],
-        codec: ObjectCodec,
+        codec: Decoder,
     ) -> None:
         self.key = key
         self.namespace = namespace

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from kybern.scheduler.cluster import Cluster
 from kybern.scheduler.columns import Bools
-from kybern.scheduler.objects import NodeView, PodInfo
+from kybern.scheduler.objects import NodeView
+from kybern.scheduler.pod_info import PodInfo
 
 Rows = NDArray[np.intp]
 Points = NDArray[np.float64]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from kybern.scheduler.cluster import Cluster
-from kybern.scheduler.objects import PodInfo
 from kybern.scheduler.plugins import contract
 from kybern.scheduler.plugins.contract import MOST_POINTS, Points, Rows
+from kybern.scheduler.pod_info import PodInfo
 
 MEBI = 1024 * 1024
 LEAST = 23 * MEBI  # below it, having the images is no advantage

@@ -10,9 +10,9 @@ from kybern.machinery import labels
 from kybern.scheduler import terms
 from kybern.scheduler.cluster import Cluster
 from kybern.scheduler.columns import Bools, LabelTable
-from kybern.scheduler.objects import PodInfo
 from kybern.scheduler.plugins import contract
 from kybern.scheduler.plugins.contract import Change, Event, Points, Rejection, Rows
+from kybern.scheduler.pod_info import PodInfo
 
 REASON = "node(s) didn't match Pod's node affinity/selector"
 

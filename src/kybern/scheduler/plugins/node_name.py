@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kybern.scheduler.cluster import Cluster
-from kybern.scheduler.objects import PodInfo
 from kybern.scheduler.plugins import contract
 from kybern.scheduler.plugins.contract import Event, Rejection
+from kybern.scheduler.pod_info import PodInfo
 
 
 @contract.filter("NodeName", wakes={Event.NODE_ADDED: contract.always})

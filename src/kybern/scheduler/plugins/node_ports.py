@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from kybern.scheduler.cluster import Cluster
-from kybern.scheduler.objects import PodInfo
 from kybern.scheduler.plugins import contract
 from kybern.scheduler.plugins.contract import Change, Event, Rejection
+from kybern.scheduler.pod_info import PodInfo
 
 
 def _frees_port(pod: PodInfo, change: Change) -> bool:

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from kybern.scheduler.cluster import Cluster
-from kybern.scheduler.objects import PodInfo
 from kybern.scheduler.plugins import contract
 from kybern.scheduler.plugins.contract import MOST_POINTS, Change, Event, Points, Rejection, Rows
+from kybern.scheduler.pod_info import PodInfo
 from kybern.scheduler.snapshot import Ints
 
 

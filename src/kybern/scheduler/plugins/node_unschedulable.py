@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from kybern.scheduler import terms
 from kybern.scheduler.cluster import Cluster
-from kybern.scheduler.objects import PodInfo
 from kybern.scheduler.plugins import contract
 from kybern.scheduler.plugins.contract import Change, Event, Rejection
+from kybern.scheduler.pod_info import PodInfo
 
 TAINT = "node.kubernetes.io/unschedulable"
 

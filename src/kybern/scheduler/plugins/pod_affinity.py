@@ -13,9 +13,9 @@ import numpy as np
 from kybern.scheduler import terms
 from kybern.scheduler.cluster import Cluster
 from kybern.scheduler.columns import Bools
-from kybern.scheduler.objects import PodInfo
 from kybern.scheduler.plugins import contract
 from kybern.scheduler.plugins.contract import MOST_POINTS, Change, Event, Points, Rejection, Rows
+from kybern.scheduler.pod_info import PodInfo
 from kybern.scheduler.snapshot import Ints, Snapshot
 from kybern.scheduler.terms import PodTerm
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from kybern.scheduler import terms
 from kybern.scheduler.cluster import Cluster
-from kybern.scheduler.objects import PodInfo
 from kybern.scheduler.plugins import contract
 from kybern.scheduler.plugins.contract import Change, Event, Points, Rejection, Rows
+from kybern.scheduler.pod_info import PodInfo
 from kybern.scheduler.snapshot import Snapshot, Words
 
 REASON = "node(s) had untolerated taint(s)"

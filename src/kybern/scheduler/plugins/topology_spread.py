@@ -16,10 +16,10 @@ from kybern.machinery import labels
 from kybern.scheduler import terms
 from kybern.scheduler.cluster import Cluster
 from kybern.scheduler.columns import Bools
-from kybern.scheduler.objects import PodInfo
 from kybern.scheduler.plugins import contract, node_affinity, taint_toleration
 from kybern.scheduler.plugins.contract import MOST_POINTS, Change, Event, Points, Rejection, Rows
 from kybern.scheduler.plugins.pod_affinity import per_domain
+from kybern.scheduler.pod_info import PodInfo
 from kybern.scheduler.snapshot import Ints
 
 HOSTNAME = "kubernetes.io/hostname"

@@ -16,9 +16,10 @@ from kybern.machinery import quantity
 from kybern.scheduler import terms
 from kybern.scheduler.cluster import Cluster
 from kybern.scheduler.columns import Bools
-from kybern.scheduler.objects import ClaimView, ClassView, PersistentVolumeView, PodInfo
+from kybern.scheduler.objects import ClaimView, ClassView, PersistentVolumeView
 from kybern.scheduler.plugins import contract
 from kybern.scheduler.plugins.contract import Event, Rejection, Unplaceable
+from kybern.scheduler.pod_info import PodInfo
 from kybern.scheduler.snapshot import Snapshot
 
 NO_PROVISIONER = "kubernetes.io/no-provisioner"

@@ -8,9 +8,10 @@ import numpy as np
 
 from kybern.scheduler import terms
 from kybern.scheduler.cluster import Cluster
-from kybern.scheduler.objects import ClaimView, PersistentVolumeView, PodInfo
+from kybern.scheduler.objects import ClaimView, PersistentVolumeView
 from kybern.scheduler.plugins import contract
 from kybern.scheduler.plugins.contract import Change, Event, Rejection
+from kybern.scheduler.pod_info import PodInfo
 
 IN_USE = (
     "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"

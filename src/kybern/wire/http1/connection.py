@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 import structlog
 from isal import isal_zlib
 
 from kybern.machinery.status import ApiError
 from kybern.wire.http1 import answer, body, head
+from kybern.wire.http1.limits import Limits
 from kybern.wire.http1.streams import GZIP_FRAME, GZIP_LEVEL, ChunkedSink, Gate, GzipSink, RawConnection
 from kybern.wire.keepalive import apply_keepalive
-from kybern.wire.message import Answer, Request, Response, Resting, StreamResponse, UpgradeResponse
-
-if TYPE_CHECKING:
-    from kybern.wire.http1.server import Server
+from kybern.wire.message import Answer, Application, Request, Response, Resting, StreamResponse, UpgradeResponse
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +31,18 @@ _GZIP_FROM = 128 * 1024  # kube-apiserver: smaller answers are not worth compres
 _GZIP_AT_ONCE = 1 << 20  # bytes that are compressed in less than a millisecond
 _GZIPPED = (("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding"))
 _STREAM_GRACE = 2.0  # seconds a stream's `run` has to end by itself once its client is gone
+
+
+class Host(Protocol):
+    """What a connection needs of the server that it lives in."""
+
+    limits: Limits
+    connections: set[Connection]
+    tasks: asyncio.TaskGroup  # in which answers that take time are made
+    request_type: type[Any]
+    application: Application[Any]
+    date: bytes  # the header, as of now
+    is_closing: bool  # each answer is the last of its connection
 
 
 class Connection(asyncio.Protocol):
@@ -71,7 +81,7 @@ class Connection(asyncio.Protocol):
         "deadline",
     )
 
-    def __init__(self, server: Server[Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: Host, loop: asyncio.AbstractEventLoop) -> None:
         self._server = server
         self._limits = server.limits
         self._loop = loop

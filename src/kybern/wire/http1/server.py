@@ -10,33 +10,18 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic
 
 from kybern.machinery.clock import Clock
 from kybern.wire.http1 import answer
 from kybern.wire.http1.connection import Connection
+from kybern.wire.http1.limits import Limits
 from kybern.wire.message import Application, R
 from kybern.wire.secure import SecureListener
 
 _BACKLOG = 4096  # clients who come at once; the kernel allows as many as net.core.somaxconn
 _SWEEP = 1.0  # seconds between looks at the deadlines
 _STREAM_SECONDS = 2.0  # that a stream has to end by itself
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Sizes in bytes, times in seconds. The numbers are kube-apiserver's where it has them."""
-
-    body: int = 3 * 1024 * 1024
-    header_bytes: int = 1 << 20
-    header_fields: int = 1000
-    header_timeout: float = 32.0
-    body_timeout: float = 60.0
-    idle_timeout: float = 90.0
-    handshake_timeout: float = 32.0
-    linger: float = 2.0  # how long a refused client may go on sending
-    connections: int = 20_000
 
 
 class Server(Generic[R]):
