@@ -96,13 +96,15 @@ _QUANTITY = re.compile(
     r"([+-]?)([0-9]{1,64}(?:\.[0-9]{0,64})?|\.[0-9]{1,64})(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]{1,4}|)"
 )
 _LARGEST = (2**63 - 1) * 10**9
+# Of exponents: amounts beyond mean nothing, and within, every one is a float.
+_FURTHEST = 200
 
 
 @functools.lru_cache(maxsize=8192)
 def parse_quantity(text: str) -> tuple[int, str]:
     """(nano-units rounded away from zero, format "binary", "decimal" or "exponent"). Raises ValueError.
 
-    Larger magnitudes than 2**63-1 are capped, as upstream does.
+    In the binary form larger magnitudes than 2**63-1 are capped, as upstream does.
     Source: the Quantity grammar in the Kubernetes API reference.
     """
     match = _QUANTITY.fullmatch(text)
@@ -120,10 +122,11 @@ def parse_quantity(text: str) -> tuple[int, str]:
         exponent += _DECIMAL[suffix]
     else:
         power = int(suffix[1:])
-        exponent += max(-64, min(64, power))
+        exponent += max(-_FURTHEST, min(_FURTHEST, power))
         form = "exponent"
     nano = digits * 10**exponent if exponent >= 0 else -(-digits // 10**-exponent)
-    nano = min(nano, _LARGEST)
+    if form == "binary":
+        nano = min(nano, _LARGEST)
     return (-nano if sign == "-" else nano), form
 
 
@@ -141,7 +144,7 @@ def render_quantity(nano: int, form: str) -> str:
     if form == "binary" and rest == 0:
         return f"{sign}{whole}"
     exponent = -9
-    while exponent < 18 and nano % 1000 == 0:
+    while (exponent < 18 or form == "exponent") and nano % 1000 == 0:
         nano //= 1000
         exponent += 3
     if form == "exponent" and exponent != 0:

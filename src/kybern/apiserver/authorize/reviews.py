@@ -80,7 +80,9 @@ def review_local(
 
 
 # What is looked at: the rest is wiped before.
-_TELLING = ("name", "generateName", "labels", "annotations", "finalizers", "ownerReferences", "resourceVersion")
+_TELLING = (
+    "name", "generateName", "labels", "annotations", "finalizers", "ownerReferences", "resourceVersion", "generation",
+)  # fmt: skip
 
 
 def _check_metadata(metadata: ObjectMeta, message: str) -> list[FieldError]:

@@ -51,6 +51,9 @@ class CustomResourceDefinitions(Strategy):
         metadata.check_update(obj.metadata, old.metadata, self.resource, errors)
         return errors + definition.check_update(obj, old)
 
+    def validate_status_update(self, obj: Any, old: Any) -> list[FieldError]:
+        return super().validate_status_update(obj, old) + definition.check_status(obj)
+
     def before_delete(self, obj: Any) -> None:
         """Its objects go first: lifecycle sees to that."""
         leaving: CustomResourceDefinition = obj

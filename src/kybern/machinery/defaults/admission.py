@@ -57,17 +57,11 @@ def _fill_policy_binding(binding: Any) -> None:
     _fill_match_resources(binding.spec.matchResources)
 
 
-def _fill_mutating_policy(policy: Any) -> None:
-    _fill_policy(policy)
-    if policy.spec.reinvocationPolicy is None:
-        policy.spec.reinvocationPolicy = "Never"
-
-
 DEFAULTS: dict[type[Any], Callable[[Any], None]] = {
     v1.ValidatingWebhookConfiguration: _fill_webhooks,
     v1.MutatingWebhookConfiguration: _fill_webhooks,
     v1.ValidatingAdmissionPolicy: _fill_policy,
     v1.ValidatingAdmissionPolicyBinding: _fill_policy_binding,
-    **{module.MutatingAdmissionPolicy: _fill_mutating_policy for module in (v1, v1beta1, v1alpha1)},
+    **{module.MutatingAdmissionPolicy: _fill_policy for module in (v1, v1beta1, v1alpha1)},
     **{module.MutatingAdmissionPolicyBinding: _fill_policy_binding for module in (v1, v1beta1, v1alpha1)},
 }

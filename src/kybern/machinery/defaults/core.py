@@ -15,6 +15,7 @@ from kybern.api.core_v1 import (
     Node,
     PersistentVolume,
     PersistentVolumeClaim,
+    PersistentVolumeClaimSpec,
     ResourceQuota,
     Secret,
     Service,
@@ -79,16 +80,18 @@ def fill_claim(claim: PersistentVolumeClaim) -> None:
 
 def _fill_claim(claim: PersistentVolumeClaim) -> None:
     fill_claim(claim)
-    spec = claim.spec
-    if spec.dataSourceRef is not None and spec.dataSourceRef.namespace:
-        spec.dataSourceRef = None  # behind a feature gate that is off: dropped
+    fill_sources(claim.spec)
+
+
+def fill_sources(spec: PersistentVolumeClaimSpec) -> None:
+    """Where the data of a claim comes from is said in two fields: each from the other."""
     source, reference = spec.dataSource, spec.dataSourceRef
     if reference is None and source is not None:
         if _is_claim_or_snapshot(source):
             spec.dataSourceRef = TypedObjectReference(kind=source.kind, name=source.name, apiGroup=source.apiGroup)
         else:
             spec.dataSource = None  # what the old field cannot name is dropped, silently, as it always was
-    elif reference is not None and source is None:
+    elif reference is not None and source is None and not reference.namespace:
         spec.dataSource = TypedLocalObjectReference(
             kind=reference.kind, name=reference.name, apiGroup=reference.apiGroup
         )

@@ -55,8 +55,12 @@ def _check_sources(spec: PersistentVolumeClaimSpec, path: str, errors: Errors) -
             errors.append(invalid(where, source.kind, message))
         if source.apiGroup:
             rules.check_rule(source.apiGroup, f"{where}.apiGroup", names.check_subdomain, errors)
+    if spec.dataSourceRef is not None and spec.dataSourceRef.namespace:
+        rules.check_rule(spec.dataSourceRef.namespace, f"{path}.dataSourceRef.namespace", names.check_label, errors)
     one, other = spec.dataSource, spec.dataSourceRef
     if one is None or other is None:
         return
-    if (one.kind, one.name, one.apiGroup) != (other.kind, other.name, other.apiGroup):
+    if other.namespace:
+        errors.append(invalid(path, {}, "may not be specified when dataSourceRef.namespace is specified"))
+    elif (one.kind, one.name, one.apiGroup) != (other.kind, other.name, other.apiGroup):
         errors.append(invalid(path, {}, "must match dataSourceRef"))

@@ -36,7 +36,7 @@ from kybern.machinery.status import (
     required,
     too_long,
 )
-from kybern.machinery.validation import resources, rules, services
+from kybern.machinery.validation import metadata, resources, rules, services
 from kybern.machinery.validation.rules import Errors, Rules
 from kybern.pausing import pausing
 
@@ -507,15 +507,16 @@ def _check_newer_event(event: Event, old: Event | None, errors: Errors) -> None:
     """As events.k8s.io wants them: with their time, without the old fields, and fixed but for the series."""
     if old is not None:
         _check_any_event(event, "reportingController", errors)
+        metadata.check_strictly(event.metadata, errors, is_new=False)
         rules.check_immutable(event.reportingComponent, old.reportingComponent, "reportingController", errors)
         for field in _EVENT_FIXED:
             value = getattr(event, field)
-            if value != getattr(old, field):
+            if not rules.is_same(value, getattr(old, field)):
                 errors.append(invalid(field, _as_upstream_shows(field, value), rules.IMMUTABLE))
         if event.series != old.series:
             _check_series(event, errors)
         return
-    rules.check_optional(event.metadata.name, "metadata.name", names.check_subdomain, errors)
+    metadata.check_strictly(event.metadata, errors, is_new=True)
     if event.eventTime is None:
         errors.append(required("eventTime"))
     if event.type not in ("Normal", "Warning"):

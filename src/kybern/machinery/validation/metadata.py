@@ -110,6 +110,16 @@ def check(metadata: ObjectMeta, resource: Resource, errors: Errors) -> None:
     check_shared(metadata, errors, any_finalizer=_is_free(resource, _ANY_FINALIZER))
 
 
+def check_strictly(metadata: ObjectMeta, errors: Errors, *, is_new: bool) -> None:
+    """By the rules of most kinds, in a version of a kind that is stored under laxer ones."""
+    if is_new:
+        rules.check_optional(metadata.name, "metadata.name", names.check_subdomain, errors)
+        if metadata.generateName:
+            _check_prefix(metadata.generateName, names.check_subdomain, errors)
+    if metadata.finalizers:
+        _check_finalizers(metadata.finalizers, "metadata.finalizers", errors, any_finalizer=False)
+
+
 def _is_free(resource: Resource, exempt: frozenset[str]) -> bool:
     """Custom resources are finalized by whatever their operators say."""
     return not resource.module or resource.group_resource in exempt

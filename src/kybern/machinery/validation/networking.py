@@ -375,16 +375,13 @@ def _check_canonical(cidr: str, path: str, errors: Errors) -> None:
 def _update_service_cidr(service_cidr: Any, old: Any, errors: Errors) -> None:
     cidrs, former = service_cidr.spec.cidrs, old.spec.cidrs
     # A second family may be added; nothing else changes.
-    if len(cidrs) == 2 and len(former) == 1 and cidrs[:1] == former:
+    if len(cidrs) == 2 and len(former) == 1:
         _check_service_cidr(service_cidr, errors)
-    else:
-        if len(cidrs) < len(former):
-            errors.append(invalid("spec.cidrs", former, rules.IMMUTABLE))
-            return
-        for i, before in enumerate(pausing(former)):
-            now = cidrs[i]
-            if now != before:
-                errors.append(invalid(f"spec.cidrs[{i}]", now, rules.IMMUTABLE))
+    elif len(cidrs) != len(former):
+        errors.append(invalid("spec.cidrs", former if len(cidrs) < len(former) else cidrs, rules.IMMUTABLE))
+    for i, (now, before) in enumerate(pausing(list(zip(cidrs, former, strict=False)))):
+        if now != before:
+            errors.append(invalid(f"spec.cidrs[{i}]", now, rules.IMMUTABLE))
 
 
 def _check_ip_address(address: Any, errors: Errors) -> None:

@@ -93,9 +93,10 @@ def _extends(new: list[Toleration], old: list[Toleration]) -> bool:
 
 def _check_gates(spec: PodSpec, before: PodSpec, errors: Errors) -> None:
     known = {g.name for g in before.schedulingGates}
-    for i, gate in enumerate(pausing(spec.schedulingGates)):
-        if gate.name not in known:
-            message = f"only deletion is allowed, but found new scheduling gate '{gate.name}'"
+    places = {gate.name: i for i, gate in enumerate(pausing(spec.schedulingGates))}  # one named twice: the last
+    for name, i in places.items():
+        if name not in known:
+            message = f"only deletion is allowed, but found new scheduling gate '{name}'"
             errors.append(forbidden_field(f"spec.schedulingGates[{i}].name", message))
 
 

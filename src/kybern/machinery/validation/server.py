@@ -39,9 +39,11 @@ def _check_api_service(service: APIService, errors: Errors) -> None:
     spec = service.spec
     group, version = spec.group or "", spec.version or ""
     wanted = f"{version}.{group}"
-    if service.metadata.name != wanted:
-        message = f'must be `spec.version+"."+spec.group`: "{wanted}"'
-        errors.append(invalid("metadata.name", service.metadata.name, message))
+    for field in ("name", "generateName"):
+        said = getattr(service.metadata, field)
+        if said and said != wanted:
+            message = f'must be `spec.version+"."+spec.group`: "{wanted}"'
+            errors.append(invalid(f"metadata.{field}", said, message))
     if group:
         rules.check_rule(group, "spec.group", names.check_subdomain, errors)
     elif version != "v1":

@@ -158,7 +158,7 @@ def _check_families(spec: ServiceSpec, errors: Errors) -> None:
         elif family in seen:
             errors.append(duplicate(f"spec.ipFamilies[{i}]", family))
         seen.add(family)
-    if len(seen) > 1 and spec.ipFamilyPolicy == "SingleStack":
+    if sorted(spec.ipFamilies) == list(_FAMILIES) and spec.ipFamilyPolicy == "SingleStack":
         message = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified"
         errors.append(invalid("spec.ipFamilyPolicy", spec.ipFamilyPolicy, message))
 

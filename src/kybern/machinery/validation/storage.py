@@ -104,6 +104,10 @@ def _update_claim(claim: PersistentVolumeClaim, old: PersistentVolumeClaim, erro
         difference = _diff(_as_upstream_shows(frozen), _as_upstream_shows(before), context=3)
         errors.append(forbidden_field("spec", f"{_CLAIM_FIXED}\n{difference}"))
     _check_size(claim, old, errors)
+    if old.status.currentVolumeAttributesClassName is not None and not spec.volumeAttributesClassName:
+        what = "nil" if spec.volumeAttributesClassName is None else "empty string"
+        told = f"update to {what} is forbidden when status.currentVolumeAttributesClassName is not nil"
+        errors.append(forbidden_field("spec.volumeAttributesClassName", told))
     if spec.volumeMode != before.volumeMode:
         errors.append(invalid("volumeMode", spec.volumeMode, rules.IMMUTABLE))
 
@@ -118,12 +122,17 @@ def _check_size(claim: PersistentVolumeClaim, old: PersistentVolumeClaim, errors
 
 def _status_of_claim(claim: PersistentVolumeClaim, old: PersistentVolumeClaim, errors: Errors) -> None:
     _check_resizing(claim, errors)
-    for name, amount in claim.status.capacity.items():
-        if quantity.nano(amount) < 0:
-            path = f"status.capacity[{name}]"
-            errors.append(
-                FieldError("FieldValueInvalid", path, f"Invalid value: {amount}: must be a valid resource quantity")
-            )
+    for field in ("capacity", "allocatedResources"):
+        for name, amount in getattr(claim.status, field).items():
+            shown = _wrapped(quantity.value(amount))
+            if shown < 0:
+                told = f"Invalid value: {shown}: must be a valid resource quantity"
+                errors.append(FieldError("FieldValueInvalid", f"status.{field}[{name}]", told))
+
+
+def _wrapped(whole: int) -> int:
+    """As an int64 has it: what is beyond the largest is the smallest."""
+    return whole if whole < 2**63 else -(2**63)
 
 
 _RESIZE_STATES = (
@@ -146,7 +155,7 @@ def _check_resizing(claim: PersistentVolumeClaim, errors: Errors) -> None:
 
 def _check_resizable(name: str, path: str, errors: Errors) -> None:
     """Of upstream's own resources, a volume has storage alone."""
-    if "/" not in name and name != "storage":
+    if name != "storage" and resources.is_native(name) and not names.check_qualified(name):
         errors.append(not_supported(path, name, ("storage",)))
 
 
@@ -284,7 +293,7 @@ def _update_volume(volume: PersistentVolume, old: PersistentVolume, errors: Erro
     spec, before = volume.spec, old.spec
     sources = {field: getattr(spec, field) for field, _, _ in _VOLUME_SOURCES if getattr(spec, field) is not None}
     former = {field: getattr(before, field) for field, _, _ in _VOLUME_SOURCES if getattr(before, field) is not None}
-    if sources != former and not _only_expand_secret(sources, former):
+    if not rules.is_same(sources, former) and not _only_expand_secret(sources, former):
         message = f"{_VOLUME_FIXED}\n{_diff(sources, former)}"
         errors.append(forbidden_field("spec.persistentvolumesource", message))
     if spec.volumeMode != before.volumeMode:

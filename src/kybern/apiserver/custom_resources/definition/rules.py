@@ -1,6 +1,6 @@
 """Are the validation rules of a schema right: they compile, say what they must, and cannot cost too much. Pure.
 
-Called by spec after schema.check has found nothing. Source: the answers of a v1.36 API server.
+Programs are judged after schema.check has found nothing, texts by plain. Source: the answers of a v1.36 API server.
 """
 
 from __future__ import annotations
@@ -74,10 +74,7 @@ def _check(
         declared = schema_types.declare(schema, is_root=is_root)
         for i, rule in enumerate(pausing(rules)):
             where = f"{path}.{running.RULES}[{i}]"
-            _check_texts(rule, where, schema, errors)
-            if not (rule.get("rule") or "").strip():
-                errors.append(required(f"{where}.rule", "rule is not specified"))
-            elif declared is not None:
+            if declared is not None:
                 _check_programs(rule, where, declared, above, errors, costs)
         if declared is None:
             errors.append(FieldError("InternalError", f"{path}.{running.RULES}", _NO_TYPES))
@@ -99,7 +96,15 @@ def _times(places: int | None, most: int | None) -> int | None:
     return min(places * most, estimate.UNBOUNDED) if places is not None and most is not None else None
 
 
+def check_texts(schema: Schema, path: str, errors: Errors) -> None:
+    """What the rules of one place say beside their programs."""
+    for i, rule in enumerate(pausing(schema.get(running.RULES) or ())):
+        _check_texts(rule, f"{path}.{running.RULES}[{i}]", schema, errors)
+
+
 def _check_texts(rule: Mapping[str, Any], where: str, schema: Schema, errors: Errors) -> None:
+    if not (rule.get("rule") or "").strip():
+        errors.append(required(f"{where}.rule", "rule is not specified"))
     message = rule.get("message")
     if message is not None and message and not message.strip():
         errors.append(invalid(f"{where}.message", message, "must be non-empty if specified"))
@@ -154,6 +159,7 @@ def _check_programs(
     except cel.CelError as error:
         told = error.reported if error.type in (None, cel.BOOL) else _NO_BOOL
         errors.append(_invalid_rule(f"{where}.rule", rule, told))
+        uses_old = False
     else:
         if program.type == cel.BOOL:
             _add_cost("estimated rule cost", f"{where}.rule", program, declared, above, errors, costs)
@@ -163,9 +169,9 @@ def _check_programs(
         if uses_old and above.uncorrelatable:
             told = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {above.uncorrelatable}"
             errors.append(invalid(f"{where}.rule", rule["rule"], told))
-        if rule.get("optionalOldSelf") is not None and not uses_old:
-            told = "may not be set if oldSelf is not used in rule"
-            errors.append(invalid(f"{where}.optionalOldSelf", rule["optionalOldSelf"], told))
+    if rule.get("optionalOldSelf") is not None and not uses_old:
+        told = "may not be set if oldSelf is not used in rule"
+        errors.append(invalid(f"{where}.optionalOldSelf", rule["optionalOldSelf"], told))
     expression = rule.get("messageExpression")
     if expression and expression.strip():
         try:

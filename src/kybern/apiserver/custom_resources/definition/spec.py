@@ -13,7 +13,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from kybern.api import codec
-from kybern.api.apiextensions_v1 import CustomResourceConversion, CustomResourceDefinition
+from kybern.api.apiextensions_v1 import (
+    CustomResourceConversion,
+    CustomResourceDefinition,
+    CustomResourceDefinitionNames,
+)
 from kybern.apiserver.custom_resources import conditions, jsonpath
 from kybern.apiserver.custom_resources.definition import rules as definition_rules
 from kybern.apiserver.custom_resources.definition import schema as definition_schema
@@ -84,6 +88,14 @@ def check_update(definition: CustomResourceDefinition, old: CustomResourceDefini
     return errors
 
 
+def check_status(definition: CustomResourceDefinition) -> Errors:
+    """What is wrong with the names that somebody says are accepted."""
+    errors: Errors = []
+    if definition.status.acceptedNames is not None:
+        _check_spelling(definition.status.acceptedNames, "status.acceptedNames", errors)
+    return errors
+
+
 def schema_faults(definition: CustomResourceDefinition) -> list[str]:
     """What keeps the schemas of a stored definition from being structural."""
     errors: Errors = []
@@ -93,8 +105,10 @@ def schema_faults(definition: CustomResourceDefinition) -> list[str]:
 
 def _check_name(definition: CustomResourceDefinition, errors: Errors) -> None:
     spec = definition.spec
-    if definition.metadata.name != f"{spec.names.plural}.{spec.group}":
-        errors.append(invalid("metadata.name", definition.metadata.name, 'must be spec.names.plural+"."+spec.group'))
+    for field in ("name", "generateName"):
+        value = getattr(definition.metadata, field)
+        if value and value != f"{spec.names.plural}.{spec.group}":
+            errors.append(invalid(f"metadata.{field}", value, 'must be spec.names.plural+"."+spec.group'))
 
 
 def _check_group(definition: CustomResourceDefinition, errors: Errors) -> None:
@@ -124,6 +138,8 @@ def _check_versions(definition: CustomResourceDefinition, errors: Errors) -> Non
         _check_deprecation(version.deprecated, version.deprecationWarning, path, errors)
         if version.schema is None or version.schema.openAPIV3Schema is None:
             errors.append(required(f"{path}.schema.openAPIV3Schema", "schemas are required"))
+    if found and found[0]:  # told at its old place, too
+        rules.check_rule(found[0], "spec.version", names.check_label_1035, errors)
     if len(set(found)) != len(found):
         errors.append(_of_versions(definition, "must contain unique version names"))
     if sum(v.storage for v in versions) != 1:
@@ -213,7 +229,7 @@ def _each_schema(
         if before is not None and before.subresources == version.subresources and _same(before.schema, version.schema):
             continue
         path = "spec.validation.openAPIV3Schema" if shared else f"spec.versions[{i}].schema.openAPIV3Schema"
-        if has_status and not set(schema) <= _ROOT_FIELDS:
+        if has_status and not {name for name, said in schema.items() if said is not False} <= _ROOT_FIELDS:
             errors.append(invalid(path, schema, _ROOT_TOLD))
         check(schema, path, errors)
 
@@ -275,40 +291,38 @@ def _check_selectable(fields: list[Any], schema: Schema, path: str, errors: Erro
         if not field.jsonPath:
             errors.append(required(where))
             continue
+        kind, fault = _field_at(field.jsonPath, schema)
+        if fault:
+            errors.append(invalid(where, field.jsonPath, f"is an invalid path: {fault}"))
+            continue
         if field.jsonPath in seen:
             errors.append(duplicate(where, field.jsonPath))
-            continue
         seen.add(field.jsonPath)
-        fault = _selectable_fault(field.jsonPath, schema)
-        if fault:
-            errors.append(invalid(where, field.jsonPath, fault))
-    if len(fields) > _MAX_SELECTABLE:
-        told = f"Too many: {len(fields)}: must have at most {_MAX_SELECTABLE} items"
+        if kind not in ("string", "boolean", "integer"):
+            told = (
+                "must point to a field of type string, boolean or integer. Enum string fields and strings with formats "
+                "are allowed."
+            )
+            errors.append(invalid(where, field.jsonPath, told))
+    if len(seen) > _MAX_SELECTABLE:
+        told = f"Too many: {len(seen)}: must have at most {_MAX_SELECTABLE} items"
         errors.append(FieldError("FieldValueTooMany", path, told))
 
 
-def _selectable_fault(path: str, schema: Schema) -> str:
+def _field_at(path: str, schema: Schema) -> tuple[str, str]:
+    """The type of a field that may be selected by; why there is none."""
     if not path.startswith("."):
-        return f"is an invalid path: expected [ or . but got: {path.partition('.')[0]}"
+        return "", f"expected [ or . but got: {path.partition('.')[0]}"
     if "[" in path:
-        return "is an invalid path: array notation is not allowed"
+        return "", "array notation is not allowed"
     try:
         found = jsonpath.field_names(path)
     except jsonpath.PathError as error:
-        return f"is an invalid path: {error}"
-    node: Any = schema
-    if found[:1] == ["metadata"]:
-        return "is an invalid path: does not refer to a valid field"
+        return "", str(error)
+    node: Any = None if found[:1] == ["metadata"] else schema
     for name in found:
-        node = (node.get("properties") or {}).get(name)
-        if node is None:
-            return "is an invalid path: does not refer to a valid field"
-    if node.get("type") not in ("string", "boolean", "integer"):
-        return (
-            "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are "
-            "allowed."
-        )
-    return ""
+        node = node and (node.get("properties") or {}).get(name)
+    return ("", "does not refer to a valid field") if node is None else (node.get("type", ""), "")
 
 
 # -- names, conversion, status -------------------------------------------------------------------------------------
@@ -317,9 +331,17 @@ def _selectable_fault(path: str, schema: Schema) -> str:
 def _check_names(definition: CustomResourceDefinition, errors: Errors) -> None:
     found, path = definition.spec.names, "spec.names"
     for field in ("plural", "singular", "kind", "listKind"):
+        if not getattr(found, field):
+            errors.append(required(f"{path}.{field}"))
+    _check_spelling(found, path, errors)
+    if found.kind and found.kind == found.listKind:
+        errors.append(invalid(f"{path}.listKind", found.listKind, "kind and listKind may not be the same"))
+
+
+def _check_spelling(found: CustomResourceDefinitionNames, path: str, errors: Errors) -> None:
+    for field in ("plural", "singular", "kind", "listKind"):
         value = getattr(found, field) or ""
         if not value:
-            errors.append(required(f"{path}.{field}"))
             continue
         mixed = field in ("kind", "listKind")
         for message in names.check_label_1035(value.lower() if mixed else value):
@@ -328,8 +350,6 @@ def _check_names(definition: CustomResourceDefinition, errors: Errors) -> None:
     for field in ("shortNames", "categories"):
         for i, name in enumerate(getattr(found, field)):
             rules.check_rule(name, f"{path}.{field}[{i}]", names.check_label_1035, errors)
-    if found.kind and found.kind == found.listKind:
-        errors.append(invalid(f"{path}.listKind", found.listKind, "kind and listKind may not be the same"))
 
 
 def _check_conversion(conversion: CustomResourceConversion | None, errors: Errors) -> None:
@@ -433,7 +453,7 @@ def _check_stored(definition: CustomResourceDefinition, errors: Errors) -> None:
             )
             errors.append(invalid(f"{path}[{i}]", version, told))
     current = [v.name for v in definition.spec.versions if v.storage]
-    if current and current[-1] not in stored:
+    if current and (current[-1] not in stored or len(current) > 1):
         errors.append(invalid(path, list(stored), f"must have the storage version {current[-1]}"))
 
 

@@ -57,16 +57,18 @@ class Services(Strategy):
         return self._address_faults(obj.spec) or validation.validate_create(obj)
 
     def validate_update(self, obj: Any, old: Any) -> list[FieldError]:
-        faults = self._policy_faults(obj.spec) or validation.validate_update(obj, old)
+        faults = self._policy_faults(obj.spec) or self._shape_faults(obj.spec) or validation.validate_update(obj, old)
         return faults or self._family_faults(obj.spec)
 
     def _address_faults(self, spec: ServiceSpec) -> list[FieldError]:
         """What would be wrong with allocating: told alone, before the rest is looked at."""
+        return self._policy_faults(spec) or self._shape_faults(spec) or self._family_faults(spec)
+
+    def _shape_faults(self, spec: ServiceSpec) -> list[FieldError]:
         faults: list[FieldError] = []
-        if not plan.needs_cluster_ip(spec):
-            return faults
-        service_rules.check_cluster_ips(spec, faults)
-        return self._policy_faults(spec) or faults or self._family_faults(spec)
+        if plan.needs_cluster_ip(spec):
+            service_rules.check_cluster_ips(spec, faults)
+        return faults
 
     def _policy_faults(self, spec: ServiceSpec) -> list[FieldError]:
         """Two families where the cluster has one."""

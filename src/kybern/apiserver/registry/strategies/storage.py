@@ -7,12 +7,25 @@ from typing import Any
 from kybern.api import scalars
 from kybern.apiserver.registry.strategy import Strategy
 from kybern.apiserver.request import User
+from kybern.machinery.defaults import core
 
 
 class PersistentVolumeClaims(Strategy):
     def prepare_create(self, obj: Any, user: User) -> None:
         super().prepare_create(obj, user)
         obj.status.phase = "Pending"
+        self._drop_foreign(obj)
+
+    def prepare_update(self, obj: Any, old: Any) -> None:
+        super().prepare_update(obj, old)
+        if old.spec.dataSourceRef is None:
+            self._drop_foreign(obj)
+
+    def _drop_foreign(self, claim: Any) -> None:
+        """Data from another namespace is behind a gate that is off."""
+        if claim.spec.dataSourceRef is not None and claim.spec.dataSourceRef.namespace:
+            claim.spec.dataSourceRef = None
+            core.fill_sources(claim.spec)
 
 
 class CSIDrivers(Strategy):
