@@ -1,11 +1,13 @@
 """Run nft. Fed by sync.py with scripts; a process of its own, because libnftables loses memory and may abort.
 
-Promises that a script is applied whole or not at all, and that a hung nft does not hang the proxy.
+Promises that a script is applied whole or not at all, and that an nft that hangs, or ends before it has read its
+script, takes nothing of the proxy with it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Protocol
 
 import msgspec
@@ -83,16 +85,25 @@ class NftCommand:
         return b"jump services" in text
 
     async def _run(self, arguments: list[str], script: bytes) -> bytes:
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        # A file in memory, not a pipe: whoever feeds a pipe to a process that ends early gets, from uvloop, an error
+        # that communicate() does not know.
+        given = os.memfd_create("nft-script")
+        try:
+            with open(given, "wb", closefd=False) as file:
+                file.write(script)
+            os.lseek(given, 0, os.SEEK_SET)
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                *arguments,
+                stdin=given,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        finally:
+            os.close(given)
         try:
             async with asyncio.timeout(_TIMEOUT):
-                output, errors = await process.communicate(script)
+                output, errors = await process.communicate()
         except TimeoutError:
             raise NftRefused(f"nft did not answer within {_TIMEOUT:.0f} s") from None
         finally:
