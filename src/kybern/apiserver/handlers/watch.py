@@ -85,7 +85,7 @@ def _resting(feed: Feed, hub: Hub, watcher: Watcher, deadline: float) -> Resting
     def say_goodbye() -> None:
         hub.unsubscribe(watcher)
         if watcher.bookmarks:
-            watcher.sink.write_framed(watcher.scope.form.bookmark(feed.revision, {}))
+            watcher.sink.write_framed(watcher.form.bookmark(feed.revision, {}))
 
     return Resting(deadline, say_goodbye, (partial(hub.unsubscribe, watcher),))
 

@@ -18,11 +18,6 @@ from kybern.apiserver.watch_cache.hub import Hub
 from kybern.storage.interface import Change, Record, Revision, Store
 
 ROOT = "/registry/"
-# A write to a watcher is most of what an event costs. While events come thick, a hub that needs many writes makes them
-# less often, so that they take no more than half of the loop's time, and nobody hears of a change later than this.
-_MOST_REST = 0.025
-_REST_A_WRITE = 60e-6
-_FEW_WRITES = 16
 # Bookmarks after which others have their turn, and for how long.
 _BOOKMARKS_A_TURN = 64
 _BOOKMARK_PAUSE = 0.01
@@ -39,7 +34,7 @@ class Feed:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self._behind: dict[Hub, None] = {}  # hubs with events that their watchers are not told yet
-        self._flusher: asyncio.TimerHandle | None = None
+        self._flusher: asyncio.Handle | None = None
         self.synced = False
 
     def add(self, cache: ResourceCache) -> Hub:
@@ -66,7 +61,7 @@ class Feed:
         for change in missed:
             if change.revision > page.revision:
                 hub.publish(cache.apply(change))
-        hub.flush()
+        hub.flush_all()
         self._caches[cache.prefix] = (cache, hub)
 
     def leave(self, cache: ResourceCache) -> None:
@@ -132,21 +127,19 @@ class Feed:
                     await asyncio.sleep(_BOOKMARK_PAUSE)
 
     def _flush(self) -> None:
-        """Tell watchers what has come, but for those of hubs that rest; these are seen to when they have rested."""
+        """Tell some watchers what has come; the next when others had their turn, or when their hub has rested."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         if self._flusher is not None:
             self._flusher.cancel()
             self._flusher = None
         for hub in list(self._behind):
-            if hub.rests_until > now:
-                continue
-            del self._behind[hub]
-            writes = hub.flush()
-            if writes > _FEW_WRITES:
-                hub.rests_until = now + min(_MOST_REST, writes * _REST_A_WRITE)
+            hub.flush(now)
+            if not hub.is_behind:
+                del self._behind[hub]
         if self._behind:
-            self._flusher = loop.call_at(min(hub.rests_until for hub in self._behind), self._flush)
+            due = min(hub.due for hub in self._behind)
+            self._flusher = loop.call_at(due, self._flush) if due > now else loop.call_soon(self._flush)
 
     def _spread(self, records: Iterable[Record]) -> Iterable[tuple[ResourceCache, list[Record]]]:
         """Records in order of keys, as those of one cache after those of another. Raises Undecryptable."""

@@ -2,14 +2,16 @@
 
 Watchers who asked for the same thing (namespace, selectors, form) share a `Scope`: an event is matched once a
 scope and framed once a form, however many follow, and only scopes that an index does not rule out are looked at.
-Events wait in their scope until `flush`, which gives a watcher all of them in one write: that one is most of what an
-event costs, so while changes come thick and many follow, feed lets some milliseconds pass between two of them
-(docs/decisions/0141-events-in-batches.md). A watcher too far behind is cut off, never waited for.
+Events wait for `flush`, which gives a watcher all of them in one write: that one is most of what an event costs, so
+while changes come thick and many follow, some milliseconds pass between two of them. A cohort of a scope's watchers
+is told in one go, and others have their turn after it (docs/decisions/0141-events-in-batches.md).
+A watcher too far behind is cut off, never waited for.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -26,10 +28,15 @@ log = structlog.get_logger(__name__)
 
 # A watcher that has not read this much is cut off; it resumes from its last resourceVersion.
 MAX_BEHIND = 8 << 20
-# Bytes of events that wait in a scope; more are sent without waiting for others.
+# Bytes of events that wait for a cohort; more are sent without waiting for others.
 _MOST_WAITING = 256 * 1024
-# Bookmarks written in one go.
-_BOOKMARKS_AT_ONCE = 64
+# Watchers written to in one go: a millisecond.
+_COHORT = 64
+# A write to a watcher is most of what an event costs. While events come thick, a hub that needs many writes begins them
+# less often, so that they take no more than half of the loop's time. Nobody hears of a change much later than this.
+_MOST_REST = 0.03
+_REST_A_WRITE = 60e-6
+_FEW_WRITES = 16
 # kube-apiserver: apiserver_watch_events_sizes
 _SIZES = exponential(1024, 2, 8)
 
@@ -108,9 +115,9 @@ class Selection:
 
 
 class Scope:
-    """Watchers of one selection in one form, and the events that they are not told of yet."""
+    """Watchers of one selection in one form, in cohorts."""
 
-    __slots__ = ("form", "index_key", "is_spared", "rest", "selection", "waiting", "waiting_size", "watchers")
+    __slots__ = ("cohorts", "form", "index_key", "is_spared", "rest", "roomy", "selection", "watchers")
 
     def __init__(self, selection: Selection, form: Form) -> None:
         self.selection = selection
@@ -118,6 +125,42 @@ class Scope:
         self.is_spared = selection.is_spared
         self.form = form
         self.rest = form.rest if form.rest is not form else None  # the form of their later events, if it is another
+        self.cohorts: list[Cohort] = []
+        self.roomy: list[Cohort] = []  # those that are not full
+        self.watchers = 0
+
+    def next_cohort(self) -> Cohort:
+        """That of the next watcher."""
+        return self.roomy[0] if self.roomy else Cohort(self)
+
+    def add(self, watcher: Watcher) -> None:
+        cohort = watcher.cohort
+        cohort.watchers.add(watcher)
+        self.watchers += 1
+        if len(cohort.watchers) == 1:
+            self.cohorts.append(cohort)
+            self.roomy.append(cohort)
+        elif len(cohort.watchers) == _COHORT:
+            self.roomy.remove(cohort)
+
+    def remove(self, watcher: Watcher) -> None:
+        cohort = watcher.cohort
+        if len(cohort.watchers) == _COHORT:
+            self.roomy.append(cohort)
+        cohort.watchers.discard(watcher)
+        self.watchers -= 1
+        if not cohort.watchers:
+            self.cohorts.remove(cohort)
+            self.roomy.remove(cohort)
+
+
+class Cohort:
+    """Watchers of a scope who are written to in one go, and the events that they are not told of yet."""
+
+    __slots__ = ("scope", "waiting", "waiting_size", "watchers")
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
         self.watchers: set[Watcher] = set()
         self.waiting: list[bytes] = []
         self.waiting_size = 0
@@ -126,12 +169,17 @@ class Scope:
 class Watcher:
     """One client's watch, from the moment it is up to date."""
 
-    __slots__ = ("bookmarks", "scope", "sink")
+    __slots__ = ("bookmarks", "cohort", "sink")
 
-    def __init__(self, sink: Sink, scope: Scope, bookmarks: bool) -> None:
+    def __init__(self, sink: Sink, cohort: Cohort, bookmarks: bool) -> None:
         self.sink = sink
-        self.scope = scope
+        self.cohort = cohort  # the last one, once it is told no longer
         self.bookmarks = bookmarks
+
+    @property
+    def form(self) -> Form:
+        """In which it is told of the next event."""
+        return self.cohort.scope.form
 
 
 class Hub:
@@ -143,12 +191,13 @@ class Hub:
         self._indexed: dict[IndexKey, list[Scope]] = {}
         self._fields: dict[str, int] = {}  # names in `_indexed` -> how many scopes
         self._labels: dict[str, int] = {}
-        self._behind: list[Scope] = []  # those with events waiting
+        self._behind: list[Cohort] = []  # those with events waiting, to be told in the next round
+        self._round: deque[Cohort] = deque()  # those of this round that are not told yet
+        self._rests_until = 0.0  # loop time before which no other round begins
         self.listeners: tuple[Callable[[Event], None], ...] = ()
         self._unspared: dict[str | None, int] = {}  # namespace -> watchers that look at every change
         self.watchers = 0
         self.sent = Series(_SIZES)  # events by their bytes, to all watchers
-        self.rests_until = 0.0  # loop time before which feed does not flush again
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Call `listener` with every later event, before any watcher is told. It must not fail, nor wait."""
@@ -161,7 +210,7 @@ class Hub:
 
     def subscribe(self, selection: Selection, form: Form, sink: Sink, bookmarks: bool) -> Watcher:
         """Deliver every later event of `selection` to `sink`, until `unsubscribe`."""
-        watcher = Watcher(sink, self._scope(selection, form), bookmarks)
+        watcher = Watcher(sink, self._next_cohort(selection, form), bookmarks)
         self._join(watcher)
         return watcher
 
@@ -173,31 +222,35 @@ class Hub:
             self._enter(scope)
         return scope
 
+    def _next_cohort(self, selection: Selection, form: Form) -> Cohort:
+        """Where the next watcher belongs. Those who are there are told what has happened: it hears of what follows."""
+        while (cohort := self._scope(selection, form).next_cohort()).waiting:
+            self._tell(cohort)
+        return cohort
+
     def _join(self, watcher: Watcher) -> None:
-        scope = watcher.scope
-        if scope.waiting:
-            self._tell(scope)  # these are not later
-        scope.watchers.add(watcher)
+        scope = watcher.cohort.scope
+        scope.add(watcher)
         self.watchers += 1
         self._count(scope, 1)
 
     def _go_on(self, watchers: list[Watcher]) -> None:
         """These have been told their first event."""
         for watcher in watchers:
-            scope = watcher.scope
-            if scope.rest is not None and watcher in scope.watchers:
+            scope = watcher.cohort.scope
+            if scope.rest is not None and watcher in watcher.cohort.watchers:
                 self.unsubscribe(watcher)
-                watcher.scope = self._scope(scope.selection, scope.rest)
+                watcher.cohort = self._next_cohort(scope.selection, scope.rest)
                 self._join(watcher)
 
     def unsubscribe(self, watcher: Watcher) -> None:
         """What was published before is still told."""
-        scope = watcher.scope
-        if scope.waiting:
-            self._tell(scope)
-        if watcher not in scope.watchers:
+        cohort, scope = watcher.cohort, watcher.cohort.scope
+        if cohort.waiting:
+            self._tell(cohort)
+        if watcher not in cohort.watchers:
             return
-        scope.watchers.discard(watcher)
+        scope.remove(watcher)
         self.watchers -= 1
         self._count(scope, -1)
         if not scope.watchers:
@@ -233,24 +286,52 @@ class Hub:
                     self._cut(scope)
                     continue
                 frames[(kind, scope.form.key)] = frame
-            self.note_sent(len(frame), len(scope.watchers))
-            if not scope.waiting:
-                self._behind.append(scope)
-            scope.waiting.append(frame)
-            scope.waiting_size += len(frame)
-            if scope.rest is not None:
-                self._tell(scope)
-                begun += scope.watchers
-            elif scope.waiting_size > _MOST_WAITING:
-                self._tell(scope)
+            self.note_sent(len(frame), scope.watchers)
+            for cohort in list(scope.cohorts):
+                if not cohort.waiting:
+                    self._behind.append(cohort)
+                cohort.waiting.append(frame)
+                cohort.waiting_size += len(frame)
+                if scope.rest is not None:
+                    self._tell(cohort)
+                    begun += cohort.watchers
+                elif cohort.waiting_size > _MOST_WAITING:
+                    self._tell(cohort)
         if begun:
             self._go_on(begun)
-        return bool(self._behind)
+        return self.is_behind
 
-    def flush(self) -> int:
-        """Tell the watchers what waits; returns how many writes that took."""
-        behind, self._behind = self._behind, []
-        return sum(self._tell(scope) for scope in behind if scope.waiting)
+    @property
+    def is_behind(self) -> bool:
+        """Something waits for a flush."""
+        return bool(self._behind or self._round)
+
+    @property
+    def due(self) -> float:
+        """Loop time from which `flush` will tell more."""
+        return 0.0 if self._round else self._rests_until
+
+    def flush(self, now: float) -> int:
+        """Tell some of the watchers what waits, if it is time (`now`, loop time); returns how many writes that took.
+
+        In rounds: whoever was told waits until all others were, and until the hub has rested.
+        """
+        if not self._round:
+            if now < self._rests_until:
+                return 0
+            self._round, self._behind = deque(self._behind), []
+            writes = sum(len(cohort.watchers) for cohort in self._round)
+            self._rests_until = now + min(_MOST_REST, writes * _REST_A_WRITE) if writes > _FEW_WRITES else 0.0
+        writes = 0
+        while self._round and writes < _COHORT:
+            writes += self._tell(self._round.popleft())
+        return writes
+
+    def flush_all(self) -> int:
+        """Tell everything to everybody; returns how many writes that took."""
+        behind, self._behind = [*self._round, *self._behind], []
+        self._round.clear()
+        return sum(map(self._tell, behind))
 
     def note_sent(self, size: int, watchers: int = 1) -> None:
         """An event of so many bytes goes to so many watchers: for metrics."""
@@ -260,25 +341,27 @@ class Hub:
     def bookmark(self, revision: Callable[[], int]) -> Iterator[int]:
         """Tell every watcher that wants it how far it has come: some at a time, whose number is given each time."""
         for scope in list(self._scopes.values()):
-            wanted = [watcher for watcher in scope.watchers if watcher.bookmarks]
-            for start in range(0, len(wanted), _BOOKMARKS_AT_ONCE):
-                if scope.waiting:
-                    self._tell(scope)
+            for cohort in list(scope.cohorts):
+                if cohort.waiting:
+                    self._tell(cohort)
+                wanted = [watcher for watcher in cohort.watchers if watcher.bookmarks]
+                if not wanted:
+                    continue
                 frame = scope.form.bookmark(revision(), {})
-                some = wanted[start : start + _BOOKMARKS_AT_ONCE]
-                for watcher in some:
-                    if watcher in scope.watchers:
-                        self._send(watcher, frame)
+                for watcher in wanted:
+                    self._send(watcher, frame)
                 if scope.rest is not None:
-                    self._go_on(some)
-                yield len(some)
+                    self._go_on(wanted)
+                yield len(wanted)
 
-    def _tell(self, scope: Scope) -> int:
-        """Write what waits in a scope to its watchers."""
-        frames, scope.waiting, scope.waiting_size = scope.waiting, [], 0
-        if len(frames) > 1 and scope.form.is_joinable:
+    def _tell(self, cohort: Cohort) -> int:
+        """Write what waits to the watchers of a cohort."""
+        if not cohort.waiting:
+            return 0
+        frames, cohort.waiting, cohort.waiting_size = cohort.waiting, [], 0
+        if len(frames) > 1 and cohort.scope.form.is_joinable:
             frames = [b"".join(frames)]
-        watchers = list(scope.watchers)
+        watchers = list(cohort.watchers)
         for frame in frames:
             for watcher in watchers:
                 self._send(watcher, frame)
@@ -294,9 +377,10 @@ class Hub:
 
     def _cut(self, scope: Scope) -> None:
         """End the watches of a scope: better than leaving events out."""
-        for watcher in list(scope.watchers):
-            self.unsubscribe(watcher)
-            watcher.sink.abort()
+        for cohort in list(scope.cohorts):
+            for watcher in list(cohort.watchers):
+                self.unsubscribe(watcher)
+                watcher.sink.abort()
 
     # -- which scopes an event concerns --------------------------------------------------------------------------
 

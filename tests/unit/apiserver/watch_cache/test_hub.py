@@ -87,7 +87,7 @@ def follow(hub: Hub, form: Plain, **wanted: Any) -> MemorySink:
 def publish(hub: Hub, event: Event) -> None:
     """As feed does where few follow."""
     if hub.publish(event):
-        hub.flush()
+        hub.flush_all()
 
 
 def test_watchers_of_the_same_thing_share_one_frame() -> None:
@@ -166,9 +166,9 @@ def test_events_that_come_together_are_written_at_once() -> None:
     for number in range(4):
         assert hub.publish(Event(Revision(number), entry("p", number), None))
     assert [told(s) for s in sinks] == [[], [], []]
-    assert hub.flush() == 3
+    assert hub.flush_all() == 3
     assert [told(s) for s in sinks] == [[f"ADDED p {n}" for n in range(4)]] * 3
-    assert hub.flush() == 0
+    assert hub.flush_all() == 0
 
 
 def test_who_comes_between_a_change_and_its_telling_hears_only_of_later_ones() -> None:
@@ -177,7 +177,7 @@ def test_who_comes_between_a_change_and_its_telling_hears_only_of_later_ones() -
     hub.publish(Event(Revision(5), entry("p", 5), None))
     second = follow(hub, form)
     hub.publish(Event(Revision(6), entry("p", 6), None))
-    hub.flush()
+    hub.flush_all()
     assert (told(first), told(second)) == (["ADDED p 5", "ADDED p 6"], ["ADDED p 6"])
 
 
@@ -187,7 +187,7 @@ def test_who_leaves_is_told_what_has_happened_until_then() -> None:
     hub.publish(Event(Revision(5), entry("p", 5), None))
     hub.unsubscribe(watcher)
     hub.publish(Event(Revision(6), entry("p", 6), None))
-    assert hub.flush() == 0
+    assert hub.flush_all() == 0
     assert told(sink) == ["ADDED p 5"]
 
 
@@ -206,13 +206,45 @@ def test_bookmarks_for_many_are_written_some_at_a_time_each_with_what_has_come_b
     for _ in hub.bookmark(lambda: revisions[-1]):
         revisions.append(revisions[-1] + 1)
         hub.publish(Event(Revision(revisions[-1]), entry("p", revisions[-1]), None))
-    hub.flush()
+    hub.flush_all()
     everything = [told(sink) for sink in sinks]
     assert {len(events) for events in everything} == {4}
     for events in everything:
         reached = [int(text.split()[-1]) for text in events]
         assert reached == sorted(reached)
     assert {text for events in everything for text in events if text[0] == "B"} == {f"BOOKMARK {n}" for n in (5, 6, 7)}
+
+
+def test_many_are_told_some_at_a_time_and_none_again_before_all_were_and_the_hub_has_rested() -> None:
+    hub, form = Hub(), Plain()
+    sinks = [follow(hub, form) for _ in range(150)]
+    for number, expected in ((5, 64), (6, 64), (7, 22)):
+        hub.publish(Event(Revision(number), entry("p", number), None))
+        assert hub.flush(100.0) == expected
+    assert sorted(sink.received.qsize() for sink in sinks) == [1] * 64 + [2] * 64 + [3] * 22
+    assert (hub.is_behind, hub.flush(100.0), hub.flush(100.005)) == (True, 0, 0)
+    assert 100.005 < hub.due < 100.05
+    assert (hub.flush(hub.due), hub.flush(0.0), hub.is_behind) == (64, 64, False)
+    assert [told(sink)[-1] for sink in sinks] == ["ADDED p 7"] * 150
+
+
+def test_few_are_told_at_once_each_time() -> None:
+    hub, form = Hub(), Plain()
+    sinks = [follow(hub, form) for _ in range(16)]
+    for number in range(5, 8):
+        hub.publish(Event(Revision(number), entry("p", number), None))
+        assert hub.flush(100.0) == 16
+    assert [len(told(sink)) for sink in sinks] == [3] * 16
+
+
+def test_who_comes_while_the_last_one_is_cut_off_is_told_all_the_same() -> None:
+    hub, form = Hub(), Plain()
+    slow = follow(hub, form)
+    hub.publish(Event(Revision(5), entry("p", 5), None))
+    slow.buffered = MAX_BEHIND + 1
+    late = follow(hub, form)
+    publish(hub, Event(Revision(6), entry("p", 6), None))
+    assert (slow.closed, told(slow), told(late), hub.watchers) == (True, [], ["ADDED p 6"], 1)
 
 
 def test_a_change_costs_only_those_whom_it_may_concern() -> None:
