@@ -134,21 +134,22 @@ class Unified:
 
 
 class PerController:
-    """Version 1."""
+    """Version 1. Trees that limit nothing stand beside the controllers': the runtime makes groups in them too, and the
+    pod's group above its own, so that they are removed with the others."""
 
     is_unified = False
 
     def __init__(self, mount: Path = MOUNT) -> None:
         self._mount = mount
-        self._controllers = sorted(
+        self._trees = sorted(
             entry.name
             for entry in mount.iterdir()
             if entry.is_dir() and not entry.is_symlink() and (entry / "cgroup.procs").exists()
-            and entry.name not in ("unified", "systemd")
-        )  # fmt: skip
+        )
+        self._controllers = [tree for tree in self._trees if tree not in ("unified", "systemd")]
 
-    def _at(self, controller: str, group: str) -> Path:
-        return self._mount / controller / group.strip("/")
+    def _at(self, tree: str, group: str) -> Path:
+        return self._mount / tree / group.strip("/")
 
     def ensure(self, group: str, limits: Limits) -> None:
         for controller in self._controllers:
@@ -169,18 +170,18 @@ class PerController:
         return next((c for c in self._controllers if controller in c.split(",")), controller)
 
     def remove(self, group: str) -> None:
-        for controller in self._controllers:
-            at = self._at(controller, group)
+        for tree in self._trees:
+            at = self._at(tree, group)
             if at.exists():
                 _remove_tree(at)
 
     def exists(self, group: str) -> bool:
-        return any(self._at(controller, group).is_dir() for controller in self._controllers)
+        return any(self._at(tree, group).is_dir() for tree in self._trees)
 
     def children(self, group: str) -> list[str]:
         found: set[str] = set()
-        for controller in self._controllers:
-            found.update(_subdirectories(self._at(controller, group)))
+        for tree in self._trees:
+            found.update(_subdirectories(self._at(tree, group)))
         return sorted(found)
 
     def read(self, group: str, controller: str, file: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import msgspec
 
@@ -85,13 +85,7 @@ class NftCommand:
         return b"jump services" in text
 
     async def _run(self, arguments: list[str], script: bytes) -> bytes:
-        # A file in memory, not a pipe: whoever feeds a pipe to a process that ends early gets, from uvloop, an error
-        # that communicate() does not know.
-        given = os.memfd_create("nft-script")
-        try:
-            with open(given, "wb", closefd=False) as file:
-                file.write(script)
-            os.lseek(given, 0, os.SEEK_SET)
+        with _in_memory(script) as given:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
                 *arguments,
@@ -99,8 +93,6 @@ class NftCommand:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
             )
-        finally:
-            os.close(given)
         try:
             async with asyncio.timeout(_TIMEOUT):
                 output, errors = await process.communicate()
@@ -113,3 +105,12 @@ class NftCommand:
         if process.returncode:
             raise NftRefused(errors.decode(errors="replace").strip()[:2000] or f"nft ended with {process.returncode}")
         return output
+
+
+def _in_memory(script: bytes) -> BinaryIO:
+    """A file, not a pipe: whoever feeds a pipe to a process that ends early gets, from uvloop, an error that
+    communicate() does not know."""
+    file = os.fdopen(os.memfd_create("nft-script"), "w+b")
+    file.write(script)
+    file.seek(0)
+    return file

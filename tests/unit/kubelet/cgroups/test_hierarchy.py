@@ -37,6 +37,26 @@ def test_version_one_makes_the_group_in_every_controller(version_one):
     assert groups.children("/kubepods") == ["podu"]
 
 
+@pytest.mark.parametrize("tree", ["systemd", "unified"])
+def test_version_one_makes_no_group_where_nothing_is_limited_and_removes_what_the_runtime_made_there(version_one, tree):
+    controller(version_one, tree)
+    groups = hierarchy.PerController(version_one)
+    groups.ensure("/kubepods/podu", Limits())
+    assert not (version_one / tree / "kubepods").exists()
+    (version_one / tree / "kubepods/podu/container").mkdir(parents=True)
+    groups.remove("/kubepods/podu")
+    assert not (version_one / tree / "kubepods/podu").exists()
+    assert not groups.exists("/kubepods/podu")
+
+
+def test_version_one_finds_a_group_that_is_left_only_where_nothing_is_limited(version_one):
+    controller(version_one, "systemd")
+    (version_one / "systemd/kubepods/podu").mkdir(parents=True)
+    groups = hierarchy.PerController(version_one)
+    assert groups.exists("/kubepods/podu")
+    assert groups.children("/kubepods") == ["podu"]
+
+
 def test_version_one_writes_limits_where_controllers_share_a_mount(version_one):
     groups = hierarchy.PerController(version_one)
     groups.ensure("/g", Limits())
