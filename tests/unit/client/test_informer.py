@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
+import structlog.testing
 
 from kybern.api.core_v1 import ConfigMap
 from kybern.api.meta_v1 import ObjectMeta
@@ -141,6 +142,18 @@ def test_a_broken_watch_goes_on_where_it_was_without_a_list():
         return informer.get("default", "meanwhile") is not None, [c.verb for c in api.calls].count("list")
 
     assert drive(scenario) == (True, 1)
+
+
+def test_of_a_kind_that_is_not_served_it_speaks_once_and_has_it_when_it_is():
+    async def scenario(api, client, informers, clock):
+        api.put(config("there"))
+        api.fail_next("list configmaps", ApiError.not_found("", "configmaps", ""), times=5)
+        with structlog.testing.capture_logs() as said:
+            informer = informers.of(ConfigMap)
+            await informer.wait_synced()
+        return [entry["log_level"] for entry in said], len(informer.list())
+
+    assert drive(scenario) == (["warning", "debug", "debug", "debug", "debug"], 1)
 
 
 def test_bookmarks_move_the_version_so_that_a_quiet_watch_does_not_expire():

@@ -85,12 +85,14 @@ class Reflector(Generic[T]):
     async def run(self) -> None:
         """Never returns; an object that cannot be handled is a failure like any other: list again, later."""
         exact = False  # after 410 the server's cache is behind: ask the store itself
+        is_served = True  # as far as is known: of a kind that the server does not have, it is said once
         while True:
             try:
                 if not self._version:
                     await self._list(exact)
                     exact = False
                 await self._watch()
+                is_served = True
             except ApiError as error:
                 if error.is_expired:
                     exact = True
@@ -100,7 +102,9 @@ class Reflector(Generic[T]):
                 if error.code == 504 and self._version:  # too large a resourceVersion: the server was set back
                     exact = True
                     self._version = ""
-                log.warning("list or watch failed", resource=self._name, error=str(error), code=error.code)
+                say = log.warning if is_served or error.code != 404 else log.debug
+                say("list or watch failed", resource=self._name, error=str(error), code=error.code)
+                is_served = error.code != 404
                 await self._backoff.wait()
             except Exception:  # supervised: an object that breaks us must not end all informers
                 log.exception("list or watch broke", resource=self._name)
