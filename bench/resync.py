@@ -22,7 +22,8 @@ from kybern.client.clock import RealClock
 
 _NAMES = ("deployment", "replicaset", "statefulset", "daemonset", "job", "endpointslice", "resourcequota", "disruption")
 CONTROLLERS = ",".join(f"{name}-controller" for name in _NAMES)
-QUIET = 3.0  # seconds without a LIST: all of them are in step
+QUIET = 3.0  # seconds without a LIST in which they are less than BUSY: all of them are in step
+BUSY = 0.1
 SECONDS = 10.0
 DEADLINE = 120.0
 _LISTS = re.compile(rb'^apiserver_request_total\{[^}]*verb="LIST"[^}]*\} (\S+)$', re.M)
@@ -42,7 +43,7 @@ def quiet(peer: Peer) -> Told:
     assert isinstance(args, list)
     folder = Path(args[args.index("--client-ca-file") + 1]).parent.parent
     with _controllers(folder, peer.port) as controllers:
-        asyncio.run(_in_step(peer.port))
+        asyncio.run(_in_step(peer.port, controllers))
         synced = cpu_seconds(controllers)
         lists, before = asyncio.run(count_lists(peer.port)), cpu_seconds(peer)
         time.sleep(SECONDS)
@@ -63,16 +64,17 @@ async def count_lists(port: int) -> float:
     return sum(map(float, _LISTS.findall(text)))
 
 
-async def _in_step(port: int) -> None:
+async def _in_step(port: int, controllers: Peer) -> None:
+    """Until they have listed, and are done with what they heard."""
     first = last = await count_lists(port)
-    began = changed = time.monotonic()
-    while time.monotonic() - changed < QUIET or last == first:
-        await asyncio.sleep(0.2)
-        now = await count_lists(port)
-        if now != last:
-            last, changed = now, time.monotonic()
-        if time.monotonic() - began > DEADLINE:
-            raise TimeoutError(f"controllers are not in step: {last - first} lists")
+    until = time.monotonic() + DEADLINE
+    while time.monotonic() < until:
+        before, now = cpu_seconds(controllers), await count_lists(port)
+        await asyncio.sleep(QUIET)
+        last = await count_lists(port)
+        if first < now == last and cpu_seconds(controllers) - before < BUSY * QUIET:
+            return
+    raise TimeoutError(f"controllers are not in step: {last - first} lists")
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 Used by sqlite, from one thread at a time; everything here blocks. Promises: `append` returns only after fsync
 (WAL, synchronous=FULL) and adds all of its rows or none; `load` answers nothing that fails its checksum or
-leaves a gap; one process has the file open, by a lock that dies with the process.
+leaves a gap; one process has the file open, by a lock that dies with the process. What was written is folded from the
+WAL into the file by checkpoints, beside the writes.
 
     log(revision, key, value, created, checksum)   value NULL: the key was deleted
     span(oldest)                                   one row: the revision compacted to
@@ -25,12 +26,13 @@ from pathlib import Path
 import apsw
 from isal import isal_zlib
 
+from kybern.storage.checkpoints import Checkpoints
 from kybern.storage.history import History
 from kybern.storage.interface import Change, Record, Revision, StoreError, StoreUnavailable
 
 FORMAT = 1  # PRAGMA user_version; another one is refused
 APPLICATION = 0x4B794274  # PRAGMA application_id: "KyBt"
-DEFRAGMENT_PAGES = 150  # moved in one transaction: some milliseconds
+DEFRAGMENT_PAGES = 75  # moved in one transaction: some milliseconds
 BUSY_TIMEOUT = 5_000  # ms; only the scrub and an operator's shell compete
 
 _SCHEMA = f"""
@@ -58,7 +60,8 @@ Row = tuple[int, bytes, bytes | None, int, int]
 class Tuning:
     """Sizes in pages of 4 KiB. Tests make them small."""
 
-    checkpoint: int = 2_000  # each stalls writers for some 20 ms, and a reopened file replays at most this much
+    checkpoint: int = 2_000  # of the WAL that are folded into the file at once, beside the writes
+    restart: int = 16_000  # of the WAL, until writers stop for some milliseconds so that it can begin anew
     shrink_from: int = 1_000  # smaller files are left as they are
 
 
@@ -84,7 +87,7 @@ class LogFile:
         _read_ahead(path)
         try:
             self._db = _connect(path, vfs)
-            self._db.wal_autocheckpoint(self._tuning.checkpoint)
+            self._checkpoints = Checkpoints(self._db, path, vfs, self._tuning.checkpoint, self._tuning.restart)
             self._can_shrink = self._db.pragma("auto_vacuum") == _INCREMENTAL  # files of an older make cannot
         except BaseException:
             self._lock.close()
@@ -131,6 +134,7 @@ class LogFile:
             self._db.execute(_insert(len(changes)), values)
         except apsw.Error as error:
             raise StoreUnavailable(f"cannot write {self.path}: {error}") from error
+        self._checkpoints.tend()
 
     def compact(self, oldest: Revision, dropped: Iterable[Revision]) -> None:
         """Move `oldest` up and remove the rows of `dropped`, all or nothing. Raises StoreUnavailable."""
@@ -142,6 +146,7 @@ class LogFile:
                 )
         except apsw.Error as error:
             raise StoreUnavailable(f"cannot compact {self.path}: {error}") from error
+        self._checkpoints.tend()
 
     def free_share(self) -> float:
         """How much of the file holds nothing, 0 to 1 (0 where it is too small to care). Raises StoreUnavailable."""
@@ -158,10 +163,12 @@ class LogFile:
             self._db.execute(f"PRAGMA incremental_vacuum({DEFRAGMENT_PAGES})").fetchall()
         except apsw.Error as error:
             raise StoreUnavailable(f"cannot shrink {self.path}: {error}") from error
+        self._checkpoints.tend()
 
     def close(self) -> None:
         """Fold the WAL into the file and let the lock go. Once is enough, twice does no harm."""
         try:
+            self._checkpoints.close()
             self._db.close()
         finally:
             self._lock.close()

@@ -20,12 +20,13 @@ from kybern.storage.group_commit import GroupCommit
 from kybern.storage.history import History
 from kybern.storage.interface import FutureRevision, Page, Record, Revision, StoreUnavailable, Watch
 from kybern.storage.log_file import LogFile, StoreCorrupt, StoreLocked, Tuning
+from kybern.storage.pace import Pace
 
 __all__ = ["Scrubbed", "SqliteStore", "StoreCorrupt", "StoreLocked"]
 
 # Revisions, and bytes of values, forgotten in one transaction; a group of writes waits for at most one such step.
 COMPACT_STEP = 1_000
-COMPACT_BYTES = 1 << 19
+COMPACT_BYTES = 1 << 18
 FREE_SHARE = 0.3  # of the file may hold nothing before it is made smaller
 SCRUB_ROWS = 500  # rows the scrub reads at a time
 
@@ -119,19 +120,24 @@ class SqliteStore:
     async def compact(self, revision: Revision) -> None:
         """And give the room back to the file system.
 
-        In steps, so that writers are never held up for long; what was done when one fails stays done.
+        In steps, so that writers are never held up for long, nor often; what was done when one fails stays done.
         """
         self._check_open()
         if revision > self.revision:
             raise FutureRevision(self.revision)
-        while self._history.oldest < revision:
+        now = asyncio.get_running_loop().time
+        pace = Pace(now)
+        while (oldest := self._history.oldest) < revision:
+            seen = self.revision
             step = self._history.plan_step(revision, COMPACT_STEP, COMPACT_BYTES)
             await self._in_writer(partial(self._file.compact, step, self._history.plan_compact(step)))
             self._history.compact(step)
-            self._check_open()
-        while await self._in_writer(self._file.free_share) > FREE_SHARE:
+            await self._rest(pace, seen, left=(revision - step) / (step - oldest))
+        pace = Pace(now)
+        while not pace.is_late and await self._in_writer(self._file.free_share) > FREE_SHARE:
+            seen = self.revision
             await self._in_writer(self._file.defragment)
-            self._check_open()
+            await self._rest(pace, seen, left=1)
 
     async def scrub(self) -> Scrubbed:
         """Read every row back from the disk and verify its checksum, beside all other work.
@@ -160,6 +166,14 @@ class SqliteStore:
         await self._in_writer(self._file.close)
         self._released = True
         self._writer.shutdown()
+
+    async def _rest(self, pace: Pace, seen: Revision, *, left: float) -> None:
+        """Between two steps, if there were writes in the last one."""
+        if self.revision != seen:
+            await asyncio.sleep(pace.rest(left))
+        else:
+            pace.skip()
+        self._check_open()
 
     async def _in_writer(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._writer, work)

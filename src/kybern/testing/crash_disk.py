@@ -29,7 +29,7 @@ class Step:
 
     kind: Kind
     file: str  # name, without its folder
-    at: int = 0  # offset of a write, size after a truncate
+    at: int = 0  # offset of a write, size after a truncate, number of steps done when a sync was asked for
     data: bytes = b""
 
 
@@ -64,14 +64,15 @@ class _RecordingFile(apsw.VFSFile):  # type: ignore[misc, unused-ignore]
         self._steps.append(Step("truncate", self._name, newsize))
 
     def xSync(self, flags: int) -> None:
+        asked = len(self._steps)  # other threads go on writing, which this sync need not see
         super().xSync(flags)
-        self._steps.append(Step("sync", self._name))
+        self._steps.append(Step("sync", self._name, asked))
 
 
 @dataclass(slots=True)
 class _File:
     durable: bytearray = field(default_factory=bytearray)
-    pending: list[Step] = field(default_factory=list)  # since the last sync
+    pending: list[tuple[int, Step]] = field(default_factory=list)  # since the last sync, by their numbers
 
 
 class Replay:
@@ -85,32 +86,33 @@ class Replay:
         """How many steps were done, from 0 on; between two of them `lay_out` shows that moment."""
         yield 0
         for number, step in enumerate(self._steps, 1):
-            self._do(step)
+            self._do(number - 1, step)
             yield number
 
     def lay_out(self, folder: Path, fate: Fate, rng: random.Random) -> None:
         """Write the files into `folder` as a crash now may leave them."""
         for name, file in self._files.items():
             content = bytearray(file.durable)
-            for step in file.pending:
+            for _, step in file.pending:
                 if fate == "everything":
                     _apply(content, step)
                 elif fate == "part":
                     _apply_part(content, step, rng)
             (folder / name).write_bytes(content)
 
-    def _do(self, step: Step) -> None:
+    def _do(self, number: int, step: Step) -> None:
         if step.kind == "delete":
             # The store's own folder is synced with it: what is deleted stays so.
             self._files.pop(step.file, None)
             return
         file = self._files.setdefault(step.file, _File())
         if step.kind != "sync":
-            file.pending.append(step)
+            file.pending.append((number, step))
             return
-        for earlier in file.pending:
-            _apply(file.durable, earlier)
-        file.pending.clear()
+        for before, earlier in file.pending:
+            if before < step.at:
+                _apply(file.durable, earlier)
+        file.pending = [late for late in file.pending if late[0] >= step.at]
 
 
 def _apply(content: bytearray, step: Step) -> None:

@@ -22,7 +22,7 @@ from kybern.testing.crash_disk import FATES, RecordingDisk, Replay, Step
 FILE = "kybern.db"
 WRITERS = 8
 KEYS = 60
-TUNING = Tuning(checkpoint=48, shrink_from=8)  # small, so that all happens under load
+TUNING = Tuning(checkpoint=48, restart=200, shrink_from=8)  # small, so that all happens under load
 SIZES = (0, 40, 700, 3_000, 9_000)  # bytes of values
 
 
