@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
+import heapq
 import http.client
 import json
 import os
+import random
 import re
 import resource
 import selectors
@@ -24,7 +27,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,7 @@ SELECTED = f"{CONFIGS}?watch=true&allowWatchBookmarks=true&labelSelector=run%3Dr
 ROOT = Path(__file__).parent.parent
 _NUMBER = re.compile(rb'"name":"n-(\d+)"')
 _VERSION = re.compile(rb'"resourceVersion":"(\d+)"')
+HANDSHAKE_SECONDS = 10.0  # client-go gives up a handshake after so many
 _PATIENCE = 120.0  # seconds for all to be back and up to date
 
 
@@ -73,72 +77,105 @@ class Server:
     def start_again(self) -> None:
         self.process = subprocess.Popen(self._command)
 
-    def request(self, method: str, path: str, body: object = None) -> int:
-        """The status. Raises OSError, HTTPException while nobody answers."""
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=insecure())
-        try:
-            headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-            connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-            answer = connection.getresponse()
-            answer.read()
-            return answer.status
-        finally:
-            connection.close()
-
     def wait_ready(self) -> None:
+        client = Client(self.port)
         until = time.monotonic() + _PATIENCE
         while time.monotonic() < until:
             with contextlib.suppress(OSError, http.client.HTTPException):
-                if self.request("GET", "/readyz") == 200:
+                if client.request("GET", "/readyz") == 200:
                     return
             time.sleep(0.02)
         raise TimeoutError("the server does not become ready")
 
 
+class Client:
+    """Keeps its connection, as clients do."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=insecure())
+
+    def request(self, method: str, path: str, body: object = None) -> int:
+        """The status. Raises OSError, HTTPException while nobody answers."""
+        try:
+            headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+            self._connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+            answer = self._connection.getresponse()
+            answer.read()
+            return answer.status
+        except (OSError, http.client.HTTPException):
+            self._connection.close()  # the next one opens another
+            raise
+
+
 # -- the watchers ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
 class Watch:
     """One client: where it is, and what was wrong."""
 
-    version: str
-    seen: int = 0
-    rest: bytes = b""
-    socket: ssl.SSLSocket | None = None
-    reopened: int = 0
-    faults: list[str] = field(default_factory=list)
+    def __init__(self, number: int, version: str) -> None:
+        self.number = number
+        self.version = version
+        self.seen = 0
+        self.opened = 0  # how often
+        self.impatient = 0  # how often it was not let in in time
+        self.refused = 0  # how often it was told to come later
+        self.faults: list[str] = []
+        self.opening_since: float | None = None
+        self.life: Iterator[int] = iter(())
+        self.socket: socket.socket | None = None
+        self._rest = b""
 
-    def open(self, port: int, context: ssl.SSLContext) -> None:
-        """Until it is answered; the server may be gone for a while."""
+    def follow(self, port: int, context: ssl.SSLContext) -> Iterator[int]:
+        """Open a connection and watch, until OSError; yields what must happen to the socket before it goes on."""
+        self.opening_since = time.monotonic()
+        self.socket = plain = socket.socket()
+        plain.setblocking(False)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        code = plain.connect_ex(("127.0.0.1", port))
+        if code == errno.EINPROGRESS:
+            yield selectors.EVENT_WRITE
+            code = plain.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, "connect")
+        self.socket = found = context.wrap_socket(plain, do_handshake_on_connect=False)
         while True:
             try:
-                plain = socket.create_connection(("127.0.0.1", port), 60)
-                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                found = context.wrap_socket(plain)
-                target = f"{SELECTED}&resourceVersion={self.version}"
-                found.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
-                answer = b""
-                while b"\r\n\r\n" not in answer:
-                    data = found.recv(16384)
-                    if not data:
-                        raise ConnectionError("closed")
-                    answer += data
-            except OSError:
-                time.sleep(0.05)
+                found.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                yield selectors.EVENT_READ
+        target = f"{SELECTED}&resourceVersion={self.version}"
+        found.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+        answer = b""
+        while True:
+            try:
+                data = found.recv(16384)
+            except ssl.SSLWantReadError:
+                yield selectors.EVENT_READ
                 continue
-            if not answer.startswith(b"HTTP/1.1 200"):
-                if answer.startswith((b"HTTP/1.1 429", b"HTTP/1.1 503")):
-                    time.sleep(0.2)
-                    continue
-                self.faults.append(f"{answer[:200]!r}")
-            found.setblocking(False)
-            self.socket, self.rest = found, b""
-            self.take(answer.partition(b"\r\n\r\n")[2])
-            return
+            if not data:
+                raise ConnectionError("closed")
+            if self.opening_since is None:
+                self.take(data)
+                continue
+            answer += data
+            if b"\r\n\r\n" in answer:
+                self._begin(answer)
+
+    def _begin(self, answer: bytes) -> None:
+        """Answered. Raises ConnectionError when it is to come again."""
+        if answer.startswith((b"HTTP/1.1 429", b"HTTP/1.1 503")):
+            self.refused += 1
+            raise ConnectionError("refused")
+        if not answer.startswith(b"HTTP/1.1 200"):
+            self.faults.append(f"{answer[:200]!r}")
+        self.opening_since, self._rest = None, b""
+        self.opened += 1
+        self.take(answer.partition(b"\r\n\r\n")[2])
 
     def take(self, data: bytes) -> None:
-        *lines, self.rest = (self.rest + data).split(b"\n")
+        *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             if b'"type":"' not in line:
                 continue  # the end of a chunk, or the size of the next
@@ -154,54 +191,90 @@ class Watch:
             self.version = version[1].decode()
 
 
+class Crowd:
+    """The watchers of a process. When the server goes away, all of them come back at once."""
+
+    def __init__(self, port: int, count: int, version: str, poll: selectors.BaseSelector) -> None:
+        self.watches = [Watch(number, version) for number in range(count)]
+        self._port = port
+        self._context = insecure()
+        self._poll = poll
+        self._looks_at = 0.0
+        self._returning = [(0.0, number) for number in range(count)]  # when who opens a connection again
+
+    @property
+    def is_back(self) -> bool:
+        return all(watch.opened for watch in self.watches)
+
+    def turn(self) -> bool:
+        """Whether there may be more questions."""
+        now = time.monotonic()
+        while self._returning and self._returning[0][0] <= now:
+            watch = self.watches[heapq.heappop(self._returning)[1]]
+            watch.life = watch.follow(self._port, self._context)
+            self._go_on(watch)
+        if now > self._looks_at:
+            self._looks_at = now + 1
+            for watch in self.watches:
+                if watch.opening_since is not None and now - watch.opening_since > HANDSHAKE_SECONDS:
+                    watch.impatient += 1
+                    self._leave(watch)
+        for key, _ in self._poll.select(0.1):
+            if key.data is not None:
+                self._go_on(key.data)
+            elif os.read(sys.stdin.fileno(), 1):
+                self._tell()
+            else:
+                return False
+        return True
+
+    def _go_on(self, watch: Watch) -> None:
+        try:
+            wanted = next(watch.life)
+        except OSError:
+            self._leave(watch)
+            return
+        assert watch.socket is not None
+        try:
+            self._poll.modify(watch.socket, wanted, watch)
+        except KeyError:
+            self._poll.register(watch.socket, wanted, watch)
+
+    def _leave(self, watch: Watch) -> None:
+        assert watch.socket is not None
+        with contextlib.suppress(KeyError, ValueError):
+            self._poll.unregister(watch.socket)
+        watch.life = iter(())
+        watch.socket.close()
+        watch.opening_since = None
+        pause = random.uniform(0.1, 1.0)  # client-go: from 0.8 seconds, more each time
+        heapq.heappush(self._returning, (time.monotonic() + pause, watch.number))
+
+    def _tell(self) -> None:
+        faults = [fault for watch in self.watches for fault in watch.faults]
+        told = {
+            "least": min(watch.seen for watch in self.watches),
+            "opened": sum(watch.opened for watch in self.watches),
+            "impatient": sum(watch.impatient for watch in self.watches),
+            "refused": sum(watch.refused for watch in self.watches),
+            "faults": len(faults),
+            "first": faults[:3],
+        }
+        print(json.dumps(told), flush=True)
+
+
 def watch_all(port: int, count: int, version: str) -> None:
     """The child: answers each line on its input with what its watchers have seen."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    context = insecure()
-    watches = [Watch(version) for _ in range(count)]
     with selectors.EpollSelector() as poll:
-        for watch in watches:
-            watch.open(port, context)
-            assert watch.socket is not None
-            poll.register(watch.socket, selectors.EVENT_READ, watch)
+        crowd = Crowd(port, count, version, poll)
+        while not crowd.is_back:
+            crowd.turn()
         poll.register(sys.stdin, selectors.EVENT_READ)
         print("{}", flush=True)
-        while True:
-            for key, _ in poll.select():
-                if key.data is None:
-                    if not os.read(sys.stdin.fileno(), 1):
-                        return
-                    faults = [fault for watch in watches for fault in watch.faults]
-                    told = {
-                        "least": min(watch.seen for watch in watches),
-                        "reopened": sum(watch.reopened for watch in watches),
-                        "faults": len(faults),
-                        "first": faults[:3],
-                    }
-                    print(json.dumps(told), flush=True)
-                    continue
-                watch = key.data
-                if read(watch):
-                    continue
-                poll.unregister(key.fileobj)
-                watch.reopened += 1
-                watch.open(port, context)
-                poll.register(watch.socket, selectors.EVENT_READ, watch)
-
-
-def read(watch: Watch) -> bool:
-    """Whether the connection goes on."""
-    assert watch.socket is not None
-    try:
-        while data := watch.socket.recv(16384):
-            watch.take(data)
-    except (ssl.SSLWantReadError, BlockingIOError):
-        return True
-    except OSError:
-        pass
-    watch.socket.close()
-    return False
+        while crowd.turn():
+            pass
 
 
 # -- the trial -------------------------------------------------------------------------------------------------------
@@ -212,7 +285,7 @@ class Writer(threading.Thread):
 
     def __init__(self, server: Server, rate: float) -> None:
         super().__init__(name="writer")
-        self._server = server
+        self._client = Client(server.port)
         self._rate = rate
         self.written = 0
         self.is_over = False
@@ -222,32 +295,33 @@ class Writer(threading.Thread):
             name = f"n-{self.written + 1}"
             with contextlib.suppress(OSError, http.client.HTTPException):
                 body = {"metadata": {"name": name, "labels": {"run": "resume"}}}
-                if self._server.request("POST", CONFIGS, body) in (201, 409):
+                if self._client.request("POST", CONFIGS, body) in (201, 409):
                     self.written += 1
             time.sleep(1 / self._rate)
 
 
 class Reader(threading.Thread):
-    """Sends GETs one after the other; keeps how long the slowest took since it was last asked."""
+    """Sends GETs one after the other; keeps how long they took since it was last asked."""
 
     def __init__(self, server: Server) -> None:
         super().__init__(name="reader", daemon=True)
-        self._server = server
-        self._slowest = 0.0
+        self._client = Client(server.port)
+        self._taken: list[float] = []
 
     def run(self) -> None:
         while True:
             began = time.monotonic()
             try:
-                if self._server.request("GET", "/api/v1/namespaces/default") == 200:
-                    self._slowest = max(self._slowest, time.monotonic() - began)
+                if self._client.request("GET", "/api/v1/namespaces/default") == 200:
+                    self._taken.append(time.monotonic() - began)
             except (OSError, http.client.HTTPException):
                 pass
-            time.sleep(0.02)
+            time.sleep(0.005)
 
-    def slowest(self) -> float:
-        found, self._slowest = self._slowest, 0.0
-        return found
+    def taken(self) -> list[float]:
+        """Seconds, in order."""
+        found, self._taken = self._taken, []
+        return sorted(found)
 
 
 def trial(
@@ -289,19 +363,18 @@ def trial(
         writer.start()
         reader.start()
         back: list[float] = []
-        slowest: list[float] = []
+        waited: list[list[float]] = []
         for _ in range(kills):
             time.sleep(calm)
             server.kill()
             written, killed = writer.written, time.monotonic()
+            reader.taken()
             server.start_again()
-            server.wait_ready()
-            reader.slowest()
             # All are back when each has been told of something that was written after the kill.
             while any(told["least"] <= written + 1 for told in ask()) and time.monotonic() < killed + _PATIENCE:
                 time.sleep(0.2)
             back.append(time.monotonic() - killed)
-            slowest.append(reader.slowest())
+            waited.append(reader.taken())
         time.sleep(calm)
         writer.is_over = True
         writer.join()
@@ -313,11 +386,14 @@ def trial(
             "watchers": watchers,
             "written": writer.written,
             "least seen": min(told["least"] for told in found),
-            "reopened": sum(told["reopened"] for told in found),
+            "reopened": sum(told["opened"] for told in found) - watchers // children * children,
+            "not let in within 10 seconds": sum(told["impatient"] for told in found),
+            "told to come later": sum(told["refused"] for told in found),
             "faults": sum(told["faults"] for told in found),
             "first faults": [fault for told in found for fault in told["first"]],
             "seconds until all were back": [round(seconds, 1) for seconds in back],
-            "slowest GET meanwhile, seconds": [round(seconds, 2) for seconds in slowest],
+            "GETs meanwhile, 99th percentile, seconds": [round(taken[int(len(taken) * 0.99)], 3) for taken in waited],
+            "slowest GET meanwhile, seconds": [round(taken[-1], 2) for taken in waited],
         }
     finally:
         writer.is_over = True

@@ -3,8 +3,8 @@
 Used by http1/server, whose connections get a `SecureTransport`; contexts come from tls. uvloop's own TLS puts
 buffers and a second transport between protocol and socket: three times the memory of a connection that waits, and more
 CPU a request (docs/decisions/0140-tls-on-the-socket.md).
-Promise: whoever comes waits for few others: handshakes are begun a few in a turn of the loop, so that ten thousand
-clients who come back at once do not keep those who are served from their answers.
+Promise: whoever comes waits for few others: handshakes have their turns, a few in one of the loop, in the order in
+which clients have spoken, so that ten thousand who come back at once do not keep the others from their answers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ _RECORD = 16 * 1024  # the most that one TLS record carries
 _READ_TURN = 8  # records taken from a client before others have their turn
 _SLICE = 64 * 1024  # how far a write that the kernel stopped is tried again
 _WRITE_TURN = 16  # slices given to the kernel before others have their turn
-_ACCEPT_TURN = 4  # connections taken in a turn of the loop: each costs a handshake, a millisecond
+_ACCEPT_TURN = 8  # connections taken in a turn of the loop
+_HANDSHAKE_TURN = 4  # steps of handshakes in a turn of the loop: one of them costs a millisecond
+_ESTABLISHED = 1  # tcp(7), TCP_INFO: the first byte, its state
 _LINGER_SECONDS = 5.0  # for a client to end its side after we have ended ours
 _NO_ROOM_SECONDS = 0.5  # until accepting is tried again, when there are no more file descriptors
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -46,6 +48,9 @@ class SecureListener:
         self.factory = factory
         self.handshaking: set[SecureTransport] = set()  # clients who are not through yet
         self.handshake_timeout = handshake_timeout
+        # Those of them who have said something that is not read yet, and how many seconds they have left: while they
+        # wait for us their time stands still.
+        self._speaking: deque[tuple[SecureTransport, float]] = deque()
         self._most_waiting = most_waiting
         self._loop = asyncio.get_running_loop()
         self._is_closed = False
@@ -77,6 +82,22 @@ class SecureListener:
     def _accept_again(self, listening: socket.socket) -> None:
         if not self._is_closed:
             self._loop.add_reader(listening.fileno(), self._accept, listening)
+
+    def wait_turn(self, transport: SecureTransport) -> None:
+        """A client who is not through has spoken."""
+        self._speaking.append((transport, transport.deadline - self._loop.time()))
+        transport.deadline = float("inf")
+        if len(self._speaking) == 1:
+            self._loop.call_soon(self._take_turns)
+
+    def _take_turns(self) -> None:
+        now = self._loop.time()
+        for _ in range(min(_HANDSHAKE_TURN, len(self._speaking))):
+            transport, left = self._speaking.popleft()
+            transport.deadline = now + left
+            transport.shake_hands()
+        if self._speaking:
+            self._loop.call_soon(self._take_turns)
 
     def expire(self, now: float) -> None:
         """Cut those who have not come through their handshake in time (loop time)."""
@@ -132,14 +153,25 @@ class SecureTransport(asyncio.Transport):
         self._is_ended = False  # no byte passes any more
         self.deadline = loop.time() + listener.handshake_timeout
         listener.handshaking.add(self)
-        loop.add_reader(self._socket.fileno(), self._shake_hands)
+        loop.add_reader(self._socket.fileno(), self._hear)
 
-    def _shake_hands(self) -> None:
+    def _hear(self) -> None:
+        assert self._listener is not None
+        self._loop.remove_reader(self._socket.fileno())  # until it is its turn
+        self._listener.wait_turn(self)
+
+    def shake_hands(self) -> None:
+        """A step of the handshake, with what the client has said."""
         listener = self._listener
-        assert listener is not None
+        if listener is None:  # cut, while it waited for its turn
+            return
+        if not self._has_client():  # who has no patience comes back soon, and others should not wait for this one
+            self.abort()
+            return
         try:
             self._socket.do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            self._loop.add_reader(self._socket.fileno(), self._hear)
             return
         except OSError:  # an SSLError too: a client that does not speak TLS, or shows a wrong certificate
             self.abort()
@@ -150,9 +182,15 @@ class SecureTransport(asyncio.Transport):
         self._loop.add_reader(self._socket.fileno(), self._take)
         self._protocol.connection_made(self)
 
+    def _has_client(self) -> bool:
+        try:
+            return self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
+        except OSError:
+            return False
+
     def expire(self) -> None:
         """The time for the handshake is up; what came while the loop was busy with others still counts."""
-        self._shake_hands()
+        self.shake_hands()
         if self._listener is not None:
             self.abort()
 

@@ -247,6 +247,56 @@ def test_those_in_their_handshake_are_bounded(context: ssl.SSLContext) -> None:
     run(context, scenario, most_waiting=2)
 
 
+def hello() -> bytes:
+    """What a client says first."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    heard, said = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(heard, said).do_handshake()
+    return said.read()
+
+
+def test_many_who_come_at_once_have_their_turns_one_after_the_other(context: ssl.SSLContext) -> None:
+    async def scenario(server: Server) -> None:
+        listener, speaking = server.listener, server.listener._speaking
+        clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(40)]
+        await until(lambda: len(listener.handshaking) == 40)
+        for client in clients[1:]:
+            client.sendall(hello())
+        left = 39
+        while left:
+            await asyncio.sleep(0)
+            assert len(speaking) >= left - 4 or not speaking
+            if speaking:
+                left = len(speaking)
+                # Whom the server makes wait has all the time; whoever keeps silent has not.
+                listener.expire(asyncio.get_running_loop().time() + 11)
+                assert len(listener.handshaking) >= left
+            elif left < 39:
+                break
+        assert clients[0].recv(1) == b""
+        for client in clients:
+            client.close()
+
+    run(context, scenario)
+
+
+def test_nobody_waits_for_the_handshake_of_one_who_has_gone(context: ssl.SSLContext) -> None:
+    async def scenario(server: Server) -> None:
+        client = socket.create_connection(("127.0.0.1", server.port))
+        await until(lambda: len(server.listener.handshaking) == 1)
+        client.sendall(hello())
+        client.shutdown(socket.SHUT_WR)
+        await until(lambda: not server.listener.handshaking)
+        client.settimeout(10)
+        with contextlib.suppress(ConnectionError):  # what it said was not even read
+            assert client.recv(1) == b""
+        client.close()
+
+    run(context, scenario)
+
+
 def test_a_reset_ends_the_connection(context: ssl.SSLContext) -> None:
     async def scenario(server: Server) -> None:
         reader, writer = await server.connect()
