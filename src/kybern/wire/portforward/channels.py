@@ -33,16 +33,13 @@ class ChannelForward:
             for number, port in enumerate(self._ports):
                 for channel in (2 * number, 2 * number + 1):
                     await self._send(channel, protocol.render_port(port))
-            ports = [
-                tasks.create_task(self._forward(far, number, port), name=f"port-forward: port {port}")
-                for number, port in enumerate(self._ports)
-            ]
+            ports = tasks.create_task(self._forward_all(far), name="port-forward: all ports")
             try:
-                await asyncio.wait((reader, asyncio.gather(*ports)), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((reader, ports), return_when=asyncio.FIRST_COMPLETED)
                 await self._socket.close()
             finally:
-                for task in (reader, *ports):
-                    task.cancel()
+                reader.cancel()
+                ports.cancel()
 
     async def _read_client(self) -> None:
         while (message := await self._socket.receive()) is not None:
@@ -62,6 +59,11 @@ class ChannelForward:
             piece = data[start : start + _PIECE]
             message = channels.render_message(channel, piece, is_base64=self._base64)
             await self._socket.send(message, is_text=self._base64)
+
+    async def _forward_all(self, far: SpdyConnection) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for number, port in enumerate(self._ports):
+                tasks.create_task(self._forward(far, number, port), name=f"port-forward: port {port}")
 
     async def _forward(self, far: SpdyConnection, number: int, port: int) -> None:
         """One port: what the runtime says goes to the client, errors to the odd channel."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from typing import Any
 
 import pytest
 
@@ -51,6 +53,36 @@ def test_each_port_has_two_channels_that_start_with_its_number() -> None:
                 task.cancel()
 
     asyncio.run(main())
+
+
+def test_a_client_that_goes_ends_every_port_and_leaves_no_fault_behind() -> None:
+    faults: list[dict[str, Any]] = []
+
+    async def silent(connection: SpdyConnection) -> None:
+        while await connection.accept() is not None:
+            pass
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+        near, client_end = connect()
+        ours, theirs = connect()
+        client = WebSocket(client_end, is_server=False)
+        far, fake = SpdyConnection(ours, is_server=False), SpdyConnection(theirs, is_server=True)
+        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(c.run()) for c in (far, fake)]
+            running.append(tasks.create_task(silent(fake)))
+            forwarding = ChannelForward(WebSocket(near, is_server=True), [80, 81], is_base64=False)
+            done = tasks.create_task(forwarding.run(far))
+            for _ in range(4):
+                await client.receive()
+            await client.close()
+            await done
+            for task in running:
+                task.cancel()
+        gc.collect()  # a task whose end nobody looked at says so when it is collected
+
+    asyncio.run(main())
+    assert faults == []
 
 
 def test_ports_are_read_strictly() -> None:
