@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import shutil
 import subprocess
@@ -47,9 +48,10 @@ class Curve:
 
     @property
     def growth(self) -> float:
-        """How many times dearer it is at the last size than at the first."""
+        """How many times dearer it is at the last size than at the first; nothing stays nothing."""
         sizes = sorted(self.ours)
-        return self.ours[sizes[-1]] / self.ours[sizes[0]]
+        first, last = self.ours[sizes[0]], self.ours[sizes[-1]]
+        return last / first if first else math.inf if last else 1.0
 
 
 def table() -> dict[str, Curve]:
