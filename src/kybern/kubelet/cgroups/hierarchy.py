@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,8 @@ from kybern.kubelet.cgroups import plan
 from kybern.kubelet.cgroups.plan import Limits
 
 MOUNT = Path("/sys/fs/cgroup")
+_PATIENCE = 0.5  # seconds
+_PAUSE = 0.005
 _V2_CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb")
 
 
@@ -75,16 +78,27 @@ def _kill_all(directory: Path) -> None:
 
 
 def _remove_tree(directory: Path) -> None:
+    """What was killed goes some milliseconds later; the group is busy until then."""
+    until = time.monotonic() + _PATIENCE
     for below in _directories_below(directory):
-        try:
-            below.rmdir()
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                raise
+        while not _is_removed(below):
+            if time.monotonic() > until:
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(below))
             _kill_all(below)
-            below.rmdir()
+            time.sleep(_PAUSE)
+
+
+def _is_removed(directory: Path) -> bool:
+    """False when there are processes in it."""
+    try:
+        directory.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 class Unified:

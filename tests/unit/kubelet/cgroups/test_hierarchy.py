@@ -1,5 +1,9 @@
 """The cgroup file systems, on directories that look like them."""
 
+import os
+import secrets
+import subprocess
+
 import pytest
 
 from kybern.kubelet.cgroups import hierarchy
@@ -88,3 +92,23 @@ def test_a_group_is_removed_with_all_below_it(tmp_path):
     groups.remove("/a")
     assert not (tmp_path / "a").exists()
     groups.remove("/a")
+
+
+@pytest.mark.root
+@pytest.mark.skipif(not os.access(hierarchy.MOUNT, os.W_OK) or os.geteuid() != 0, reason="needs cgroups")
+def test_a_group_in_which_something_runs_is_removed_at_the_first_asking():
+    groups = hierarchy.detect()
+    name = f"kybern-t-{secrets.token_hex(3)}"
+    groups.ensure(f"/{name}/below", Limits())
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        for entry in (hierarchy.MOUNT / name, *hierarchy.MOUNT.glob(f"*/{name}")):
+            if entry.is_dir():
+                (entry / "below/cgroup.procs").write_text(str(process.pid))
+        groups.remove(f"/{name}")
+        assert not groups.exists(f"/{name}")
+        assert process.wait(10) == -9
+    finally:
+        process.kill()
+        process.wait()
+        groups.remove(f"/{name}")
