@@ -23,7 +23,8 @@ _INDEX = re.compile(r"\[[^\]]*\]")
 
 def verdicts(head: dict[str, Any], cases: Sequence[dict[str, Any]]) -> list[Verdict]:
     """Kybern's."""
-    return agreement.replay(head["bases"], [write_of(case) for case in cases], moment(head))
+    writes = [write_of(case) for case in cases]
+    return agreement.replay(head["bases"], head["surroundings"], writes, moment(head))
 
 
 def moment(head: dict[str, Any]) -> datetime.datetime:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from corpus import seeds, values
+from corpus import forms, seeds, values
 from kybern.machinery import scheme
 
 Path = tuple[str | int, ...]
@@ -151,6 +151,23 @@ class Generator:
             found += varied + self._spread(once, shares[kind])
         return unique(found)
 
+    def forms(self, bases: Sequence[dict[str, Any]], wanted: int) -> list[Case]:
+        """Writes to the subresources that take a kind of their own, of a few objects of each kind that has them."""
+        pod = next(base for base in bases if base["kind"] == "Pod")
+        found = []
+        for verb in forms.METHODS:
+            groups = defaultdict(list)
+            for i, base in enumerate(bases):
+                if has_subresource(base, verb):
+                    groups[f"{base['apiVersion']}/{base['kind']}"].append(i)
+            for numbers in groups.values():
+                bodies = [(i, body) for i in numbers[:4] for body in forms.bodies(verb, bases[i], pod)]
+                share = wanted // len(forms.METHODS) // len(groups)
+                varied = [self._varied(verb, body, i) for i, body in self._rng.choices(bodies, k=share // 5)]
+                once = [case for i, body in bodies for case in self._once(verb, body, i, ())]
+                found += [Case(verb, "a form", body, i) for i, body in bodies] + varied + self._spread(once, share)
+        return unique(found)
+
     def _shares(self, objects: dict[str, list[dict[str, Any]]], wanted: int) -> dict[str, int]:
         """How many cases each kind gets: more for more fields, but some for all."""
         weights = {}
@@ -218,7 +235,7 @@ class Generator:
 
 
 # What a subresource writes.
-_ROOTS = {"status": ("status", "metadata")}
+_ROOTS = {"status": ("status", "metadata"), "finalize": ("spec", "metadata")}
 
 
 def has_subresource(obj: dict[str, Any], name: str) -> bool:
@@ -258,7 +275,7 @@ def target_of(obj: dict[str, Any], verb: str, name: str = "") -> tuple[str, str]
     place += f"/{resource.plural}"
     if verb == "create":
         return "POST", place
-    return "PUT", f"{place}/{name}" if verb == "update" else f"{place}/{name}/{verb}"
+    return forms.METHODS.get(verb, "PUT"), f"{place}/{name}" if verb == "update" else f"{place}/{name}/{verb}"
 
 
 def unique(cases: Sequence[Case]) -> list[Case]:

@@ -14,6 +14,7 @@ import argparse
 import datetime
 import lzma
 import pathlib
+import re
 import secrets
 import time
 from collections import Counter
@@ -22,12 +23,16 @@ from typing import Any
 
 import orjson
 
-from corpus import ask, compare, generate
+from corpus import ask, compare, generate, seeds
 from kybern.machinery import scheme
 from kybern.testing import agreement
 
 # What replies say nothing about rules: a race with the server's own controllers, or its own trouble.
-_NO_ANSWER = (0, 409, 429, 500, 503, 504)
+_NO_ANSWER = (0, 500, 503, 504)
+# How many writes of the subresources that few kinds have.
+_FEW = {"ephemeralcontainers": 300, "resize": 300, "approval": 150, "finalize": 100}
+# What is there before anything is made.
+_SURROUNDINGS = ("/api/v1/namespaces/default/serviceaccounts/default", f"/api/v1/namespaces/{generate.APART}")
 
 
 def main() -> None:
@@ -41,6 +46,7 @@ def main() -> None:
     asking.add_argument("--creates", type=int, default=11000)
     asking.add_argument("--updates", type=int, default=8000)
     asking.add_argument("--statuses", type=int, default=4000)
+    asking.add_argument("--forms", type=int, default=1600)
     comparing = commands.add_parser("compare")
     comparing.add_argument("file", type=pathlib.Path)
     comparing.add_argument("--kind", default="")
@@ -63,20 +69,25 @@ def main() -> None:
 def record(chosen: argparse.Namespace) -> None:
     server = ask.Server(chosen.server, chosen.token)
     maker = generate.Generator(chosen.number)
-    shown, stored = make_bases(server)
-    cases = maker.creates(chosen.creates) + maker.updates(shown, chosen.updates)
-    for verb, count in (("status", chosen.statuses), ("ephemeralcontainers", 300), ("resize", 300), ("approval", 150)):
-        cases += maker.updates(shown, count, verb)
-    print(len(cases), "cases")
+    remove_bases(server)
+    surroundings = [server.ask("GET", path).body for path in _SURROUNDINGS]
+    moment = now()
+    asked = [(case, *generate.target_of(case.sent, "create")) for case in maker.creates(chosen.creates)]
     began = time.monotonic()
-    lines: list[dict[str, Any]] = [{"now": now(), "bases": stored}]
-    asked = []
-    for case in cases:
-        name = shown[case.base]["metadata"]["name"] if case.base is not None else ""
-        method, path = generate.target_of(case.sent if case.base is None else shown[case.base], case.verb, name)
-        asked.append((case, method, path))
     answers = server.ask_all((method, path + agreement.QUERY, case.sent) for case, method, path in asked)
-    for (case, method, path), answer in zip(asked, answers, strict=True):
+    shown, stored = make_bases(server)
+    changes = maker.updates(shown, chosen.updates) + maker.forms(shown, chosen.forms)
+    for verb, count in (("status", chosen.statuses), *_FEW.items()):
+        changes += maker.updates(shown, count, verb)
+    changed = []
+    for case in changes:
+        assert case.base is not None
+        base = shown[case.base]
+        changed.append((case, *generate.target_of(base, case.verb, base["metadata"]["name"])))
+    answers += server.ask_all((method, path + agreement.QUERY, case.sent) for case, method, path in changed)
+    print(len(answers), "cases")
+    lines: list[dict[str, Any]] = [{"now": moment, "bases": stored, "surroundings": surroundings}]
+    for (case, method, path), answer in zip(asked + changed, answers, strict=True):
         if answer.status in _NO_ANSWER:
             continue
         said = agreement.verdict(answer.status, answer.body, case.sent)
@@ -96,19 +107,35 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat()
 
 
+def remove_bases(server: ask.Server) -> None:
+    """Take away what an earlier run left."""
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": generate.APART}}
+    server.ask("POST", "/api/v1/namespaces", namespace)
+    for seed in seeds.load():
+        resource = scheme.kind_of(seed["apiVersion"], seed["kind"])
+        if resource is not None and "get" in resource.verbs:
+            place = generate.target_of(seed, "create")[1]
+            for left in server.ask("GET", place).body.get("items") or ():
+                if left["metadata"]["name"] != "exempt" and _is_left(left["metadata"], seed):
+                    _remove(server, f"{place}/{left['metadata']['name']}")
+
+
+def _is_left(meta: dict[str, Any], seed: dict[str, Any]) -> bool:
+    """By an earlier run: under the name that its seed gives, or one that make_bases has made up."""
+    return (
+        meta["name"] == seed["metadata"].get("name") or re.fullmatch(r"b[0-9a-f]{6}-[0-9]+", meta["name"]) is not None
+    )
+
+
 def make_bases(server: ask.Server) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Store every seed that can be stored; (as its version shows it, as it is stored)."""
     prefix = "b" + secrets.token_hex(3)
-    server.ask(
-        "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": generate.APART}}
-    )
     made = []
     for seed in generate.stored_seeds(prefix):
         resource = scheme.kind_of(seed["apiVersion"], seed["kind"])
         seed["metadata"].pop("ownerReferences", None)  # would be collected
         name = seed["metadata"]["name"]
         made.append((seed, name, resource))
-        _remove(server, generate.target_of(seed, "update", name)[1])
         method, path = generate.target_of(seed, "create")
         answer = server.ask(method, path, seed)
         if answer.status >= 300 and answer.status != 409:
@@ -135,17 +162,19 @@ def make_bases(server: ask.Server) -> tuple[list[dict[str, Any]], list[dict[str,
         other["metadata"].pop("managedFields", None)
         shown.append(found)
         stored.append(other)
-    for path in ("/api/v1/namespaces/default/serviceaccounts/default", f"/api/v1/namespaces/{generate.APART}"):
-        stored.append(server.ask("GET", path).body)
     return shown, stored
 
 
 def _remove(server: ask.Server, path: str) -> None:
-    """Delete what an earlier run left under a name that cannot be chosen, and wait until it is gone."""
-    for _ in range(50):
+    """Delete an object and wait until it is gone; nobody else takes off its finalizers."""
+    for _ in range(10):
         if server.ask("DELETE", path + "?gracePeriodSeconds=0").status == 404:
             return
-        time.sleep(0.1)
+        found = server.ask("GET", path)
+        if found.status == 200 and found.body["metadata"].get("finalizers"):
+            found.body["metadata"]["finalizers"] = []
+            server.ask("PUT", path, found.body)
+        time.sleep(0.05)
 
 
 def _family(resource: Any) -> str:

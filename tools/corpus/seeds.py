@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from corpus import forms
 from kybern.machinery import schema, scheme
 
 HERE = pathlib.Path(__file__).parent / "seeds"
@@ -48,6 +49,9 @@ def reference_of(described: Any) -> str:
 
 
 def definition_of(obj: dict[str, Any]) -> str:
+    of_form = forms.DEFINITIONS.get((obj["apiVersion"], obj["kind"]))
+    if of_form:
+        return of_form
     resource = scheme.kind_of(obj["apiVersion"], obj["kind"])
     assert resource is not None, obj["kind"]
     return resource.definition
@@ -63,7 +67,7 @@ def examples() -> dict[tuple[str, str], list[Any]]:
         for definition in _definitions_called(kind):
             if field in properties(definition):
                 found[definition, field].extend(values)
-    for seed in load():
+    for seed in [*load(), *(form for bodies in forms.load().values() for form in bodies)]:
         for definition, field, value in walk(definition_of(seed), seed):
             if value not in found[definition, field]:
                 found[definition, field].append(value)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from kybern.apiserver.registry import keys
 from kybern.machinery import scheme
@@ -74,6 +76,8 @@ def verdict(code: int, body: Any, sent: Mapping[str, Any]) -> Verdict:
     known = set(_scalars(sent))
     if str(body.get("kind", "")).endswith("Review"):
         body = {**body, "status": None}  # what it says depends on who may do what, not on rules for objects
+    if body.get("kind") == "TokenRequest":
+        body = {**body, "status": {**body["status"], "token": "<token>"}}
     return Verdict(code, (), _masked(body, known, ()))
 
 
@@ -141,15 +145,29 @@ def _is_foreign(item: Any) -> bool:
 
 def replay(
     bases: Sequence[dict[str, Any]],
+    surroundings: Sequence[dict[str, Any]],
     writes: Sequence[Write],
     now: datetime.datetime,
-    options: Mapping[str, Any] | None = None,
 ) -> list[Verdict]:
     """What Kybern answers to `writes`, none of which is kept, at the moment `now`.
 
-    `bases` are the stored objects, in the version that is stored; those that no write changes are there all the same.
+    `surroundings` are objects that are always there, `bases` those that are there for changes but not for creates; all
+    in the version that is stored.
     """
+    found: dict[int, Verdict] = {}
+    for is_new in (True, False):
+        numbers = [i for i, write in enumerate(writes) if (write.base is None) is is_new]
+        chosen = [writes[i] for i in numbers]
+        found |= zip(numbers, _answers([] if is_new else bases, surroundings, chosen, now), strict=True)
+    return [found[i] for i in range(len(writes))]
 
+
+def _answers(
+    bases: Sequence[dict[str, Any]],
+    surroundings: Sequence[dict[str, Any]],
+    writes: Sequence[Write],
+    now: datetime.datetime,
+) -> list[Verdict]:
     async def scenario(api: api_server.Api) -> list[Verdict]:
         found = []
         for write in writes:
@@ -159,8 +177,22 @@ def replay(
         return found
 
     store = MemoryStore()
-    asyncio.run(_fill(store, bases))
+    asyncio.run(_fill(store, [*bases, *surroundings]))
+    key, public = keys_of_accounts()
+    options = {
+        "service_account_signing_key": key,
+        "service_account_public_key": public,
+        "service_account_issuer": "https://kubernetes.default.svc",
+    }
     return api_server.run(scenario, store=store, clock=FakeClock(now), options=options)
+
+
+def keys_of_accounts() -> tuple[bytes, bytes]:
+    """A new key pair, as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    form, encoding = serialization.PrivateFormat.PKCS8, serialization.Encoding.PEM
+    public = key.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return key.private_bytes(encoding, form, serialization.NoEncryption()), public
 
 
 async def _fill(store: MemoryStore, bases: Sequence[dict[str, Any]]) -> None:
@@ -174,9 +206,26 @@ async def _fill(store: MemoryStore, bases: Sequence[dict[str, Any]]) -> None:
 
 async def _at_its_revision(api: api_server.Api, write: Write, base: Mapping[str, Any]) -> dict[str, Any]:
     """The body with the object's revision here, where it carries its revision there."""
-    meta = write.sent.get("metadata")
-    if not isinstance(meta, dict) or meta.get("resourceVersion") != base["metadata"]["resourceVersion"]:
+    revision = base["metadata"]["resourceVersion"]
+    if not any(holder.get("resourceVersion") == revision for holder in _preconditions(write.sent)):
         return write.sent
     current = (await api.get(write.path.removesuffix(f"/{write.subresource}"))).json
-    revision = current.get("metadata", {}).get("resourceVersion", "")
-    return {**write.sent, "metadata": {**meta, "resourceVersion": revision}}
+    here = current.get("metadata", {}).get("resourceVersion", "")
+    return _replaced(write.sent, revision, here)
+
+
+def _preconditions(sent: Any) -> Iterator[dict[str, Any]]:
+    """Where a body says which revision it is about."""
+    options = sent.get("deleteOptions")
+    for holder in (sent.get("metadata"), options.get("preconditions") if isinstance(options, dict) else None):
+        if isinstance(holder, dict):
+            yield holder
+
+
+def _replaced(value: Any, there: str, here: str) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: here if key == "resourceVersion" and inner == there else _replaced(inner, there, here)
+        for key, inner in value.items()
+    }

@@ -21,7 +21,7 @@ from kybern.apiserver import audit
 from kybern.apiserver.authenticate.claims import Bound, Named, user_name
 from kybern.apiserver.authenticate.keys import SigningKey
 from kybern.apiserver.request import Reader
-from kybern.machinery import status
+from kybern.machinery import names, status
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError
 
@@ -130,37 +130,38 @@ class TokenIssuer:
         if ref is None:
             return _Binding()
         namespace = account.metadata.namespace
-        match (ref.apiVersion or "v1", ref.kind or ""):
-            case ("v1", "Pod"):
-                pod: Pod = self._bound_object("pods", namespace, ref)
+        group, _, version = ("/" + (ref.apiVersion or "v1")).rpartition("/")
+        match (group.strip("/"), ref.kind or ""):  # of whatever version
+            case ("", "Pod"):
+                pod: Pod = self._named_object("pods", namespace, ref)
                 if (pod.spec.serviceAccountName or "") != account.metadata.name:
                     raise ApiError.bad_request(
                         f"cannot bind token for serviceaccount {_quoted(account.metadata.name)} "
                         "to pod running with different serviceaccount name."
                     )
+                _check_uid(pod, ref)
                 return _Binding(pod=_named(pod), node=self._node_of(pod))
-            case ("v1", "Secret"):
+            case ("", "Secret"):
                 return _Binding(secret=_named(self._bound_object("secrets", namespace, ref)))
-            case ("v1", "Node"):
+            case ("", "Node"):
                 return _Binding(node=_named(self._bound_object("nodes", "", ref)))
-            case (version, kind):
-                group, _, version = ("/" + version).rpartition("/")
-                raise ApiError.bad_request(
-                    f"cannot bind token to object of type {group.strip('/')}/{version}, Kind={kind}"
-                )
+            case (group, kind):
+                raise ApiError.bad_request(f"cannot bind token to object of type {group}/{version}, Kind={kind}")
 
     def _bound_object(self, resource: str, namespace: str, ref: BoundObjectReference) -> Any:
-        obj = self._reader.get(resource, namespace, ref.name or "")
+        obj = self._named_object(resource, namespace, ref)
+        _check_uid(obj, ref)
+        return obj
+
+    def _named_object(self, resource: str, namespace: str, ref: BoundObjectReference) -> Any:
+        name = ref.name or ""
+        if not name:
+            raise ApiError.bad_request("Name parameter required.")
+        for fault in names.check_path_segment(name):
+            raise ApiError.bad_request(f"Name parameter invalid: {_quoted(name)}: {fault}")
+        obj = self._reader.get(resource, namespace, name)
         if obj is None:
-            raise ApiError.not_found("", resource, ref.name or "")
-        if ref.uid and ref.uid != obj.metadata.uid:
-            raise ApiError.conflict(
-                "",
-                ref.kind or resource,
-                ref.name or "",
-                f"the UID in the bound object reference ({ref.uid}) does not match the UID in record. "
-                "The object might have been deleted and then recreated",
-            )
+            raise ApiError.not_found("", resource, name)
         return obj
 
     def _node_of(self, pod: Pod) -> Named | None:
@@ -168,6 +169,15 @@ class TokenIssuer:
             return None
         node = self._reader.get("nodes", "", pod.spec.nodeName)
         return Named(pod.spec.nodeName, node.metadata.uid if node else "")
+
+
+def _check_uid(obj: Any, ref: BoundObjectReference) -> None:
+    if ref.uid and ref.uid != obj.metadata.uid:
+        told = (
+            f"the UID in the bound object reference ({ref.uid}) does not match the UID in record. "
+            "The object might have been deleted and then recreated"
+        )
+        raise ApiError.conflict("", obj.kind, obj.metadata.name, told)
 
 
 def _named(obj: Any) -> Named:

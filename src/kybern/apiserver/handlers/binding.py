@@ -15,6 +15,7 @@ from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import Write
 from kybern.apiserver.request import Request, Response
 from kybern.apiserver.watch_cache.entry import Entry
+from kybern.machinery import names
 from kybern.machinery.status import ApiError, FieldError, not_supported, required
 
 
@@ -26,6 +27,8 @@ async def bind(handlers: Handlers, request: Request, pods: Served) -> Response:
     name = request.info.name or wanted.metadata.name or ""
     if not name:
         raise ApiError.bad_request("Name parameter required.")
+    for fault in names.check_path_segment(name):
+        raise ApiError.bad_request(f'Name parameter invalid: "{name}": {fault}')
     if wanted.metadata.name != name:
         raise ApiError.bad_request("name in URL does not match name in Binding object")
     wanted.metadata.namespace = request.info.namespace

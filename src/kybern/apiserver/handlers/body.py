@@ -344,7 +344,7 @@ def delete_options(request: Request) -> DeleteOptions:
             options.orphanDependents = query.boolean(request, "orphanDependents")
         if request.query.get("dryRun"):
             options.dryRun = request.query["dryRun"]
-    _check_delete_options(options)
+    check_delete_options(options)
     return options
 
 
@@ -375,7 +375,8 @@ def _read_delete_options(data: bytes) -> Any:
         raise ApiError.bad_request(f"the body is not a valid protobuf message: {error}") from None
 
 
-def _check_delete_options(options: DeleteOptions) -> None:
+def check_delete_options(options: DeleteOptions) -> None:
+    """Raises ApiError 422."""
     policies = ("Background", "Foreground", "Orphan")
     policy = options.propagationPolicy
     faults: list[FieldError] = []

@@ -22,7 +22,7 @@ from kybern.apiserver.registry.resource_store import Write
 from kybern.apiserver.request import Request, Response
 from kybern.apiserver.watch_cache.entry import Entry
 from kybern.machinery import labels
-from kybern.machinery.status import ApiError
+from kybern.machinery.status import ApiError, invalid
 
 _BUDGETS = "poddisruptionbudgets.policy"
 _TRIES = 5
@@ -54,6 +54,8 @@ async def evict(handlers: Handlers, request: Request, pods: Served) -> Response:
     assert isinstance(attributes.object, Eviction)
     pod = pods.store.entry(info.namespace, info.name).object
     options = attributes.object.deleteOptions or DeleteOptions()
+    _check_options(options, info.name)
+    body.check_delete_options(options)
     dry_run = body.is_dry_run(request) or bool(options.dryRun)
     if not _needs_no_budget(pod):
         await _take_from_budget(handlers, pod, dry_run)
@@ -62,6 +64,13 @@ async def evict(handlers: Handlers, request: Request, pods: Served) -> Response:
     write = Write(request.user, dry_run, warnings=request.warnings, options=options, admit=False)
     await pods.store.delete(info.namespace, info.name, options, write)
     return forms.success(accepted)
+
+
+def _check_options(options: DeleteOptions, name: str) -> None:
+    if options.ignoreStoreReadErrorWithClusterBreakingPotential:
+        told = "can not be set for pod eviction, try after removing the option"
+        field = "deleteOptions.ignoreStoreReadErrorWithClusterBreakingPotential"
+        raise ApiError.invalid("policy", "Eviction", name, [invalid(field, True, told)])
 
 
 def _placed(eviction: Eviction, namespace: str, name: str) -> Eviction:

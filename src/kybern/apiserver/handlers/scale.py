@@ -22,10 +22,10 @@ from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import ResourceStore, Write
 from kybern.apiserver.request import Request, Response
 from kybern.apiserver.watch_cache.entry import Entry
+from kybern.machinery import validation
 from kybern.machinery.merge.structured import schema, typed
 from kybern.machinery.merge.structured.errors import Conflict, Conflicts
 from kybern.machinery.status import ApiError, FieldError, invalid
-from kybern.machinery.validation import rules
 
 _OF_CUSTOM = (JSON_PATCH, MERGE_PATCH)
 _DEFINITION = "io.k8s.api.autoscaling.v1.Scale"
@@ -92,7 +92,8 @@ def _check(wanted: Scale, store: ResourceStore, request: Request) -> None:
     if store.codec.struct is None:
         return  # of a custom resource, which is judged as such
     errors: list[FieldError] = []
-    rules.check_labels(wanted.metadata.labels, "metadata.labels", errors)
+    metadata.drop_repeated_owners(wanted.metadata, request.warnings)
+    validation.check_lone_metadata(wanted.metadata, errors)
     if errors:
         raise ApiError.invalid("autoscaling", "Scale", wanted.metadata.name, errors)
 

@@ -79,6 +79,7 @@ def _install_tokens(handlers: Handlers, options: ServerOptions, rng: random.Rand
             raise ApiError.invalid("authentication.k8s.io", "TokenRequest", info.name, [fault])
         asked.metadata.name = info.name
         account = served.store.entry(info.namespace, info.name).object
+        _check_uid(asked, account)
         attributes = Attributes(
             "CREATE", served.resource, info.subresource, info.namespace, info.name, asked, None, request.user
         )
@@ -90,6 +91,14 @@ def _install_tokens(handlers: Handlers, options: ServerOptions, rng: random.Rand
         return _made(issuer.issue_token(account, admitted), accepted)
 
     handlers.extensions["serviceaccounts/token"] = token
+
+
+def _check_uid(asked: TokenRequest, account: Any) -> None:
+    mine = account.metadata.uid
+    if asked.metadata.uid and asked.metadata.uid != mine:
+        told = f"the UID in the token request ({asked.metadata.uid}) does not match the UID of the service account"
+        kind = "TokenRequest.authentication.k8s.io"
+        raise ApiError.conflict("", kind, account.metadata.name, f"{told} ({mine})")
 
 
 def _made(obj: Any, accepted: negotiate.Accepted) -> Response:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kybern.api.meta_v1 import ObjectMeta
 from kybern.api.resource import Resource
 from kybern.machinery import scheme
 from kybern.machinery.status import FieldError
@@ -106,6 +107,21 @@ def validate_approval(obj: Any, old: Any) -> list[FieldError]:
     errors: list[FieldError] = []
     _checked_metadata(obj, old, errors, of_status=True)
     server.check_decision(obj, old, errors)
+    return _unique(errors)
+
+
+def check_lone_metadata(meta: ObjectMeta, errors: list[FieldError]) -> None:
+    """What is wrong with the metadata of an object that is no resource, such as a Scale."""
+    found: list[FieldError] = []
+    metadata.check_lone(meta, found)
+    errors.extend(_unique(found))
+
+
+def validate_finalize(obj: Any, old: Any) -> list[FieldError]:
+    """All that is wrong with a write to a namespace's finalize subresource."""
+    errors: list[FieldError] = []
+    _checked_metadata(obj, old, errors, of_status=True)
+    core.check_namespace_finalizers(obj, errors)
     return _unique(errors)
 
 

@@ -127,6 +127,16 @@ def _update_secret(secret: Secret, old: Secret, errors: Errors) -> None:
     _check_secret(secret, errors)
 
 
+def check_namespace_finalizers(namespace: Namespace, errors: Errors) -> None:
+    """Of its spec: they hold back the end of what is in it."""
+    for i, finalizer in enumerate(pausing(namespace.spec.finalizers)):
+        path = f"spec.finalizers[{i}]"
+        rules.check_rule(finalizer, path, names.check_qualified, errors)
+        if "/" not in finalizer and finalizer not in metadata.STANDARD_FINALIZERS:
+            message = "name is neither a standard finalizer name nor is it fully qualified"
+            errors.append(invalid(path, finalizer, message))
+
+
 def _check_namespace(namespace: Namespace, errors: Errors) -> None:
     for finalizer in namespace.spec.finalizers:
         for message in names.check_qualified(finalizer):
@@ -521,9 +531,8 @@ def _check_newer_event(event: Event, old: Event | None, errors: Errors) -> None:
         errors.append(required("eventTime"))
     if event.type not in ("Normal", "Warning"):
         errors.append(invalid("type", "", f"has invalid value: {event.type or ''}"))
-    if event.eventTime is None:
-        return
-    _check_any_event(event, "reportingController", errors)
+    if event.eventTime is not None:
+        _check_any_event(event, "reportingController", errors)
     for field in ("firstTimestamp", "lastTimestamp", "count"):
         if getattr(event, field):
             errors.append(invalid(field, "", "needs to be unset"))

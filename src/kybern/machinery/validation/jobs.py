@@ -73,8 +73,7 @@ def _check_generated(job: Job, errors: Errors) -> None:
         (f"{_PREFIX}job-name", meta.name),
     ):
         if key not in shown:
-            if key.startswith(_PREFIX):
-                errors.append(required(f"{path}[{key}]", f"must be '{wanted}'"))
+            errors.append(required(f"{path}[{key}]", f"must be '{wanted}'"))
         elif shown[key] != wanted:
             errors.append(invalid(f"{path}[{key}]", shown, f"must be '{wanted}'"))
     own = ({f"{_PREFIX}controller-uid": meta.uid}, {"controller-uid": meta.uid})

@@ -27,7 +27,7 @@ _NAME_RULES: dict[str, Check] = {
     "statefulsets.apps": names.check_label,
     "events": names.check_path_segment,
     "apiservices.apiregistration.k8s.io": names.check_path_segment,
-    "certificatesigningrequests.certificates.k8s.io": lambda _: (),
+    "certificatesigningrequests.certificates.k8s.io": names.check_path_segment,
     "poddisruptionbudgets.policy": names.check_path_segment,
     "roles.rbac.authorization.k8s.io": names.check_path_segment,
     "clusterroles.rbac.authorization.k8s.io": names.check_path_segment,
@@ -77,7 +77,7 @@ _ANY_FINALIZER_OF_STATUS = _ANY_FINALIZER | {"cronjobs.batch"}
 # A write to the status of these is held to the rule of names, too.
 _NAMED_AGAIN_BY_STATUS = frozenset({"volumeattachments.storage.k8s.io"})
 
-_STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
+STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 # Bytes of names in managedFields. kube-apiserver: the same.
 _MAX_MANAGER, _MAX_SUBRESOURCE = 128, 256
 # A child of an Event would keep it alive, and events expire.
@@ -118,6 +118,12 @@ def check_strictly(metadata: ObjectMeta, errors: Errors, *, is_new: bool) -> Non
             _check_prefix(metadata.generateName, names.check_subdomain, errors)
     if metadata.finalizers:
         _check_finalizers(metadata.finalizers, "metadata.finalizers", errors, any_finalizer=False)
+
+
+def check_lone(metadata: ObjectMeta, errors: Errors) -> None:
+    """Of an object that is no resource, but one face of some."""
+    check_strictly(metadata, errors, is_new=True)
+    check_shared(metadata, errors, any_finalizer=True)
 
 
 def _is_free(resource: Resource, exempt: frozenset[str]) -> bool:
@@ -203,7 +209,7 @@ def _check_finalizers(finalizers: Sequence[str], path: str, errors: Errors, *, a
     if any_finalizer:
         return
     for i, finalizer in enumerate(pausing(finalizers)):
-        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+        if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
             message = "name is neither a standard finalizer name nor is it fully qualified"
             errors.append(invalid(f"{path}[{i}]", finalizer, message))
 

@@ -327,7 +327,11 @@ def _check_endpoint(endpoint: Endpoint, kind: str, path: str, errors: Errors) ->
 
 def _check_address(address: str, kind: str, path: str, index: int, errors: Errors) -> None:
     if kind == "FQDN":
+        before = len(errors)
         rules.check_name(address, f"{path}[{index}]", names.check_subdomain, errors)
+        if len(errors) == before and "." not in address:
+            told = "should be a domain with at least two segments separated by dots"
+            errors.append(invalid(f"{path}[{index}]", address, told))
         return
     if kind not in ("IPv4", "IPv6"):
         return

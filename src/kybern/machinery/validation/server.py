@@ -178,6 +178,8 @@ def _check_non_resource_rule(rule: Any, path: str, errors: Errors) -> None:
     missing = "nonResourceURLs must contain at least one value"
     if not _check_list(rule.nonResourceURLs, where, "non-resource URLs", missing, errors):
         return
+    if "*" in rule.nonResourceURLs:
+        return
     for i, url in enumerate(pausing(rule.nonResourceURLs)):
         for message in _url_faults(url):
             errors.append(invalid(f"{where}[{i}]", url, message))
@@ -201,7 +203,7 @@ def _url_faults(url: str) -> list[str]:
 
 def _check_priority_level(level: PriorityLevelConfiguration, errors: Errors) -> None:
     spec, name = level.spec, level.metadata.name
-    if (name == "exempt") != (spec.type == "Exempt") and spec.type in ("Exempt", "Limited"):
+    if (name == "exempt") != (spec.type == "Exempt"):
         message = "must be 'Exempt' if and only if `name` is 'exempt'"
         errors.append(invalid("spec.type", spec.type, message))
     match spec.type:

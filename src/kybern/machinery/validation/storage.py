@@ -255,7 +255,7 @@ def _check_source(spec: PersistentVolumeSpec, path: str, is_inline: bool, errors
                 if not source.path:
                     errors.append(required(f"{path}.local.path"))
                 paths.check_no_backsteps(source.path, f"{path}.local.path", errors)
-                if spec.nodeAffinity is None and not is_inline:
+                if spec.nodeAffinity is None:
                     errors.append(required(f"{path}.nodeAffinity", "Local volume requires node affinity"))
             case "csi":
                 _check_csi(source, f"{path}.csi", errors)
@@ -298,6 +298,9 @@ def _update_volume(volume: PersistentVolume, old: PersistentVolume, errors: Erro
         errors.append(forbidden_field("spec.persistentvolumesource", message))
     if spec.volumeMode != before.volumeMode:
         errors.append(invalid("volumeMode", spec.volumeMode, rules.IMMUTABLE))
+    if before.volumeAttributesClassName is not None and spec.volumeAttributesClassName is None:
+        told = "update from non-nil value to nil is forbidden"
+        errors.append(forbidden_field("spec.volumeAttributesClassName", told))
     if before.nodeAffinity is not None and spec.nodeAffinity != before.nodeAffinity:
         shown = codec.to_json(spec.nodeAffinity)
         message = f"{rules.IMMUTABLE}, except for updating from beta label to GA"

@@ -288,7 +288,7 @@ def _check_revision(revision: ControllerRevision, errors: Errors) -> None:
 
 
 def _update_revision(revision: ControllerRevision, old: ControllerRevision, errors: Errors) -> None:
-    _check_revision(revision, errors)
+    rules.check_not_negative(revision.revision, "revision", errors)
     if revision.data != old.data:
         errors.append(invalid("data", revision.data, IMMUTABLE))
 

@@ -14,7 +14,6 @@ import msgspec
 
 from kybern.api import codec
 from kybern.api.apiextensions_v1 import (
-    CustomResourceConversion,
     CustomResourceDefinition,
     CustomResourceDefinitionNames,
 )
@@ -59,7 +58,7 @@ def check_create(definition: CustomResourceDefinition) -> Errors:
         errors.append(invalid("spec.preserveUnknownFields", True, told))
     _check_parts(definition, None, errors)
     _check_names(definition, errors)
-    _check_conversion(definition.spec.conversion, errors)
+    _check_conversion(definition, errors)
     _check_stored(definition, errors)
     _check_approval(definition, None, errors)
     return errors
@@ -77,7 +76,7 @@ def check_update(definition: CustomResourceDefinition, old: CustomResourceDefini
         errors.append(invalid("spec.preserveUnknownFields", True, told))
     _check_parts(definition, old, errors)
     _check_names(definition, errors)
-    _check_conversion(spec.conversion, errors)
+    _check_conversion(definition, errors)
     if conditions.has(old, "Established"):
         rules.check_immutable(spec.scope, before.scope, "spec.scope", errors)
         rules.check_immutable(spec.names.kind, before.names.kind, "spec.names.kind", errors)
@@ -202,7 +201,12 @@ def _check_parts(definition: CustomResourceDefinition, old: CustomResourceDefini
     for i, version in enumerate(versions[:1] if shared else versions):
         path = "spec" if shared else f"spec.versions[{i}]"
         schema = version.schema.openAPIV3Schema if version.schema is not None else None
-        _check_selectable(version.selectableFields, codec.to_json(schema) or {}, f"{path}.selectableFields", errors)
+        if schema is None:
+            if version.selectableFields:
+                of = "validations.schema is" if shared else "`version.schema.openAPIV3Schema` is not"
+                errors.append(invalid(f"{path}.selectableFields", "", f"may only be set when {of} included"))
+            continue
+        _check_selectable(version.selectableFields, codec.to_json(schema), f"{path}.selectableFields", errors)
 
 
 def _shared(definition: CustomResourceDefinition, part: str) -> bool:
@@ -352,10 +356,13 @@ def _check_spelling(found: CustomResourceDefinitionNames, path: str, errors: Err
             rules.check_rule(name, f"{path}.{field}[{i}]", names.check_label_1035, errors)
 
 
-def _check_conversion(conversion: CustomResourceConversion | None, errors: Errors) -> None:
-    path = "spec.conversion"
+def _check_conversion(definition: CustomResourceDefinition, errors: Errors) -> None:
+    conversion, path = definition.spec.conversion, "spec.conversion"
     if conversion is None:
         return
+    if definition.spec.preserveUnknownFields and conversion.strategy == "Webhook":
+        told = "must be None if spec.preserveUnknownFields is true"
+        errors.append(invalid(f"{path}.strategy", conversion.strategy, told))
     webhook = conversion.webhook
     if not conversion.strategy:
         errors.append(required(f"{path}.strategy"))
@@ -394,10 +401,10 @@ def _check_client(config: Any, path: str, errors: Errors) -> None:
         _check_url(config.url, f"{path}.url", errors)
     elif config.service is not None and config.url is None:
         service = config.service
-        if not service.name:
-            errors.append(required(f"{path}.service.name"))
-        if not service.namespace:
-            errors.append(required(f"{path}.service.namespace"))
+        # Upstream takes one for the other when it says which is missing.
+        for field, said in (("namespace", service.name), ("name", service.namespace)):
+            if not said:
+                errors.append(required(f"{path}.service.{field}"))
         if service.port is not None and not 1 <= service.port <= 65535:
             told = "port is not valid: must be between 1 and 65535, inclusive"
             errors.append(invalid(f"{path}.service.port", service.port, told))

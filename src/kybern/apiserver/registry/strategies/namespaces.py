@@ -7,7 +7,8 @@ from typing import Any
 from kybern.api.core_v1 import Namespace, NamespaceStatus
 from kybern.apiserver.registry.strategy import Strategy
 from kybern.apiserver.request import User
-from kybern.machinery.status import FieldError, invalid
+from kybern.machinery import validation
+from kybern.machinery.status import FieldError
 
 KUBERNETES = "kubernetes"  # the finalizer of the namespace controller
 
@@ -31,15 +32,7 @@ class Namespaces(Strategy):
         obj.status = old.status
 
     def validate_finalize_update(self, obj: Any, old: Any) -> list[FieldError]:
-        return [
-            invalid(
-                f"spec.finalizers[{i}]",
-                finalizer,
-                "name is neither a standard finalizer name nor is it fully qualified",
-            )
-            for i, finalizer in enumerate(obj.spec.finalizers)
-            if "/" not in finalizer and finalizer not in (KUBERNETES, "orphan", "foregroundDeletion")
-        ]
+        return validation.validate_finalize(obj, old)
 
     def begin_deletion(self, obj: Any) -> None:
         obj.metadata.deletionGracePeriodSeconds = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kybern.api.core_v1 import LoadBalancerStatus, Service, ServiceSpec
+from kybern.api.core_v1 import Service, ServiceSpec, ServiceStatus
 from kybern.api.resource import Resource
 from kybern.apiserver.registry.strategies import service_fields as plan
 from kybern.apiserver.registry.strategies.addresses import Addresses, NotInRange, addresses_of
@@ -50,7 +50,8 @@ class Services(Strategy):
         plan.keep_allocated(obj.spec, old.spec)
         plan.drop_unneeded(obj.spec, old.spec)
         if old.spec.type == "LoadBalancer" and obj.spec.type != "LoadBalancer":
-            obj.status.loadBalancer = LoadBalancerStatus()
+            # A new one: the old object's is others' to read, and this update may yet fail.
+            obj.status = ServiceStatus(conditions=list(old.status.conditions))
         plan.fill_families(obj)
 
     def validate_create(self, obj: Any) -> list[FieldError]:
