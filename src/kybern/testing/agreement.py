@@ -211,7 +211,8 @@ async def _at_its_revision(api: api_server.Api, write: Write, base: Mapping[str,
         return write.sent
     current = (await api.get(write.path.removesuffix(f"/{write.subresource}"))).json
     here = current.get("metadata", {}).get("resourceVersion", "")
-    return _replaced(write.sent, revision, here)
+    moved: dict[str, Any] = _replaced(write.sent, revision, here)
+    return moved
 
 
 def _preconditions(sent: Any) -> Iterator[dict[str, Any]]:
