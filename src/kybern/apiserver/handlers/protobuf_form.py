@@ -73,11 +73,15 @@ class ProtobufForm:
             metadata["continue"] = token
         if remaining:
             metadata["remainingItemCount"] = remaining
-        sizes = (len(self._content(entry)) for entry in entries)
+        sizes = map(len, map(self._content, entries))
         return protobuf_encode.listing_head(self._api_version, f"{self._kind}List", metadata, sizes)
 
     def items_bytes(self, entries: Iterable[Entry]) -> bytes:
-        return b"".join(map(protobuf_encode.list_item, map(self._content, entries)))
+        parts: list[bytes] = []
+        for entry in entries:
+            content = self._content(entry)
+            parts += (protobuf_encode.item_head(len(content)), content)
+        return b"".join(parts)
 
     async def prepare(self, entries: Sequence[Entry]) -> None:
         """Encode what is not yet, with pauses: `list_bytes` of these entries is quick afterwards."""
