@@ -233,7 +233,10 @@ class _Watchers:
         for reader in self.readers:
             poll.register(reader.socket, selectors.EVENT_READ, reader)
         poll.register(sys.stdin, selectors.EVENT_READ)
-        live, next_sweep = self.drains, time.monotonic()
+        swept = selectors.EpollSelector()  # asked now and then: nobody is woken for what comes there
+        for drain in self.drains:
+            swept.register(drain.socket, selectors.EVENT_READ, drain)
+        next_sweep = time.monotonic()
         while True:
             for key, _ in poll.select(max(0.0, next_sweep - time.monotonic())):
                 if key.data is None:
@@ -244,9 +247,11 @@ class _Watchers:
                     self.ended += 1
                     poll.unregister(key.fileobj)
             if time.monotonic() >= next_sweep:
-                going = [drain for drain in live if drain.empty(scratch)]
-                self.ended += len(live) - len(going)
-                live, next_sweep = going, time.monotonic() + _SWEEP
+                for key, _ in swept.select(0):
+                    if not key.data.empty(scratch):
+                        self.ended += 1
+                        swept.unregister(key.fileobj)
+                next_sweep = time.monotonic() + _SWEEP
 
 
 def main() -> None:

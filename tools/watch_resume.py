@@ -375,6 +375,7 @@ def trial(
                 time.sleep(0.2)
             back.append(time.monotonic() - killed)
             waited.append(reader.taken())
+            print(f"all back after {back[-1]:.1f} s; GETs meanwhile: {len(waited[-1])}", file=sys.stderr, flush=True)
         time.sleep(calm)
         writer.is_over = True
         writer.join()
