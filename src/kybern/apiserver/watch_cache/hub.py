@@ -34,7 +34,9 @@ _MOST_WAITING = 256 * 1024
 _COHORT = 64
 # A write to a watcher is most of what an event costs. While events come thick, a hub that needs many writes begins them
 # less often, so that they take no more than half of the loop's time. Nobody hears of a change much later than this.
-_MOST_REST = 0.03
+_MOST_REST = 0.025
+# Bytes that fill a record of TLS: from there on a write costs by its bytes, and waiting for more spares nothing.
+_ENOUGH = 15 * 1024
 _REST_A_WRITE = 60e-6
 _FEW_WRITES = 16
 # kube-apiserver: apiserver_watch_events_sizes
@@ -295,8 +297,10 @@ class Hub:
                 if scope.rest is not None:
                     self._tell(cohort)
                     begun += cohort.watchers
-                elif cohort.waiting_size > _MOST_WAITING:
-                    self._tell(cohort)
+                elif cohort.waiting_size > _ENOUGH:
+                    self._rests_until = 0.0
+                    if cohort.waiting_size > _MOST_WAITING:
+                        self._tell(cohort)
         if begun:
             self._go_on(begun)
         return self.is_behind

@@ -228,6 +228,23 @@ def test_many_are_told_some_at_a_time_and_none_again_before_all_were_and_the_hub
     assert [told(sink)[-1] for sink in sinks] == ["ADDED p 7"] * 150
 
 
+def test_a_hub_rests_no_longer_than_until_a_record_is_full() -> None:
+    class Long(Plain):
+        def frame(self, kind: str, entry: Entry, revision: int) -> bytes:
+            return frame_chunk(b"x" * 4000)
+
+    hub, form = Hub(), Long()
+    for _ in range(64):
+        follow(hub, form)
+    hub.publish(Event(Revision(5), entry("p", 5), None))
+    assert hub.flush(100.0) == 64
+    for number in range(6, 9):
+        hub.publish(Event(Revision(number), entry("p", number), None))
+        assert (hub.due > 100.0, hub.flush(100.0)) == (True, 0)
+    hub.publish(Event(Revision(9), entry("p", 9), None))
+    assert hub.flush(100.0) == 64
+
+
 def test_few_are_told_at_once_each_time() -> None:
     hub, form = Hub(), Plain()
     sinks = [follow(hub, form) for _ in range(16)]
