@@ -57,6 +57,13 @@ def register_audit(registry: metrics.Registry, auditor: Auditor | None) -> None:
         ("level",),
         lambda: [((level,), number) for level, number in auditor.levels.items()] if auditor is not None else [],
     )
+    registry.read(
+        "counter",
+        "apiserver_audit_requests_rejected_total",
+        "[ALPHA] Counter of apiserver requests rejected due to an error in audit logging backend.",
+        (),
+        lambda: [((), auditor.rejected if auditor is not None else 0)],
+    )
 
 
 def _camel(name: str) -> str:

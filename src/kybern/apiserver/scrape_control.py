@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from kybern.apiserver.authorize.chain import Authorizers
 from kybern.apiserver.registry.registry import Objects
 from kybern.apiserver.registry.strategies.addresses import addresses_of
-from kybern.machinery import metrics
+from kybern.apiserver.registry.strategies.services import Services
+from kybern.machinery import cel, metrics
 from kybern.machinery.feature_gates import Gates
-from kybern.machinery.metrics import Samples
+from kybern.machinery.metrics import Labels, Samples
 
 _TYPES = {"node": "Node", "rbac": "RBAC"}
 
@@ -69,6 +70,55 @@ def register(
         ("cidr",),
         lambda: [((cidr,), available) for cidr, (_, available) in _addresses(objects).items()],
     )
+
+
+def register_services(registry: metrics.Registry, services: Services) -> None:
+    """The ports of the nodes, and how often ports and addresses were given out."""
+    registry.read(
+        "gauge",
+        "kube_apiserver_nodeport_allocator_allocated_ports",
+        "[ALPHA] Gauge measuring the number of allocated NodePorts for Services",
+        (),
+        lambda: [((), services.count_ports()[0])],
+    )
+    registry.read(
+        "gauge",
+        "kube_apiserver_nodeport_allocator_available_ports",
+        "[ALPHA] Gauge measuring the number of available NodePorts for Services",
+        (),
+        lambda: [((), services.count_ports()[1])],
+    )
+    registry.read(
+        "counter",
+        "kube_apiserver_nodeport_allocator_allocation_total",
+        "[ALPHA] Number of NodePort allocations",
+        ("scope",),
+        lambda: [((scope,), number) for scope, number in services.given_ports.items()],
+    )
+    registry.read(
+        "counter",
+        "kube_apiserver_clusterip_allocator_allocation_total",
+        "[ALPHA] Number of Cluster IPs allocations",
+        ("cidr", "scope"),
+        services.given_addresses.items,
+    )
+
+
+def register_pod_security(registry: metrics.Registry, evaluations: Mapping[Labels, int]) -> None:
+    """`evaluations` is kept by the plugin."""
+    registry.read(
+        "counter",
+        "pod_security_evaluations_total",
+        "[ALPHA] Number of policy evaluations that occurred, not counting ignored or exempt requests.",
+        ("decision", "mode", "policy_level", "policy_version", "request_operation", "resource", "subresource"),
+        evaluations.items,
+    )
+
+
+def register_expressions(registry: metrics.Registry) -> None:
+    """What CEL takes in this process, whoever asks."""
+    registry.add(cel.COMPILATIONS)
+    registry.add(cel.EVALUATIONS)
 
 
 def _unavailable(objects: Objects) -> Samples:

@@ -22,6 +22,7 @@ from kybern.apiserver import health as health_checks
 from kybern.apiserver import paths, scrape, scrape_control, upkeep
 from kybern.apiserver.admission import Attributes, bootstrap_objects, built_in, configured
 from kybern.apiserver.admission.chain import Chain
+from kybern.apiserver.admission.pod_security import PodSecurity
 from kybern.apiserver.admission.policies import type_checking
 from kybern.apiserver.admission.python_policies import Policies
 from kybern.apiserver.admission.timings import Timings
@@ -177,6 +178,13 @@ class ApiServer:
         scrape_control.register(
             self.metrics.registry, objects, options.gates, self.authorizers, self.metrics.allowed_by
         )
+        for plugin in plugins:
+            if isinstance(plugin, PodSecurity):
+                scrape_control.register_pod_security(self.metrics.registry, plugin.evaluations)
+        services = objects.stores["services"].strategy
+        if isinstance(services, Services):
+            scrape_control.register_services(self.metrics.registry, services)
+        scrape_control.register_expressions(self.metrics.registry)
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Load the store, make what every cluster has, start the upkeep."""

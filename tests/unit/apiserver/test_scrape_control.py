@@ -34,11 +34,12 @@ def test_decisions_are_counted_by_authorizer():
 
 def test_addresses_of_services_are_counted_by_range():
     async def scenario(api):
-        found = [await lines(api, "kube_apiserver_clusterip_allocator_")]
+        gauges = ("kube_apiserver_clusterip_allocator_allocated", "kube_apiserver_clusterip_allocator_available")
+        found = [await lines(api, *gauges)]
         for name, address in (("one", ""), ("headless", "None")):
             spec = {"ports": [{"port": 80}], "clusterIP": address}
             (await api.create("/api/v1/namespaces/default/services", {"metadata": {"name": name}, "spec": spec})).ok()
-        found.append(await lines(api, "kube_apiserver_clusterip_allocator_"))
+        found.append(await lines(api, *gauges))
         return [[float(line.split()[1]) for line in each] for each in found]
 
     (first, free), (second, left) = api_server.run(scenario)
@@ -86,3 +87,83 @@ def test_policies_are_counted_by_what_they_decide():
         line % (action, error) + 'policy_binding="b"} 1'
         for action, error in (("allow", "no_error"), ("audit", "invalid_error"), ("deny", "invalid_error"))
     ]
+
+
+def test_ports_and_addresses_are_counted_as_they_were_asked_for():
+    async def scenario(api):
+        services = "/api/v1/namespaces/default/services"
+        for name, spec in (
+            ("one", {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}], "clusterIP": "10.96.3.3"}),
+            ("two", {"type": "NodePort", "ports": [{"port": 80}]}),
+        ):
+            (await api.create(services, {"metadata": {"name": name}, "spec": spec})).ok()
+        tried = {"type": "NodePort", "ports": [{"port": 80}]}
+        (await api.create(f"{services}?dryRun=All", {"metadata": {"name": "three"}, "spec": tried})).ok()
+        return await lines(api, "kube_apiserver_nodeport_allocator_", "kube_apiserver_clusterip_allocator_allocation_")
+
+    assert api_server.run(scenario) == [
+        'kube_apiserver_clusterip_allocator_allocation_total{cidr="10.96.0.0/12",scope="dynamic"} 1',
+        'kube_apiserver_clusterip_allocator_allocation_total{cidr="10.96.0.0/12",scope="static"} 1',
+        "kube_apiserver_nodeport_allocator_allocated_ports 2",
+        'kube_apiserver_nodeport_allocator_allocation_total{scope="dynamic"} 1',
+        'kube_apiserver_nodeport_allocator_allocation_total{scope="static"} 1',
+        "kube_apiserver_nodeport_allocator_available_ports 2766",
+    ]
+
+
+def test_verdicts_on_pods_are_counted_as_upstream_counts_them():
+    label = "pod-security.kubernetes.io/"
+    good = {
+        "allowPrivilegeEscalation": False,
+        "runAsNonRoot": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+    async def scenario(api):
+        labels = {f"{label}enforce": "baseline", f"{label}warn": "restricted", f"{label}warn-version": "v1.20"}
+        (await api.create("/api/v1/namespaces", {"metadata": {"name": "n", "labels": labels}})).ok()
+        for namespace in ("n", "default"):
+            target = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+            await api.create(target, {"metadata": {"name": "default"}})
+        for namespace, security in (("n", {}), ("n", {"privileged": True}), ("n", good), ("default", {})):
+            spec = {"containers": [{"name": "a", "image": "b", "securityContext": security}]}
+            pod = {"metadata": {"generateName": "p"}, "spec": spec}
+            await api.create(f"/api/v1/namespaces/{namespace}/pods", pod)
+        return await lines(api, "pod_security_evaluations_total{")
+
+    def line(decision, mode, level, version, number):
+        return (
+            f'pod_security_evaluations_total{{decision="{decision}",mode="{mode}",policy_level="{level}",'
+            f'policy_version="{version}",request_operation="create",resource="pod",subresource=""}} {number}'
+        )
+
+    assert api_server.run(scenario) == [
+        line("allow", "enforce", "baseline", "latest", 2),
+        line("allow", "enforce", "privileged", "latest", 1),
+        line("deny", "enforce", "baseline", "latest", 1),
+        line("deny", "warn", "restricted", "v1.20", 1),
+    ]
+
+
+def test_expressions_are_timed_when_they_are_compiled_and_run():
+    async def scenario(api):
+        before = await lines(api, "apiserver_cel_")
+        spec = {
+            "matchConstraints": {
+                "resourceRules": [
+                    {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+                ]
+            },
+            "validations": [{"expression": "object.metadata.name != 'x'"}],
+        }
+        (await api.create(POLICIES, {"metadata": {"name": "p"}, "spec": spec})).ok()
+        return before, await lines(api, "apiserver_cel_")
+
+    before, after = api_server.run(scenario)
+    assert len(before) == len(after) == 2 * 14
+    count = "apiserver_cel_compilation_duration_seconds_count "
+    first, second = (
+        next(int(line.removeprefix(count)) for line in each if line.startswith(count)) for each in (before, after)
+    )
+    assert second > first

@@ -46,6 +46,8 @@ class PodSecurity(Rule):
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        # What was decided, by the labels of upstream's metric.
+        self.evaluations: dict[tuple[str, ...], int] = {}
 
     def validate(self, a: Attributes) -> None:
         obj = a.object
@@ -57,22 +59,31 @@ class PodSecurity(Rule):
         if audit.is_on() and isinstance(obj, Pod):
             audit.annotate(f"{PREFIX}enforce-policy", _shown(labels, "enforce").strip('"'))
         if not _is_labelled(labels):
+            if isinstance(obj, Pod) and (a.old is None or _matters(obj, a.old)):
+                key = _ALLOWED if a.old is None else ("allow", "enforce", "privileged", "latest", *_asked(a))
+                self.evaluations[key] = self.evaluations.get(key, 0) + 1
             return
         if isinstance(obj, Pod):
             self._judge_pod(a, obj, labels)
         else:
-            _warn_of_template(a, labels)
+            self._warn_of_template(a, labels)
 
     def _judge_pod(self, a: Attributes, pod: Pod, labels: Mapping[str, str]) -> None:
         if a.operation == "UPDATE" and isinstance(a.old, Pod) and not _matters(pod, a.old):
             return
         level, version = _policy(labels, "enforce")
         found = evaluate(level, Subject(pod.metadata, pod.spec, version))
-        _audit(labels, pod.metadata, pod.spec)
+        self._count(a, labels, "enforce", "deny" if found else "allow")
+        self._audit(a, labels, pod.metadata, pod.spec)
         if found:
             why = f"violates PodSecurity {_shown(labels, 'enforce')}: {', '.join(str(f) for f in found)}"
             raise forbidden(a, why)
-        _warn(a, labels, pod.metadata, pod.spec)
+        self._warn(a, labels, pod.metadata, pod.spec)
+
+    def _count(self, a: Attributes, labels: Mapping[str, str], mode: str, decision: str) -> None:
+        level, version = _policy(labels, mode)
+        key = (decision, mode, level, "latest" if version == LATEST else f"v1.{version}", *_asked(a))
+        self.evaluations[key] = self.evaluations.get(key, 0) + 1
 
     def _judge_namespace(self, a: Attributes, namespace: Namespace) -> None:
         errors = find_faults(namespace.metadata.labels)
@@ -105,6 +116,41 @@ class PodSecurity(Rule):
             more = len(names) - 1
             others = f" (and {more} other pod{'s' if more > 1 else ''})" if more else ""
             a.warnings.append(f"{min(names)}{others}: {fault}")
+
+    def _warn(self, a: Attributes, labels: Mapping[str, str], meta: ObjectMeta, spec: PodSpec) -> None:
+        level, version = _policy(labels, "warn")
+        found = evaluate(level, Subject(meta, spec, version))
+        if found:
+            self._count(a, labels, "warn", "deny")
+            a.warnings.append(f"would violate PodSecurity {_shown(labels, 'warn')}: {', '.join(str(f) for f in found)}")
+
+    def _audit(self, a: Attributes, labels: Mapping[str, str], meta: ObjectMeta, spec: PodSpec) -> None:
+        """What the level for audit finds, where there is an audit."""
+        if not audit.is_on():
+            return
+        level, version = _policy(labels, "audit")
+        found = evaluate(level, Subject(meta, spec, version))
+        if found:
+            self._count(a, labels, "audit", "deny")
+            shown = f"would violate PodSecurity {_shown(labels, 'audit')}: {', '.join(str(f) for f in found)}"
+            audit.annotate(f"{PREFIX}audit-violations", shown)
+
+    def _warn_of_template(self, a: Attributes, labels: Mapping[str, str]) -> None:
+        template: Any = a.object
+        for field in _TEMPLATES[a.group_resource]:
+            template = getattr(template, field, None)
+        if template is not None:
+            self._audit(a, labels, template.metadata, template.spec)
+            self._warn(a, labels, template.metadata, template.spec)
+
+
+# Of a new pod where nothing is asked for.
+_ALLOWED = ("allow", "enforce", "privileged", "latest", "create", "pod", "")
+
+
+def _asked(a: Attributes) -> tuple[str, str, str]:
+    """Operation, pod or what makes pods, and subresource."""
+    return a.operation.lower(), "pod" if isinstance(a.object, Pod) else "controller", a.subresource
 
 
 def find_faults(labels: Mapping[str, str]) -> list[FieldError]:
@@ -139,33 +185,6 @@ def _policy(labels: Mapping[str, str], mode: str) -> tuple[str, int]:
 def _shown(labels: Mapping[str, str], mode: str) -> str:
     level, version = _policy(labels, mode)
     return f'"{level}:{"latest" if version == LATEST else f"v1.{version}"}"'
-
-
-def _warn(a: Attributes, labels: Mapping[str, str], meta: ObjectMeta, spec: PodSpec) -> None:
-    level, version = _policy(labels, "warn")
-    found = evaluate(level, Subject(meta, spec, version))
-    if found:
-        a.warnings.append(f"would violate PodSecurity {_shown(labels, 'warn')}: {', '.join(str(f) for f in found)}")
-
-
-def _audit(labels: Mapping[str, str], meta: ObjectMeta, spec: PodSpec) -> None:
-    """What the level for audit finds, where there is an audit."""
-    if not audit.is_on():
-        return
-    level, version = _policy(labels, "audit")
-    found = evaluate(level, Subject(meta, spec, version))
-    if found:
-        shown = f"would violate PodSecurity {_shown(labels, 'audit')}: {', '.join(str(f) for f in found)}"
-        audit.annotate(f"{PREFIX}audit-violations", shown)
-
-
-def _warn_of_template(a: Attributes, labels: Mapping[str, str]) -> None:
-    template: Any = a.object
-    for field in _TEMPLATES[a.group_resource]:
-        template = getattr(template, field, None)
-    if template is not None:
-        _audit(labels, template.metadata, template.spec)
-        _warn(a, labels, template.metadata, template.spec)
 
 
 def _matters(new: Pod, old: Pod) -> bool:

@@ -36,11 +36,13 @@ class Auditor:
         self.clock = clock
         self.levels = dict.fromkeys(LEVEL_NAMES.values(), 0)  # requests by level, for metrics
         self.events = 0
+        self.rejected = 0  # requests that could not be told of
 
     def receive(self, request: Request) -> None:
         """The pipeline's step, once it is known who asks. Raises ApiError 500 where audit must not fail and does."""
         record = self._record(request, request.user)
         if record is not None and not record.tell(RECEIVED):
+            self.rejected += 1
             raise ApiError.internal("the request could not be written to the audit log")
 
     def refuse(self, request: Request) -> None:

@@ -7,7 +7,7 @@ Promise: any text and any object end in a value or an error, in bounded time.
 """
 
 from kybern.machinery.cel.errors import CelError, CostExceeded, EvaluationError
-from kybern.machinery.cel.program import Budget, Environment, Program, compile
+from kybern.machinery.cel.program import COMPILATIONS, EVALUATIONS, Budget, Environment, Program, compile
 from kybern.machinery.cel.types import (
     BOOL,
     BYTES,
@@ -25,9 +25,11 @@ from kybern.machinery.cel.types import (
 __all__ = [
     "BOOL",
     "BYTES",
+    "COMPILATIONS",
     "DOUBLE",
     "DURATION",
     "DYN",
+    "EVALUATIONS",
     "INT",
     "STRING",
     "TIMESTAMP",

@@ -90,6 +90,11 @@ class Addresses:
         self._let_go.add(address)
         self._tidied = None
 
+    def range_of(self, address: str) -> str:
+        """The range that an address is of, "" for none."""
+        number = int(ipaddress.ip_address(address))
+        return next((str(network) for network, pool in self._pools.items() if number in pool.numbers), "")
+
     def _pools_now(self) -> tuple[Pool, ...]:
         version = self._context.reader.version(CIDRS)
         if version != self._open_at:

@@ -100,6 +100,10 @@ class Pool:
         for number in numbers:
             self._pending.pop(number, None)
 
+    def held(self) -> frozenset[int]:
+        """What objects hold now."""
+        return self._current()
+
     def _current(self) -> frozenset[int]:
         version = self._version()
         if version != self._held_at:

@@ -23,6 +23,9 @@ class Services(Strategy):
     def __init__(self, context: Context, resource: Resource) -> None:
         super().__init__(context, resource)
         self.addresses = Addresses(context)
+        # What has been given out: ports by how they were asked for, addresses also by their range. For metrics.
+        self.given_ports: dict[str, int] = {}
+        self.given_addresses: dict[tuple[str, str], int] = {}
         reader, clock = context.reader, context.clock
 
         def services() -> list[Service]:
@@ -102,6 +105,7 @@ class Services(Strategy):
             service.spec.internalTrafficPolicy = None  # legal, and of no use
         ports: list[int] = []
         addresses: list[str] = []
+        asked: set[int | str] = {*_ports_of(service.spec), *addresses_of(service.spec)}
 
         def give_back() -> None:
             self._ports.give_back(ports)
@@ -115,12 +119,27 @@ class Services(Strategy):
         except BaseException:
             give_back()
             raise
+        if not dry_run:
+            self._count(ports, addresses, asked)
         if old is not None and not dry_run:
             # What this update lets go of is held by the old object until the write is done, and then by nobody.
             self._ports.give_back(set(_ports_of(old.spec)) - set(_ports_of(service.spec)))
             for address in set(addresses_of(old.spec)) - set(addresses_of(service.spec)):
                 self.addresses.give_back(address)
         return give_back
+
+    def _count(self, ports: list[int], addresses: list[str], asked: set[int | str]) -> None:
+        for port in ports:
+            scope = "static" if port in asked else "dynamic"
+            self.given_ports[scope] = self.given_ports.get(scope, 0) + 1
+        for address in addresses:
+            key = self.addresses.range_of(address), "static" if address in asked else "dynamic"
+            self.given_addresses[key] = self.given_addresses.get(key, 0) + 1
+
+    def count_ports(self) -> tuple[int, int]:
+        """Ports of the nodes that Services hold, and that are left."""
+        held, (first, last) = len(self._ports.held()), self.context.node_port_range
+        return held, last - first + 1 - held
 
     async def _allocate_address(self, service: Service, old: Service | None, taken: list[str], *, book: bool) -> None:
         spec = service.spec
