@@ -5,6 +5,8 @@ buffers and a second transport between protocol and socket: three times the memo
 CPU a request (docs/decisions/0140-tls-on-the-socket.md).
 Promise: whoever comes waits for few others: handshakes have their turns, a few in one of the loop, in the order in
 which clients have spoken, so that ten thousand who come back at once do not keep the others from their answers.
+Where they are more than can be let in before they lose patience, the last come first: of those who have waited long,
+each would leave while its handshake is under way, come back, and cost another one.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ _READ_TURN = 8  # records taken from a client before others have their turn
 _SLICE = 64 * 1024  # how far a write that the kernel stopped is tried again
 _WRITE_TURN = 16  # slices given to the kernel before others have their turn
 _ACCEPT_TURN = 8  # connections taken in a turn of the loop
-_HANDSHAKE_TURN = 4  # steps of handshakes in a turn of the loop: one of them costs a millisecond
+_HANDSHAKE_TURN = 4  # handshakes begun in a turn of the loop: half a millisecond each
+_LATE_SECONDS = 3.0  # that clients wait before those who came last go first (client-go leaves after ten)
+_GONE_TURN = 64  # clients who are found to have gone in a turn of the loop
 _ESTABLISHED = 1  # tcp(7), TCP_INFO: the first byte, its state
 _LINGER_SECONDS = 5.0  # for a client to end its side after we have ended ours
 _NO_ROOM_SECONDS = 0.5  # until accepting is tried again, when there are no more file descriptors
@@ -48,9 +52,9 @@ class SecureListener:
         self.factory = factory
         self.handshaking: set[SecureTransport] = set()  # clients who are not through yet
         self.handshake_timeout = handshake_timeout
-        # Those of them who have said something that is not read yet, and how many seconds they have left: while they
-        # wait for us their time stands still.
+        # Those of them who have spoken but had no turn yet, and since when.
         self._speaking: deque[tuple[SecureTransport, float]] = deque()
+        self.late_seconds = _LATE_SECONDS
         self._most_waiting = most_waiting
         self._loop = asyncio.get_running_loop()
         self._is_closed = False
@@ -84,24 +88,29 @@ class SecureListener:
             self._loop.add_reader(listening.fileno(), self._accept, listening)
 
     def wait_turn(self, transport: SecureTransport) -> None:
-        """A client who is not through has spoken."""
-        self._speaking.append((transport, transport.deadline - self._loop.time()))
-        transport.deadline = float("inf")
+        """A client has begun to speak."""
+        self._speaking.append((transport, self._loop.time()))
         if len(self._speaking) == 1:
             self._loop.call_soon(self._take_turns)
 
     def _take_turns(self) -> None:
-        now = self._loop.time()
-        for _ in range(min(_HANDSHAKE_TURN, len(self._speaking))):
-            transport, left = self._speaking.popleft()
-            transport.deadline = now + left
-            transport.shake_hands()
-        if self._speaking:
+        now, waiting = self._loop.time(), self._speaking
+        for _ in range(_GONE_TURN):
+            if not waiting or waiting[0][0].has_client:
+                break
+            waiting.popleft()[0].abort()
+        for _ in range(min(_HANDSHAKE_TURN, len(waiting))):
+            is_late = now - waiting[0][1] > self.late_seconds
+            transport, since = waiting.pop() if is_late else waiting.popleft()
+            transport.deadline += now - since  # while it waited for us its time stood still
+            transport.begin()
+        if waiting:
             self._loop.call_soon(self._take_turns)
 
     def expire(self, now: float) -> None:
         """Cut those who have not come through their handshake in time (loop time)."""
-        for transport in [t for t in self.handshaking if t.deadline < now]:
+        waiting = {transport for transport, _ in self._speaking}
+        for transport in [t for t in self.handshaking if t.deadline < now and t not in waiting]:
             transport.expire()
 
     def close(self) -> None:
@@ -160,18 +169,21 @@ class SecureTransport(asyncio.Transport):
         self._loop.remove_reader(self._socket.fileno())  # until it is its turn
         self._listener.wait_turn(self)
 
-    def shake_hands(self) -> None:
-        """A step of the handshake, with what the client has said."""
-        listener = self._listener
-        if listener is None:  # cut, while it waited for its turn
-            return
-        if not self._has_client():  # who has no patience comes back soon, and others should not wait for this one
+    def begin(self) -> None:
+        """Its turn has come."""
+        if not self.has_client:
             self.abort()
-            return
+        elif self._listener is not None:
+            self._loop.add_reader(self._socket.fileno(), self._shake_hands)
+            self._shake_hands()
+
+    def _shake_hands(self) -> None:
+        """A step of the handshake, with what the client has said; the first is the one that costs."""
+        listener = self._listener
+        assert listener is not None
         try:
             self._socket.do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            self._loop.add_reader(self._socket.fileno(), self._hear)
             return
         except OSError:  # an SSLError too: a client that does not speak TLS, or shows a wrong certificate
             self.abort()
@@ -182,7 +194,9 @@ class SecureTransport(asyncio.Transport):
         self._loop.add_reader(self._socket.fileno(), self._take)
         self._protocol.connection_made(self)
 
-    def _has_client(self) -> bool:
+    @property
+    def has_client(self) -> bool:
+        """Whether it is still there; who has no patience comes back soon, and others should not wait for this one."""
         try:
             return self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
         except OSError:
@@ -190,7 +204,7 @@ class SecureTransport(asyncio.Transport):
 
     def expire(self) -> None:
         """The time for the handshake is up; what came while the loop was busy with others still counts."""
-        self.shake_hands()
+        self._shake_hands()
         if self._listener is not None:
             self.abort()
 

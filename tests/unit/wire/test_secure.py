@@ -282,6 +282,30 @@ def test_many_who_come_at_once_have_their_turns_one_after_the_other(context: ssl
     run(context, scenario)
 
 
+@pytest.mark.parametrize("is_late", [False, True])
+def test_the_first_come_first_but_where_all_have_waited_long_the_last(context: ssl.SSLContext, is_late: bool) -> None:
+    async def scenario(server: Server) -> None:
+        listener = server.listener
+        listener.late_seconds = -1.0 if is_late else 60.0
+        clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(12)]
+        await until(lambda: len(listener.handshaking) == 12)
+        for client in clients:
+            client.sendall(hello())
+        for transport in list(listener.handshaking):
+            transport._hear()
+        before = [transport for transport, _ in listener._speaking]
+        assert len(before) == 12
+        listener._take_turns()
+        assert [transport for transport, _ in listener._speaking] == (before[:-4] if is_late else before[4:])
+        await until(lambda: not listener._speaking)
+        for client in clients:
+            client.settimeout(10)
+            assert client.recv(100)
+            client.close()
+
+    run(context, scenario)
+
+
 def test_nobody_waits_for_the_handshake_of_one_who_has_gone(context: ssl.SSLContext) -> None:
     async def scenario(server: Server) -> None:
         client = socket.create_connection(("127.0.0.1", server.port))
