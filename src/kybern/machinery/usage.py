@@ -35,6 +35,8 @@ _COMPUTE = ("cpu", "memory", "ephemeral-storage")
 _STORAGE_CLASS = ".storageclass.storage.k8s.io/"
 DEVICES = ".deviceclass.resource.k8s.io/devices"
 IMPLICIT = "requests.deviceclass.resource.kubernetes.io/"  # devices of a class, by whichever way they are asked for
+# On a claim that the scheduler makes for what a pod asks for as an extended resource.
+EXTENDED_CLAIM = "resource.kubernetes.io/extended-resource-claim"
 _MOST_DEVICES = 32  # that one claim may be given
 _POD_SCOPES = frozenset(
     {"Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "PriorityClass", "CrossNamespacePodAffinity"}
@@ -162,7 +164,33 @@ def _claim_usage(claim: PersistentVolumeClaim) -> Amounts:
     return counted
 
 
+def extended_usage(
+    claim: ResourceClaim, name_of: Callable[[str], str | None], is_there: Callable[[str, str], bool]
+) -> Amounts:
+    """What a claim takes of extended resources, by the classes that stand for one.
+
+    `name_of` gives the extended resource of a class, `is_there` whether a pod of a name and uid exists: a claim that
+    was made for the extended resources of a pod takes nothing, as the pod itself was charged.
+    """
+    if claim.metadata.annotations.get(EXTENDED_CLAIM) == "true":
+        owner = next((o for o in claim.metadata.ownerReferences if o.controller), None)
+        if owner is not None and owner.kind == "Pod" and is_there(owner.name, owner.uid):
+            return {}
+    total: Amounts = {}
+    for name, count in _devices(claim).items():
+        extended = name_of(name)
+        if extended:
+            total[f"requests.{extended}"] = total.get(f"requests.{extended}", 0) + count * ONE
+    return total
+
+
 def _device_usage(claim: ResourceClaim) -> Amounts:
+    total = _devices(claim)
+    counted = {f"{name}{DEVICES}": count * ONE for name, count in total.items()}
+    return counted | {f"{IMPLICIT}{name}": count * ONE for name, count in total.items()}
+
+
+def _devices(claim: ResourceClaim) -> dict[str, int]:
     """Devices by class, at the most: of alternatives the largest of each class, of "all" as many as fit a claim."""
     total: dict[str, int] = {}
     for request in claim.spec.devices.requests if claim.spec.devices is not None else ():
@@ -173,8 +201,7 @@ def _device_usage(claim: ResourceClaim) -> Amounts:
                 most[one.deviceClassName] = max(count, most.get(one.deviceClassName, 0))
         for name, count in most.items():
             total[name] = total.get(name, 0) + count
-    counted = {f"{name}{DEVICES}": count * ONE for name, count in total.items()}
-    return counted | {f"{IMPLICIT}{name}": count * ONE for name, count in total.items()}
+    return total
 
 
 def _pod_sum(pod: Pod, pick: Callable[[ResourceRequirements], Mapping[str, str]]) -> Amounts:

@@ -19,10 +19,19 @@ from kybern.api.core_v1 import (
     ServicePort,
     ServiceSpec,
 )
-from kybern.api.meta_v1 import ObjectMeta
-from kybern.api.resource_v1 import DeviceClaim, DeviceRequest, ExactDeviceRequest, ResourceClaim, ResourceClaimSpec
+from kybern.api.meta_v1 import ObjectMeta, OwnerReference
+from kybern.api.resource_v1 import (
+    DeviceClaim,
+    DeviceClass,
+    DeviceClassSpec,
+    DeviceRequest,
+    ExactDeviceRequest,
+    ResourceClaim,
+    ResourceClaimSpec,
+)
 from kybern.api.scalars import Quantity
 from kybern.controllers.resourcequota import plan
+from kybern.machinery import usage
 from kybern.testing import control_plane
 
 NAMES = ["resourcequota-controller"]
@@ -213,12 +222,38 @@ def test_devices_are_counted_from_claims_and_from_pods():
     assert run(wanted, scenario, prepare=prepare) == ({by_class: "2", by_any: "5"}, {by_class: "0", by_any: "3"})
 
 
+def test_a_class_that_is_an_extended_resource_counts_as_one_but_not_for_a_pod_that_was_charged():
+    def claim(name, **meta):
+        asked = DeviceRequest(name="r", exactly=ExactDeviceRequest(deviceClassName="gold", count=2))
+        spec = ResourceClaimSpec(devices=DeviceClaim(requests=[asked]))
+        return ResourceClaim(metadata=ObjectMeta(name=name, namespace="default", **meta), spec=spec)
+
+    def prepare(api):
+        gold = DeviceClass(metadata=ObjectMeta(name="gold"), spec=DeviceClassSpec(extendedResourceName="x.io/gpu"))
+        api.put(gold)
+        api.put(claim("own"))
+        made = pod("p", cpu="")
+        made.metadata.uid = "u1"
+        made.spec.containers[0].resources.requests = {"x.io/gpu": Quantity("3")}
+        api.put(made)
+        for name, uid in (("of-the-pod", "u1"), ("of-another", "u2")):
+            owner = OwnerReference(apiVersion="v1", kind="Pod", name="p", uid=uid, controller=True)
+            api.put(claim(name, annotations={usage.EXTENDED_CLAIM: "true"}, ownerReferences=[owner]))
+
+    async def scenario(plane):
+        return used(plane)
+
+    wanted = quota()
+    wanted.spec.hard = {"requests.x.io/gpu": Quantity("9")}
+    assert run(wanted, scenario, prepare=prepare) == {"requests.x.io/gpu": "7"}
+
+
 def test_names_that_are_about_nothing_have_no_source():
     claims = "resourceclaims.resource.k8s.io"
     assert plan.sources_of("gold.storageclass.storage.k8s.io/requests.storage") == ("persistentvolumeclaims",)
     assert plan.sources_of("gold.deviceclass.resource.k8s.io/devices") == (claims,)
     assert plan.sources_of("requests.deviceclass.resource.kubernetes.io/gold") == ("pods", claims)
-    assert plan.sources_of("requests.example.com/gpu") == ("pods",)
+    assert plan.sources_of("requests.example.com/gpu") == ("pods", claims)
     assert plan.sources_of("limits.ephemeral-storage") == ("pods",)
     assert plan.sources_of("count/widgets.example.com") == ("widgets.example.com",)
     assert [plan.sources_of(name) for name in ("example.com/gpu", "widgets", "")] == [(), (), ()]

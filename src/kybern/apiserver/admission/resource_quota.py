@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from kybern.api import codec
 from kybern.api.core_v1 import Pod, ResourceQuota
+from kybern.api.resource_v1 import ResourceClaim
 from kybern.apiserver.admission import Attributes
 from kybern.apiserver.admission.rule import Rule, forbidden
 from kybern.apiserver.request import Reader, Writer
@@ -64,12 +65,25 @@ class ResourceQuotaAdmission(Rule):
         if not quotas:
             return None
         taken = taken_by(a)
+        if isinstance(a.object, ResourceClaim):
+            taken |= self._extended(a.object)
         if not any(_share(q, a, taken) is not None for q in quotas):
             return None
         if a.dry_run:
             self._judge(a, taken, {q.metadata.name: q for q in quotas})
             return None
         return self._reserve(a, taken)
+
+    def _extended(self, claim: ResourceClaim) -> Amounts:
+        def name_of(name: str) -> str | None:
+            found = self._reader.get("deviceclasses.resource.k8s.io", "", name)
+            return found.spec.extendedResourceName if found is not None else None
+
+        def is_there(name: str, uid: str) -> bool:
+            pod = self._reader.get("pods", claim.metadata.namespace, name)
+            return pod is not None and pod.metadata.uid == uid
+
+        return usage.extended_usage(claim, name_of, is_there)
 
     async def _reserve(self, a: Attributes, taken: Amounts) -> None:
         while True:

@@ -6,10 +6,11 @@ reads too: both must agree, or a namespace could take more than it may.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kybern.api.core_v1 import PersistentVolumeClaim, Pod, ResourceQuota, ResourceQuotaStatus
+from kybern.api.resource_v1 import ResourceClaim
 from kybern.machinery import usage
 
 _CORE = frozenset({"configmaps", "secrets", "resourcequotas", "replicationcontrollers"})
@@ -36,8 +37,13 @@ def sources_of(name: str) -> tuple[str, ...]:
     resource = rest if dot and side in ("requests", "limits") else name
     if resource in ("pods", "cpu", "memory", "ephemeral-storage") or resource.startswith("hugepages-"):
         return ("pods",)
-    # An extended resource: quotas know only what is requested of it.
-    return ("pods",) if side == "requests" and "/" in rest else ()
+    # An extended resource: quotas know only what is requested of it, by pods or as devices of a class that is one.
+    return ("pods", DEVICE_CLAIMS) if is_extended(name) else ()
+
+
+def is_extended(name: str) -> bool:
+    side, _, rest = name.partition(".")
+    return side == "requests" and "/" in rest and not name.startswith(usage.IMPLICIT)
 
 
 def sources(quota: ResourceQuota) -> set[str]:
@@ -45,8 +51,14 @@ def sources(quota: ResourceQuota) -> set[str]:
     return {source for name in quota.spec.hard for source in sources_of(name)}
 
 
-def plan_status(quota: ResourceQuota, objects: Mapping[str, Iterable[Any]]) -> ResourceQuotaStatus:
-    """The status of a quota in a namespace of these objects, by source. A source left out is one that is not known."""
+def plan_status(
+    quota: ResourceQuota, objects: Mapping[str, Sequence[Any]], classes: Mapping[str, str | None]
+) -> ResourceQuotaStatus:
+    """The status of a quota in a namespace of these objects, by source. A source left out is one that is not known.
+
+    `classes` are those of devices, with the extended resource that each stands for.
+    """
+    pods = {(pod.metadata.name, pod.metadata.uid) for pod in objects.get("pods", ())} if classes else set()
     known = {name: of for name in quota.spec.hard if (of := sources_of(name)) and objects.keys() >= set(of)}
     totals = dict.fromkeys(known, 0)
     for source, found in objects.items():
@@ -55,6 +67,8 @@ def plan_status(quota: ResourceQuota, objects: Mapping[str, Iterable[Any]]) -> R
             if not usage.matches_scopes(quota.spec, obj):
                 continue
             taken = usage.usage(source, obj)
+            if classes and isinstance(obj, ResourceClaim):
+                taken |= usage.extended_usage(obj, classes.get, lambda name, uid: (name, uid) in pods)
             for name in names:
                 totals[name] += taken.get(name, 0)
     used = {name: usage.render(name, total) for name, total in totals.items()}

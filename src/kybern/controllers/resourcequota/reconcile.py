@@ -12,6 +12,7 @@ from typing import Any
 
 from kybern.api import codec
 from kybern.api.core_v1 import ResourceQuota
+from kybern.api.resource_v1 import DeviceClass
 from kybern.client import shapes
 from kybern.controllers import runtime
 from kybern.controllers.resourcequota import plan
@@ -76,11 +77,17 @@ class ResourceQuotaController:
             if not informer.has_synced:
                 return runtime.RequeueAfter(SYNC_POLL)
             objects[source] = informer.list(quota.metadata.namespace)
+        classes: dict[str, str | None] = {}
+        if any(map(plan.is_extended, quota.spec.hard)):
+            known = self._context.informers.of(DeviceClass)
+            if not known.has_synced:
+                return runtime.RequeueAfter(SYNC_POLL)
+            classes = {found.metadata.name: found.spec.extendedResourceName for found in known.list()}
         # The informers were asked for one after the other: the quota may be another by now.
         quota = self._quotas.by_key(key)
         if quota is None:
             return None
-        status = plan.plan_status(quota, objects)
+        status = plan.plan_status(quota, objects, classes)
         if status != quota.status:
             fresh = codec.clone(quota)
             fresh.status = status

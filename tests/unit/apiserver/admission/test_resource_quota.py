@@ -15,6 +15,8 @@ from kybern.apiserver.admission.chain import Chain
 from kybern.apiserver.admission.resource_quota import ResourceQuotaAdmission
 from kybern.machinery import defaults
 from kybern.machinery.status import ApiError
+from kybern.testing import api_server
+from kybern.testing.api_server import Api
 from kybern.testing.clock import FakeClock
 from kybern.testing.gate import Gate, pod
 from kybern.testing.objects import ObjectTable
@@ -373,3 +375,33 @@ def test_those_given_up_leave_the_others_their_verdict(seed: int) -> None:
         assert not gate.chain.plugins[0]._queues  # type: ignore[attr-defined]
 
     asyncio.run(scene())
+
+
+def test_devices_of_a_class_that_is_an_extended_resource_are_charged_as_one() -> None:
+    """As a v1.36 API server charges them."""
+
+    async def scenario(api: Api) -> None:
+        hard = {"requests.x.io/gpu": "3", "gold.deviceclass.resource.k8s.io/devices": "9"}
+        gold = {"extendedResourceName": "x.io/gpu"}
+        classes = "/apis/resource.k8s.io/v1/deviceclasses"
+        claims = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims"
+        quotas = "/api/v1/namespaces/default/resourcequotas"
+        (await api.create(classes, {"metadata": {"name": "gold"}, "spec": gold})).ok()
+        made = (await api.create(quotas, {"metadata": {"name": "q"}, "spec": {"hard": hard}})).ok()
+        status = {"hard": hard, "used": dict.fromkeys(hard, "0")}
+        (await api.update(f"{quotas}/q/status", {**made, "status": status})).ok()
+
+        async def claim(count: int) -> Any:
+            asked = {"name": "r", "exactly": {"deviceClassName": "gold", "count": count}}
+            spec = {"devices": {"requests": [asked]}}
+            return await api.create(claims, {"metadata": {"name": f"c{count}"}, "spec": spec})
+
+        assert (await claim(2)).status == 201
+        refused = await claim(4)
+        assert refused.status == 403
+        assert (
+            "requested: requests.x.io/gpu=4, used: requests.x.io/gpu=2, limited: requests.x.io/gpu=3"
+            in (refused.json["message"])
+        )
+
+    api_server.run(scenario)
