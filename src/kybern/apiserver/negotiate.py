@@ -50,24 +50,24 @@ PLAIN = Accepted()
 _LONGEST_KEPT = 512
 
 
-def choose(accept: str, streams: bool | None = None, has_protobuf: bool = True) -> Accepted:
+def choose(accept: str, streams: bool | None = None, has_protobuf: bool = True, has_tables: bool = True) -> Accepted:
     """The first of the client's wishes that can be had, by weight and then by order.
 
-    `streams`: for a watch, False for a list. `has_protobuf`: whether the object has such a form; custom ones have not
-    (their metadata has).
+    `streams`: for a watch, False for a list. `has_tables`: whether it can be told as a Table. `has_protobuf`: whether
+    the object has such a form; custom ones have not (their metadata has).
     """
     if len(accept) <= _LONGEST_KEPT:
-        return _kept_choice(accept, streams, has_protobuf)
-    return _choose(accept, streams, has_protobuf)
+        return _kept_choice(accept, streams, has_protobuf, has_tables)
+    return _choose(accept, streams, has_protobuf, has_tables)
 
 
-def _choose(accept: str, streams: bool | None, has_protobuf: bool) -> Accepted:
+def _choose(accept: str, streams: bool | None, has_protobuf: bool, has_tables: bool) -> Accepted:
     wishes = [w for w in (_parse(part) for part in accept.split(",")) if w is not None]
     if not wishes and not accept.strip():
         return PLAIN
     for _, media, parameters in sorted(wishes, key=lambda w: -w[0]):
         found = _offer(media, parameters, streams, has_protobuf)
-        if found is not None:
+        if found is not None and (has_tables or found.shape != "Table"):
             return PLAIN if found == PLAIN else found
     if has_protobuf and not any(media in _KNOWN for _, media, _ in wishes):
         raise ApiError.no_representation(ACCEPTED_OF_LISTS if streams is not None else ACCEPTED)

@@ -22,6 +22,7 @@ from kybern.apiserver.pipeline import PathHandler, Paths
 from kybern.apiserver.registry.registry import Registry
 from kybern.apiserver.request import Answer, Request, Response
 from kybern.apiserver.watch_cache.feed import Feed
+from kybern.apiserver.zpages import page
 from kybern.machinery import zpages
 from kybern.machinery.clock import Clock
 from kybern.machinery.status import ApiError
@@ -45,10 +46,6 @@ def routed(handler: PathHandler, media: str = "application/json") -> PathHandler
 _STATUS_PATHS = ("/flagz", "/healthz", "/livez", "/metrics", "/readyz", "/statusz", "/version")
 
 
-def _text(text: str) -> Response:
-    return Response(body=text.encode(), content_type=zpages.CONTENT_TYPE)
-
-
 def build(
     options: ServerOptions,
     registry: Registry,
@@ -63,15 +60,20 @@ def build(
     healths = health.handlers()
     started = clock.now()
     version_document = version.render()
+    number = version.GIT_VERSION[1:].split("+")[0]
     exact: dict[str, PathHandler] = {
         "/version": routed(lambda _: Response(body=version_document)),
         "/metrics": lambda _: Response(body=metrics.render(), content_type=CONTENT_TYPE),
         "/metrics/slis": lambda _: Response(body=metrics.slis.render(), content_type=CONTENT_TYPE),
-        "/flagz": lambda _: _text(zpages.render_flags("apiserver", options.flags)),
-        "/statusz": lambda _: _text(
-            zpages.render_status(
-                "apiserver", version.GIT_VERSION[1:].split("+")[0], started, clock.now(), _STATUS_PATHS
-            )
+        "/flagz": page(
+            "Flagz",
+            lambda: zpages.render_flags("apiserver", options.flags),
+            lambda told: zpages.flags_document("apiserver", options.flags, told),
+        ),
+        "/statusz": page(
+            "Statusz",
+            lambda: zpages.render_status("apiserver", number, started, clock.now(), _STATUS_PATHS),
+            lambda told: zpages.status_document("apiserver", number, started, clock.now(), _STATUS_PATHS, told),
         ),
         openid.CONFIGURATION_PATH: routed(
             lambda _: Response(

@@ -52,6 +52,7 @@ def include_object(request: Request) -> str:
     value = request.flag("includeObject") or "Metadata"
     if value not in ("None", "Metadata", "Object"):
         raise ApiError.bad_request(
+            "Unable to convert to Table as requested: "
             f"includeObject: Invalid value: \"{value[:64]}\": must be 'Metadata', 'Object', 'None', or empty"
         )
     return value

@@ -1,4 +1,4 @@
-"""/statusz and /flagz: what a component is and how it was told to run, as text for people. Pure.
+"""/statusz and /flagz: what a component is and how it was told to run, as text for people or as an object. Pure.
 
 Served by apiserver/paths and process/health. The form is a v1.36 component's, which promises not to keep it.
 """
@@ -9,6 +9,9 @@ import datetime
 import platform
 from collections.abc import Iterable, Mapping
 
+from kybern.api import scalars
+
+GROUP = "config.k8s.io"
 CONTENT_TYPE = "text/plain; charset=utf-8"
 _WARNING = (
     "Warning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is "
@@ -31,6 +34,29 @@ def render_status(
         ("Paths", " ".join(sorted(paths))),
     )
     return "\n".join([f"\n{component} statusz", _WARNING, "", *(f"{name}: {value}" for name, value in rows), ""])
+
+
+def status_document(
+    component: str, version: str, started: datetime.datetime, now: datetime.datetime, paths: Iterable[str], told: str
+) -> dict[str, object]:
+    """/statusz as an object of config.k8s.io; `told` is its version there."""
+    return {
+        "kind": "Statusz",
+        "apiVersion": f"{GROUP}/{told}",
+        "metadata": {"name": component},
+        "startTime": scalars.render_time(started),
+        "uptimeSeconds": max(0, int((now - started).total_seconds())),
+        "goVersion": f"python{platform.python_version()}",
+        "binaryVersion": version,
+        "emulationVersion": ".".join(version.split(".")[:2]),
+        "paths": sorted(paths),
+    }
+
+
+def flags_document(component: str, flags: Mapping[str, object], told: str) -> dict[str, object]:
+    """/flagz as an object of config.k8s.io."""
+    shown = {name.replace("_", "-"): _shown(value) for name, value in sorted(flags.items())}
+    return {"kind": "Flagz", "apiVersion": f"{GROUP}/{told}", "metadata": {"name": component}, "flags": shown}
 
 
 def render_flags(component: str, flags: Mapping[str, object]) -> str:

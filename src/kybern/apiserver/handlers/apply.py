@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from kybern.api.meta_v1 import StatusCause
-from kybern.apiserver import negotiate, query
-from kybern.apiserver.handlers import body
+from kybern.apiserver import query
+from kybern.apiserver.handlers import body, forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.create import answer
 from kybern.apiserver.handlers.manager import applier_of
@@ -32,7 +32,7 @@ MEDIA = "application/apply-patch+yaml"
 
 async def apply(handlers: Handlers, request: Request, served: Served) -> Response:
     """The applied object as stored (201 where it is new). Raises ApiError."""
-    accepted = negotiate.choose(request.headers.get("accept", ""), None, served.has_protobuf)
+    accepted = forms.chosen(request, served)
     info = request.info
     owner = applier_of(request, served)
     is_dry_run = body.is_dry_run(request)

@@ -70,13 +70,16 @@ def _bad_option(kind: str, error: FieldError) -> ApiError:
     return ApiError.invalid("meta.k8s.io", kind, "", [error])
 
 
-def decode(request: Request, struct: type[T], api_version: str, kind: str) -> T:
-    """The body as `struct`, which must be of this kind where it names one. Raises ApiError."""
-    obj: T = decode_object(request, StructCodec(struct, api_version), api_version, kind)
+def decode(request: Request, struct: type[T], api_version: str, kind: str, *, also: str = "") -> T:
+    """The body as `struct`, which must be of this kind where it names one. Raises ApiError.
+
+    `also`: another version of which the kind is the same.
+    """
+    obj: T = decode_object(request, StructCodec(struct, api_version), api_version, kind, also=also)
     return obj
 
 
-def decode_object(request: Request, objects: ObjectCodec, api_version: str, kind: str) -> Any:
+def decode_object(request: Request, objects: ObjectCodec, api_version: str, kind: str, *, also: str = "") -> Any:
     """The body as an object of the kind that `objects` knows. Raises ApiError."""
     media = media_type(request)
     accepted = ACCEPTED if objects.struct is not None else _TEXTUAL
@@ -97,7 +100,7 @@ def decode_object(request: Request, objects: ObjectCodec, api_version: str, kind
         obj = _from_json(request.body, objects, faults, strictness)
     told_version = getattr(obj, "apiVersion", api_version)
     told_kind = getattr(obj, "kind", kind)
-    check_kind(told_version, told_kind, api_version, kind)
+    check_kind(told_version, told_kind, also if also and told_version == also else api_version, kind)
     apply_strictness(request, strictness, faults, f"{_failed(objects)}: ")
     return obj
 

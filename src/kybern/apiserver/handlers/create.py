@@ -14,7 +14,7 @@ from kybern.machinery.status import ApiError
 
 async def create(handlers: Handlers, request: Request, served: Served) -> Response:
     """The new object as stored. Raises ApiError."""
-    accepted = negotiate.choose(request.headers.get("accept", ""), None, served.has_protobuf)
+    accepted = forms.chosen(request, served)
     resource, info = served.resource, request.info
     obj = body.decode_object(request, served.codec, resource.api_version, resource.kind)
     if resource.namespaced and not info.namespace:

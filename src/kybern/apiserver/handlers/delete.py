@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable
 
 from kybern.api import codec
@@ -11,11 +12,11 @@ from kybern.apiserver import negotiate, query
 from kybern.apiserver.handlers import body, forms, listing
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.create import answer
-from kybern.apiserver.handlers.selection import Continue, asked_of
+from kybern.apiserver.handlers.list import gather
+from kybern.apiserver.handlers.selection import asked_of
 from kybern.apiserver.registry.registry import Served
 from kybern.apiserver.registry.resource_store import Deleted, Write
 from kybern.apiserver.request import Answer, Request, Response
-from kybern.apiserver.watch_cache.select import select
 from kybern.machinery.status import ApiError
 
 # A deletecollection removes so many objects at once.
@@ -53,13 +54,15 @@ def _success(served: Served, name: str, done: Deleted) -> bytes:
 async def delete_collection(handlers: Handlers, request: Request, served: Served) -> Answer:
     """The list of what was deleted, as it was. Raises ApiError."""
     accepted = negotiate.choose(request.headers.get("accept", ""), None, served.has_protobuf)
+    negotiate.check_shape(accepted, served.resource, is_list=True)
     selection, listed = asked_of(request, served, watch=False)
     options = body.delete_options(request)
-    entries = select(served.store.cache, selection)
-    revision, token = handlers.feed.revision, ""
-    if listed.limit and len(entries) > listed.limit:
-        entries = entries[: listed.limit]
-        token = Continue(revision, entries[-1].key[len(served.store.prefix) :]).render()
+    if listed.resource_version not in ("", "0") and not listed.match:
+        # As upstream, which looks at pages: what was there then is deleted, nothing newer.
+        listed = dataclasses.replace(listed, match="Exact")
+    found = gather(handlers, served.store, selection, listed)
+    chosen = found if isinstance(found, listing.Listing) else await found
+    entries = chosen.entries
     for start in range(0, len(entries), _AT_ONCE):
         async with asyncio.TaskGroup() as group:
             for entry in entries[start : start + _AT_ONCE]:
@@ -75,7 +78,7 @@ async def delete_collection(handlers: Handlers, request: Request, served: Served
                     _delete_if_there(served, entry.namespace, entry.name, request, write), name=f"delete {entry.key}"
                 )
     form = handlers.forms.form_of(served, accepted, query.include_object(request))
-    told = listing.answer(request, form, accepted, listing.Listing(entries, revision, token, None))
+    told = listing.answer(request, form, accepted, chosen)
     return await told if isinstance(told, Awaitable) else told
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from kybern.api import codec, scalars
 from kybern.api.core_v1 import PodCondition
-from kybern.api.meta_v1 import DeleteOptions, StatusCause
+from kybern.api.meta_v1 import Condition, DeleteOptions, StatusCause
 from kybern.api.policy_v1 import Eviction
 from kybern.apiserver import negotiate
 from kybern.apiserver.admission import Attributes
@@ -26,12 +26,13 @@ from kybern.machinery.status import ApiError, invalid
 
 _BUDGETS = "poddisruptionbudgets.policy"
 _TRIES = 5
+_NOT_YET = 10  # seconds until a budget should have been looked at
 
 
 async def evict(handlers: Handlers, request: Request, pods: Served) -> Response:
     """Status 201. Raises ApiError 404, 429 (the budget is used up), 500 (more than one budget)."""
     accepted = negotiate.choose_plain(request.headers.get("accept", ""))
-    eviction = body.decode(request, Eviction, "policy/v1", "Eviction")
+    eviction = body.decode(request, Eviction, "policy/v1", "Eviction", also="policy/v1beta1")
     info = request.info
     metadata.check_namespace(pods.resource, eviction.metadata, info.namespace)
     if eviction.metadata.name != info.name:
@@ -59,7 +60,7 @@ async def evict(handlers: Handlers, request: Request, pods: Served) -> Response:
     dry_run = body.is_dry_run(request) or bool(options.dryRun)
     if not _needs_no_budget(pod):
         await _take_from_budget(handlers, pod, dry_run)
-    if not dry_run:
+    if not dry_run and _holds(options, pod):
         await _say_why(handlers, request, pods)
     write = Write(request.user, dry_run, warnings=request.warnings, options=options, admit=False)
     await pods.store.delete(info.namespace, info.name, options, write)
@@ -71,6 +72,15 @@ def _check_options(options: DeleteOptions, name: str) -> None:
         told = "can not be set for pod eviction, try after removing the option"
         field = "deleteOptions.ignoreStoreReadErrorWithClusterBreakingPotential"
         raise ApiError.invalid("policy", "Eviction", name, [invalid(field, True, told)])
+
+
+def _holds(options: DeleteOptions, pod: Any) -> bool:
+    """Whether the pod is the one that is meant; if not, the delete says so."""
+    wanted = options.preconditions
+    return wanted is None or (
+        wanted.uid in (None, "", pod.metadata.uid)
+        and wanted.resourceVersion in (None, "", pod.metadata.resourceVersion)
+    )
 
 
 def _placed(eviction: Eviction, namespace: str, name: str) -> Eviction:
@@ -132,7 +142,10 @@ async def _take_from_budget(handlers: Handlers, pod: Any, dry_run: bool) -> None
             return
         _check_allowed(budget)
         budget.status.disruptionsAllowed -= 1
-        budget.status.disruptedPods[pod.metadata.name] = scalars.render_time(handlers.clock.now())
+        now = scalars.Time(scalars.render_time(handlers.clock.now()))
+        budget.status.disruptedPods[pod.metadata.name] = now
+        if budget.status.disruptionsAllowed == 0:
+            budget.status.conditions = _used_up(budget, now)
         if dry_run:
             return
         try:
@@ -144,19 +157,37 @@ async def _take_from_budget(handlers: Handlers, pod: Any, dry_run: bool) -> None
     raise ApiError.too_many_requests("the disruption budget changes too fast, try again", 10)
 
 
+def _used_up(budget: Any, now: scalars.Time) -> list[Condition]:
+    """The conditions of a budget that allows no more."""
+    others = [c for c in budget.status.conditions if c.type != "DisruptionAllowed"]
+    before = next((c for c in budget.status.conditions if c.type == "DisruptionAllowed"), None)
+    since = before.lastTransitionTime if before is not None and before.status == "False" else now
+    generation = budget.status.observedGeneration
+    told = Condition(
+        type="DisruptionAllowed",
+        status="False",
+        reason="InsufficientPods",
+        lastTransitionTime=since,
+        observedGeneration=generation,
+    )
+    return [*others, told]
+
+
 def _check_allowed(budget: Any) -> None:
     name = budget.metadata.name
+    retry_after = 0
     if (budget.status.observedGeneration or 0) < (budget.metadata.generation or 0):
+        retry_after = _NOT_YET
         cause = StatusCause(
             reason="DisruptionBudget", message=f"The disruption budget {name} is still being processed by the server."
         )
     elif budget.status.disruptionsAllowed <= 0:
-        cause = StatusCause(
-            reason="DisruptionBudget",
-            message=f"The disruption budget {name} needs {budget.status.desiredHealthy} healthy pods and has "
-            f"{budget.status.currentHealthy} currently",
-        )
+        needed, found = budget.status.desiredHealthy, budget.status.currentHealthy
+        why = f"needs {needed} healthy pods and has {found} currently"
+        if found > needed:
+            why = "does not allow evicting pods currently"
+        cause = StatusCause(reason="DisruptionBudget", message=f"The disruption budget {name} {why}")
     else:
         return
     message = "Cannot evict pod as it would violate the pod's disruption budget."
-    raise ApiError.make(429, "TooManyRequests", message, causes=[cause])
+    raise ApiError.make(429, "TooManyRequests", message, causes=[cause], retry_after=retry_after)

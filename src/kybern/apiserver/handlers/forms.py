@@ -17,12 +17,12 @@ import yaml
 from kybern.api import codec, protobuf
 from kybern.api.meta_v1 import Status
 from kybern.api.resource import Resource
-from kybern.apiserver import table
+from kybern.apiserver import negotiate, table
 from kybern.apiserver.handlers import protobuf_form
 from kybern.apiserver.handlers.protobuf_form import ProtobufForm
 from kybern.apiserver.negotiate import Accepted
 from kybern.apiserver.registry.registry import Served
-from kybern.apiserver.request import Response
+from kybern.apiserver.request import Request, Response
 from kybern.apiserver.watch_cache.entry import Entry
 from kybern.machinery import scheme
 from kybern.machinery.clock import Clock
@@ -317,6 +317,21 @@ class Forms:
                 form = ProtobufForm(served, form.key, form.whole, accepted.shape_version)
             self._forms[key] = form
         return form
+
+
+# Subresources that upstream cannot show as rows.
+_WITHOUT_TABLES = ("ephemeralcontainers", "resize")
+
+
+def chosen(request: Request, served: Served) -> Accepted:
+    """The form of an answer that is one object. Raises ApiError 406."""
+    accept = request.headers.get("accept", "")
+    if not accept:
+        return negotiate.PLAIN
+    accepted = negotiate.choose(accept, None, served.has_protobuf, request.info.subresource not in _WITHOUT_TABLES)
+    if accepted.shape:
+        negotiate.check_shape(accepted, served.resource, is_list=False)
+    return accepted
 
 
 class _Dumper(yaml.CSafeDumper):

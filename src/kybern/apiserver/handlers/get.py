@@ -28,7 +28,7 @@ def get(handlers: Handlers, request: Request, served: Served) -> Answer | Awaita
 
 def _get_now(handlers: Handlers, request: Request, served: Served) -> Response:
     accept = request.headers.get("accept")
-    accepted = negotiate.choose(accept, None, served.has_protobuf) if accept else negotiate.PLAIN
+    accepted = forms.chosen(request, served) if accept else negotiate.PLAIN
     info = request.info
     entry = served.store.cache.get(info.namespace, info.name)
     if entry is None:
@@ -42,7 +42,6 @@ def _get_now(handlers: Handlers, request: Request, served: Served) -> Response:
                     handlers.recent.clear()
                 handlers.recent[entry] = body
         return Response(body=body)
-    negotiate.check_shape(accepted, served.resource, is_list=False)
     form = handlers.forms.form_of(served, accepted, query.include_object(request))
     return Response(body=forms.encoded(form.object_bytes(entry), accepted), content_type=accepted.content_type)
 

@@ -38,12 +38,29 @@ def list_objects(handlers: Handlers, request: Request, served: Served) -> Answer
     negotiate.check_shape(accepted, served.resource, is_list=True)
     selection, options = asked_of(request, served, watch=False)
     form = handlers.forms.form_of(served, accepted, query.include_object(request))
-    past = _past_revision(options, handlers.feed, served.store.cache.changed_at)
+    found = gather(handlers, served.store, selection, options)
+    if isinstance(found, Listing):
+        return listing.answer(request, form, accepted, found)
+    return _answer_later(request, form, accepted, found)
+
+
+async def _answer_later(
+    request: Request, form: forms.AnyForm, accepted: negotiate.Accepted, coming: Awaitable[Listing]
+) -> Answer:
+    answer = listing.answer(request, form, accepted, await coming)
+    return await answer if isinstance(answer, Awaitable) else answer
+
+
+def gather(
+    handlers: Handlers, store: ResourceStore, selection: Selection, options: ListOptions
+) -> Listing | Awaitable[Listing]:
+    """What a list of these options holds: of the present, unless they name a past. Raises ApiError 410, 504."""
+    past = _past_revision(options, handlers.feed, store.cache.changed_at)
     if past is not None:
-        return _list_past(request, handlers, served.store, selection, options, past, form, accepted)
+        return _list_past(handlers, store, selection, options, past)
     if options.resource_version and int(options.resource_version) > handlers.feed.revision:
-        return _list_later(request, handlers, served.store, selection, options, form, accepted)
-    return _list_now(request, handlers, served.store, selection, options, form, accepted)
+        return _list_later(handlers, store, selection, options)
+    return _list_now(handlers, store, selection, options)
 
 
 def _past_revision(options: ListOptions, feed: Feed, changed_at: int) -> int | None:
@@ -62,15 +79,7 @@ def _past_revision(options: ListOptions, feed: Feed, changed_at: int) -> int | N
     return None if max(changed_at, feed.store.oldest) <= exact <= feed.revision else exact
 
 
-def _list_now(
-    request: Request,
-    handlers: Handlers,
-    store: ResourceStore,
-    selection: Selection,
-    options: ListOptions,
-    form: forms.AnyForm,
-    accepted: negotiate.Accepted,
-) -> Answer | Awaitable[Answer]:
+def _list_now(handlers: Handlers, store: ResourceStore, selection: Selection, options: ListOptions) -> Listing:
     revision = handlers.feed.revision
     after = ""
     if options.token is not None:
@@ -88,7 +97,7 @@ def _list_now(
         if selection.label_selector is None and selection.field_selector is None:
             remaining = store.cache.count_after(last, selection.namespace)
         token = _token(store, selection, revision, last)
-    return listing.answer(request, form, accepted, Listing(chosen, revision, token, remaining))
+    return Listing(chosen, revision, token, remaining)
 
 
 def _prefix(store: ResourceStore, selection: Selection) -> str:
@@ -104,35 +113,19 @@ def _token(store: ResourceStore, selection: Selection, revision: int, last: str)
     return Continue(revision, last[len(_prefix(store, selection)) :]).render()
 
 
-async def _list_later(
-    request: Request,
-    handlers: Handlers,
-    store: ResourceStore,
-    selection: Selection,
-    options: ListOptions,
-    form: forms.AnyForm,
-    accepted: negotiate.Accepted,
-) -> Answer:
+async def _list_later(handlers: Handlers, store: ResourceStore, selection: Selection, options: ListOptions) -> Listing:
     revision = int(options.resource_version)
     try:
         async with asyncio.timeout(3):
             await handlers.feed.wait_until(revision)
     except TimeoutError:
         raise too_large(revision, handlers.feed.revision) from None
-    answer = _list_now(request, handlers, store, selection, options, form, accepted)
-    return await answer if isinstance(answer, Awaitable) else answer
+    return _list_now(handlers, store, selection, options)
 
 
 async def _list_past(
-    request: Request,
-    handlers: Handlers,
-    store: ResourceStore,
-    selection: Selection,
-    options: ListOptions,
-    revision: int,
-    form: forms.AnyForm,
-    accepted: negotiate.Accepted,
-) -> Answer:
+    handlers: Handlers, store: ResourceStore, selection: Selection, options: ListOptions, revision: int
+) -> Listing:
     prefix = _prefix(store, selection)
     after = _key_after(store, selection, options.token) if options.token is not None else ""
     filtered = selection.label_selector is not None or selection.field_selector is not None
@@ -153,5 +146,4 @@ async def _list_past(
     if filtered and options.limit and len(chosen) > options.limit:
         chosen, more = chosen[: options.limit], True
     token = _token(store, selection, revision, chosen[-1].key) if more and chosen else ""
-    answer = listing.answer(request, form, accepted, Listing(chosen, revision, token, None if filtered else remaining))
-    return await answer if isinstance(answer, Awaitable) else answer
+    return Listing(chosen, revision, token, None if filtered else remaining)

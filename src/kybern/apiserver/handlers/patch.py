@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from kybern.apiserver import negotiate, query
-from kybern.apiserver.handlers import apply, body
+from kybern.apiserver import query
+from kybern.apiserver.handlers import apply, body, forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.create import answer
 from kybern.apiserver.handlers.manager import owner_of
@@ -44,7 +44,7 @@ async def patch(handlers: Handlers, request: Request, served: Served) -> Respons
     known = ACCEPTED if served.has_protobuf else (JSON_PATCH, MERGE_PATCH)
     if media not in known:
         raise ApiError.unsupported_media_type((*known, apply.MEDIA))
-    accepted = negotiate.choose(request.headers.get("accept", ""), None, served.has_protobuf)
+    accepted = forms.chosen(request, served)
     strictness = body.field_validation(request)
     faults: list[str] = []
     if "force" in request.query:

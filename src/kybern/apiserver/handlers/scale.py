@@ -5,13 +5,16 @@ GET, PUT and PATCH of autoscaling/v1 Scale on deployments, replica sets, replica
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import Any
 
 import msgspec
 
 from kybern.api import codec
 from kybern.api.autoscaling_v1 import Scale
-from kybern.apiserver import negotiate, query
+from kybern.api.resource import Resource
+from kybern.apiserver import negotiate, query, table
 from kybern.apiserver.handlers import apply, body, forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.manager import applier_of, owner_of
@@ -29,14 +32,22 @@ from kybern.machinery.status import ApiError, FieldError, invalid
 
 _OF_CUSTOM = (JSON_PATCH, MERGE_PATCH)
 _DEFINITION = "io.k8s.api.autoscaling.v1.Scale"
+# As which a Scale is shown in other forms; it is a resource of its own nowhere.
+_SCALES = Resource("autoscaling", "v1", "scales", "scale", "Scale", True, (), module="autoscaling_v1")
 
 
 async def scale(handlers: Handlers, request: Request, served: Served) -> Response:
     """Read or write the scale of one object. Raises ApiError."""
     accepted = negotiate.choose(request.headers.get("accept", ""))
+    if served.has_protobuf:
+        negotiate.check_shape(accepted, _SCALES, is_list=False)
+    elif accepted.shape:
+        accepted = dataclasses.replace(accepted, shape="")
+    include = query.include_object(request) if accepted.shape == "Table" else ""
+    tell = functools.partial(_answer, handlers, served.store, accepted, include)
     info, store = request.info, served.store
     if info.verb == "get":
-        return _answer(store, store.codec.view(store.entry(info.namespace, info.name)), accepted)
+        return tell(store.codec.view(store.entry(info.namespace, info.name)))
     is_apply = info.verb == "patch" and body.media_type(request) == apply.MEDIA
     owner = applier_of(request, served) if is_apply else owner_of(request, served)
     if is_apply:
@@ -54,11 +65,20 @@ async def scale(handlers: Handlers, request: Request, served: Served) -> Respons
     data, _ = await store.update(info.namespace, info.name, change, write)
     if served.warm is not None:
         await served.warm((data,))
-    return _answer(store, served.from_stored(data), accepted)
+    return tell(served.from_stored(data))
 
 
-def _answer(store: ResourceStore, obj: Any, accepted: negotiate.Accepted) -> Response:
-    found = codec.encode(store.strategy.scale_of(obj))
+def _answer(handlers: Handlers, store: ResourceStore, accepted: negotiate.Accepted, include: str, obj: Any) -> Response:
+    shown = store.strategy.scale_of(obj)
+    if accepted.shape == "Table":
+        now = handlers.clock.now()
+        found = table.render(
+            _SCALES, [shown], now, version=accepted.shape_version, include=include, resource_version=None
+        )
+    else:
+        found = codec.encode(shown)
+        if accepted.shape:
+            found = table.partial_object(found, accepted.shape_version)
     return Response(body=forms.encoded(found, accepted), content_type=accepted.content_type)
 
 

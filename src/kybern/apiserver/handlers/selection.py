@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import string
 from dataclasses import dataclass
 
 import msgspec
@@ -55,6 +56,9 @@ class Continue:
         return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
+_BASE64 = frozenset(string.ascii_letters + string.digits + "-_")
+
+
 class _Token(msgspec.Struct):
     """What a token says. Source: the tokens of a v1.36 API server, which this server goes on with."""
 
@@ -69,6 +73,7 @@ _JSON_BEGINS = tuple(bytes([c]) for c in b'{["-0123456789tfn')
 def parse_continue(token: str) -> Continue:
     """The inverse of `Continue.render`. Raises ApiError 400."""
     try:
+        _check_base64(token)
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         if not raw.lstrip().startswith(_JSON_BEGINS):
             shown = chr(raw.lstrip()[0]) if raw.strip() else ""
@@ -86,6 +91,15 @@ def parse_continue(token: str) -> Continue:
     except (ValueError, RecursionError) as error:
         raise ApiError.bad_request(f"invalid continue token: continue key is not valid: {error}") from None
     return Continue(found.rv, after)
+
+
+def _check_base64(token: str) -> None:
+    """Raises ValueError in upstream's words."""
+    wrong = next((i for i, letter in enumerate(token) if letter not in _BASE64), None)
+    if wrong is None and len(token) % 4 == 1:
+        wrong = len(token) - 1
+    if wrong is not None:
+        raise ValueError(f"illegal base64 data at input byte {wrong}")
 
 
 def _after(start: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kybern.apiserver import negotiate, query
-from kybern.apiserver.handlers import body
+from kybern.apiserver import query
+from kybern.apiserver.handlers import body, forms
 from kybern.apiserver.handlers.context import Handlers
 from kybern.apiserver.handlers.create import answer
 from kybern.apiserver.handlers.manager import owner_of
@@ -25,7 +25,7 @@ _NO_VERSION = FieldError(
 
 async def update(handlers: Handlers, request: Request, served: Served) -> Response:
     """The object as stored (201 where the kind may be created by PUT). Raises ApiError."""
-    accepted = negotiate.choose(request.headers.get("accept", ""), None, served.has_protobuf)
+    accepted = forms.chosen(request, served)
     resource, info, store = served.resource, request.info, served.store
 
     def read() -> Any:

@@ -146,6 +146,10 @@ COMMON: dict[str, str] = {
 }
 
 SPECIAL: dict[str, dict[str, str]] = {
+    "scales.autoscaling": {
+        "Desired": "replicas is the desired number of instances for the scaled object.",
+        "Available": "replicas is the actual number of observed instances of the scaled object.",
+    },
     "daemonsets.apps": {
         "Desired": "The total number of nodes that should be running the daemon pod (including nodes correctly running the daemon pod). More info: https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/",
         "Current": "The number of nodes that are running at least 1 daemon pod and are supposed to run the daemon pod. More info: https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/",

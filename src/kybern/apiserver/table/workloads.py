@@ -189,6 +189,12 @@ def _metric(metric: Any, current: Any) -> str:
 
 
 _REPLICAS = ("Name", integer("Desired"), integer("Current"), integer("Ready"), "Age", *_WIDE)
+
+
+def _scale(obj: Any, now: datetime.datetime) -> list[Any]:
+    return [obj.metadata.name, obj.spec.replicas or 0, obj.status.replicas or 0, age(obj, now)]
+
+
 PRINTERS: dict[str, Printer] = {
     "replicationcontrollers": printer(_replica_set, *_REPLICAS),
     "replicasets.apps": printer(_replica_set, *_REPLICAS),
@@ -210,6 +216,7 @@ PRINTERS: dict[str, Printer] = {
     "cronjobs.batch": printer(
         _cron_job, "Name", "Schedule", "Timezone", boolean("Suspend"), integer("Active"), "Last Schedule", "Age", *_WIDE
     ),
+    "scales.autoscaling": printer(_scale, "Name", integer("Desired"), integer("Available"), "Age"),
     "controllerrevisions.apps": printer(_revision, "Name", "Controller", Column("Revision"), "Age"),
     "horizontalpodautoscalers.autoscaling": printer(
         _autoscaler, "Name", "Reference", "Targets", "MinPods", "MaxPods", "Replicas", "Age"

@@ -197,6 +197,15 @@ def check_resize(pod: Pod, old: Pod, errors: Errors) -> None:
     if old.status.qosClass and qos.class_of(pod) != qos.class_of(old):
         message = "Pod QOS Class may not change as a result of resizing"
         errors.append(invalid("spec", qos.class_of(old), message))
+    before = len(errors)
+    for field in ("containers", "initContainers"):
+        if len(getattr(pod.spec, field)) != len(getattr(old.spec, field)):
+            errors.append(forbidden_field(f"spec.{field}", f"{field} may not be added or removed on resize"))
+    is_other = len(errors) > before
+    if pod.spec.resources is None and old.spec.resources is not None:
+        errors.append(forbidden_field("spec.resources", "pod-level resources cannot be removed"))
+    if is_other:
+        return
     for field in ("containers", "initContainers"):
         pairs = zip(getattr(pod.spec, field), getattr(old.spec, field), strict=False)
         for i, (container, previous) in enumerate(pairs):
@@ -208,17 +217,23 @@ def _check_only_resizable(spec: PodSpec, before: PodSpec, errors: Errors) -> Non
     """What is not cpu or memory stays as it was."""
     now, then = _without_resizable(spec), _without_resizable(before)
     for i, (container, previous) in enumerate(zip(now.initContainers, then.initContainers, strict=False)):
-        is_sidecar = previous.restartPolicy == "Always"
-        changed = container.resources != previous.resources
-        if changed or (not is_sidecar and spec.initContainers[i].resources != before.initContainers[i].resources):
+        if container.resources != previous.resources:
             message = "only cpu and memory resources for init or sidecar containers are mutable"
             errors.append(forbidden_field(f"spec.initContainers[{i}]", message))
             container.resources = previous.resources
+    if now.resources is None:
+        now.resources = then.resources  # if it was there, that was told already
+    if then.resources is None:
+        then.resources = ResourceRequirements()
+    if now.resources is None:
+        now.resources = then.resources
     if now.resources != then.resources:
         errors.append(forbidden_field("spec", "only cpu and memory resources are mutable at pod-level"))
         now.resources = then.resources
-    # Upstream loses sight of the claims of containers here: a pod with some cannot be resized.
-    if now != then or any(c.resources.claims for c in spec.containers):
+    # Upstream loses sight of the new claims of containers here: a pod that has some cannot be resized.
+    for container in now.containers:
+        container.resources.claims = []
+    if now != then:
         errors.append(forbidden_field("spec", "only cpu and memory resources are mutable"))
 
 

@@ -9,6 +9,8 @@
     services       every type of Service made, made into every other, patched, applied, and their status
     events         both versions of events, made in one and changed and read in the other
     claims         volume claims: made, resized, their status, held by finalizers; volumes
+    pod_changes    resize, ephemeralcontainers, bindings, evictions under budgets; forms of subresources
+    pages          health, statusz, flagz in their forms; deletecollection with all it can be told
     reviews        access and token reviews, tokens
 
 See kybern.testing.transcript.

@@ -79,10 +79,13 @@ class Pods(Strategy):
         return validation.validate_subresource(obj, old, "ephemeralcontainers")
 
     def prepare_resize_update(self, obj: Any, old: Any) -> None:
-        """Only resources and resize policies of the body count."""
+        """Only resources and resize policies of the body count; other containers than there are, are refused later."""
         wanted = obj.spec
         _keep(obj, old)
         for field in ("containers", "initContainers"):
+            if len(getattr(wanted, field)) != len(getattr(obj.spec, field)):
+                setattr(obj.spec, field, getattr(wanted, field))
+                continue
             by_name = {c.name: c for c in getattr(wanted, field)}
             for container in getattr(obj.spec, field):
                 if container.name in by_name:
