@@ -179,7 +179,9 @@ def _value(kind: str, value: Any, depth: int) -> Any:
         case "b":
             return bool(_signed(value))
         case "d":
-            return struct.unpack("<d", _bytes(value))[0]
+            if len(_bytes(value)) != 8:
+                raise ProtobufError("a double has 8 bytes")
+            return struct.unpack("<d", value)[0]
         case "y":
             return base64.b64encode(_bytes(value)).decode()
         case "Q":

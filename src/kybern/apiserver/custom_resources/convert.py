@@ -121,6 +121,8 @@ class Conversions:
     ) -> list[dict[str, Any]]:
         """The converted objects, which are still who they were. Raises ValueError."""
         result = response.get("result") or {}
+        if not isinstance(result, dict):
+            raise ValueError("response.result is no object")
         if result.get("status") != "Success":
             raise ValueError(result.get("message") or f"response.result.status was '{result.get('status', '')}'")
         found = response.get("convertedObjects")
@@ -168,6 +170,8 @@ def _restored(before: Mapping[str, Any], after: dict[str, Any], i: int) -> dict[
         changed = given.get(name)
         kept.pop(name, None)
         if isinstance(changed, dict) and changed:
+            if not all(isinstance(text, str) for text in changed.values()):
+                raise ValueError(f"invalid converted object at index {i}: metadata.{name} must be texts")
             kept[name] = changed
     return {**after, "metadata": kept}
 

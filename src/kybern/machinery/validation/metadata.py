@@ -201,7 +201,7 @@ def _check_owner(owner: OwnerReference, path: str, errors: Errors) -> None:
 
 
 def _check_finalizers(finalizers: Sequence[str], path: str, errors: Errors, *, any_finalizer: bool) -> None:
-    for finalizer in finalizers:
+    for finalizer in pausing(finalizers):
         for message in names.check_qualified(finalizer):
             errors.append(invalid(path, finalizer, message))
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
