@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHES = ("store", "nginx", "watch", "memory", "peer", "curves", "fairness")
+BENCHES = ("store", "nginx", "watch", "memory", "peer", "curves", "flat", "fairness")
 
 
 def main() -> None:
