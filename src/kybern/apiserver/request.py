@@ -148,6 +148,10 @@ class Reader(Protocol):
         """Changes whenever an object of the resource does: key of caches."""
         ...
 
+    def changes(self, resource: str, since: int) -> Sequence[tuple[Any | None, Any | None]] | None:
+        """(before, after) of each change after a `version`, oldest first; None: that is too long ago to tell."""
+        ...
+
 
 class Writer(Protocol):
     """Writes of the API server itself (quota usage, allocations), past admission, with preconditions."""

@@ -40,6 +40,9 @@ class ObjectTable:
     def version(self, resource: str) -> int:
         return self._versions.get(resource, 0)
 
+    def changes(self, resource: str, since: int) -> Sequence[tuple[Any | None, Any | None]] | None:
+        return None  # nothing is kept of what was
+
     async def create(self, resource: str, obj: Any) -> Any:
         meta = obj.metadata
         if self.get(resource, meta.namespace, meta.name) is not None:

@@ -50,6 +50,9 @@ class World:
     def version(self, resource: str) -> int:
         return self.revision
 
+    def changes(self, resource: str, since: int) -> Sequence[tuple[Any | None, Any | None]] | None:
+        return None  # nothing is kept of what was
+
     # -- request.Writer ------------------------------------------------------------------------------------------
 
     async def create(self, resource: str, obj: Any) -> Any:

@@ -29,6 +29,7 @@ from kybern.machinery.clock import Clock
 from kybern.machinery.feature_gates import Gates
 from kybern.machinery.status import ApiError
 from kybern.machinery.warnings.versions import DEPRECATED
+from kybern.storage.interface import Revision
 
 # Resources that are questions, not objects: nothing of them is stored.
 VIRTUAL = frozenset(
@@ -145,6 +146,14 @@ class Objects:
     def version(self, resource: str) -> int:
         store = self.stores.get(resource)
         return store.cache.changed_at if store is not None else 0
+
+    def changes(self, resource: str, since: int) -> Sequence[tuple[Any | None, Any | None]] | None:
+        store = self.stores.get(resource)
+        events = store.cache.events_after(Revision(since)) if store is not None else ()
+        if events is None:
+            return None
+        # Decoded for the asker alone: what an entry once was is not kept as an object.
+        return [(e.previous and e.previous.decode(), e.entry and e.entry.decode()) for e in events]
 
     async def create(self, resource: str, obj: Any) -> Any:
         store = self.stores[resource]

@@ -17,7 +17,7 @@ from kybern.api.core_v1 import Service, ServiceSpec
 from kybern.api.meta_v1 import ObjectMeta
 from kybern.api.networking_v1 import IPAddress, IPAddressSpec, ParentReference, ServiceCIDR
 from kybern.api.scalars import parse_time
-from kybern.apiserver.registry.strategies.allocation import Pool, PoolFull, Taken, service_addresses
+from kybern.apiserver.registry.strategies.allocation import Holdings, Pool, PoolFull, Taken, service_addresses
 from kybern.apiserver.registry.strategies.service_fields import HEADLESS
 from kybern.machinery.status import ApiError
 
@@ -48,6 +48,7 @@ class Addresses:
         self._context = context
         self._own = ipaddress.ip_network(context.service_cidr)  # the only range until there are ServiceCIDRs
         self._pools: dict[Network, Pool] = {}
+        self._held = Holdings(context.reader, SERVICES, _numbers_of)
         self._open: tuple[Pool, ...] = ()
         self._open_at = -1  # version of the ServiceCIDRs
         self._let_go: set[str] = set()  # by deletions and failed writes of this server: nobody is about to use them
@@ -113,14 +114,9 @@ class Addresses:
     def _pool(self, network: Network) -> Pool:
         pool = self._pools.get(network)
         if pool is None:
-            reader, clock = self._context.reader, self._context.clock
-            pool = self._pools[network] = Pool(
-                service_addresses(int(network.network_address), network.num_addresses),
-                lambda: (int(ipaddress.ip_address(a)) for s in reader.list(SERVICES) for a in addresses_of(s.spec)),
-                lambda: reader.version(SERVICES),
-                clock.monotonic,
-                self._context.rng,
-            )
+            numbers = service_addresses(int(network.network_address), network.num_addresses)
+            pool = Pool(numbers, self._held.now, self._context.clock.monotonic, self._context.rng)
+            self._pools[network] = pool
         return pool
 
     # -- IPAddresses ---------------------------------------------------------------------------------------------
@@ -207,6 +203,10 @@ class Addresses:
 def addresses_of(spec: ServiceSpec) -> Iterator[str]:
     """The cluster IPs of a Service."""
     return (a for a in spec.clusterIPs or ([spec.clusterIP] if spec.clusterIP else []) if a != HEADLESS)
+
+
+def _numbers_of(service: Service) -> Iterator[int]:
+    return (int(ipaddress.ip_address(address)) for address in addresses_of(service.spec))
 
 
 def _is_ready(cidr: ServiceCIDR) -> bool:

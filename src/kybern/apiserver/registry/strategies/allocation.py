@@ -1,15 +1,18 @@
 """Pools of numbers that are given out once: cluster IPs and node ports.
 
-Used by services. What is taken is read from the objects themselves (`used`), so that nothing has to be repaired; what
-was given out to writes still under way is remembered until they show up, fail, or are forgotten after a while.
+Used by services. What is taken is read from the objects themselves (`Holdings`), so that nothing has to be repaired;
+what was given out to writes still under way is remembered until they show up, fail, or are forgotten after a while.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
+
+from kybern.apiserver.request import Reader
 
 _FORGET_AFTER = 60.0  # seconds: longer than any write takes
 _TRIES = 64
@@ -48,25 +51,53 @@ def node_ports(first: int, last: int) -> Range:
     return Range(first, last, first + reserved)
 
 
+class Holdings:
+    """The numbers that objects of a resource hold: what has changed is told in and out, all are looked at only once.
+
+    `numbers_of`: those of an object.
+    """
+
+    def __init__(self, reader: Reader, resource: str, numbers_of: Callable[[Any], Iterable[int]]) -> None:
+        self._reader, self._resource, self._numbers_of = reader, resource, numbers_of
+        self._holders: dict[int, int] = {}  # number -> how many times it is held, never 0
+        self._at: int | None = None  # version
+
+    def now(self) -> Collection[int]:
+        """Not to be kept: it changes."""
+        version = self._reader.version(self._resource)
+        if version != self._at:
+            changes = self._reader.changes(self._resource, self._at) if self._at is not None else None
+            if changes is None:
+                self._holders.clear()
+                changes = [(None, obj) for obj in self._reader.list(self._resource)]
+            for before, after in changes:
+                self._add(before, -1)
+                self._add(after, 1)
+            self._at = version
+        return self._holders.keys()
+
+    def _add(self, obj: Any | None, step: int) -> None:
+        for number in self._numbers_of(obj) if obj is not None else ():
+            count = self._holders.get(number, 0) + step
+            if count:
+                self._holders[number] = count
+            else:
+                del self._holders[number]
+
+
 class Pool:
-    """One range. `used` yields the numbers that objects hold now, `version` changes whenever they may have changed."""
+    """One range. `held` gives the numbers that objects hold now, of this range and of others."""
 
     def __init__(
-        self,
-        numbers: Range,
-        used: Callable[[], Iterable[int]],
-        version: Callable[[], int],
-        now: Callable[[], float],
-        rng: random.Random,
+        self, numbers: Range, held: Callable[[], Collection[int]], now: Callable[[], float], rng: random.Random
     ) -> None:
         self.numbers = numbers
-        self._used, self._version, self._now, self._rng = used, version, now, rng
-        self._held: frozenset[int] = frozenset()
-        self._held_at: int | None = None
+        self.held = held
+        self._now, self._rng = now, rng
         self._pending: dict[int, float] = {}  # number -> when it is forgotten
 
     def is_taken(self, number: int) -> bool:
-        return number in self._pending or number in self._current()
+        return number in self._pending or number in self.held()
 
     def take(self, number: int) -> None:
         """Exactly this one. Raises Taken; the range is the caller's to check."""
@@ -78,7 +109,7 @@ class Pool:
     def take_any(self) -> int:
         """One that is free. Raises PoolFull."""
         self._sweep()
-        held = self._current()
+        held = self.held()
         for _ in range(_TRIES):
             number: int = self._rng.randint(min(self.numbers.dynamic, self.numbers.last), self.numbers.last)
             if number not in held and number not in self._pending:
@@ -99,17 +130,6 @@ class Pool:
         """These are no longer held for a write; what objects hold stays taken."""
         for number in numbers:
             self._pending.pop(number, None)
-
-    def held(self) -> frozenset[int]:
-        """What objects hold now."""
-        return self._current()
-
-    def _current(self) -> frozenset[int]:
-        version = self._version()
-        if version != self._held_at:
-            self._held = frozenset(self._used())
-            self._held_at = version
-        return self._held
 
     def _sweep(self) -> None:
         now = self._now()

@@ -9,7 +9,7 @@ from kybern.api.core_v1 import Service, ServiceSpec, ServiceStatus
 from kybern.api.resource import Resource
 from kybern.apiserver.registry.strategies import service_fields as plan
 from kybern.apiserver.registry.strategies.addresses import Addresses, NotInRange, addresses_of
-from kybern.apiserver.registry.strategies.allocation import Pool, PoolFull, Taken, node_ports
+from kybern.apiserver.registry.strategies.allocation import Holdings, Pool, PoolFull, Taken, node_ports
 from kybern.apiserver.registry.strategy import Context, Strategy
 from kybern.apiserver.request import User
 from kybern.machinery import validation
@@ -26,21 +26,8 @@ class Services(Strategy):
         # What has been given out: ports by how they were asked for, addresses also by their range. For metrics.
         self.given_ports: dict[str, int] = {}
         self.given_addresses: dict[tuple[str, str], int] = {}
-        reader, clock = context.reader, context.clock
-
-        def services() -> list[Service]:
-            return reader.list("services")
-
-        def version() -> int:
-            return reader.version("services")
-
-        self._ports = Pool(
-            node_ports(*context.node_port_range),
-            lambda: (number for service in services() for number in _ports_of(service.spec)),
-            version,
-            clock.monotonic,
-            context.rng,
-        )
+        held = Holdings(context.reader, "services", lambda service: _ports_of(service.spec))
+        self._ports = Pool(node_ports(*context.node_port_range), held.now, context.clock.monotonic, context.rng)
 
     def prepare_create(self, obj: Any, user: User) -> None:
         super().prepare_create(obj, user)

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kybern.apiserver.registry.strategies.allocation import Pool, PoolFull, Range, Taken, node_ports, service_addresses
+from kybern.apiserver.registry.strategies.allocation import (
+    Holdings,
+    Pool,
+    PoolFull,
+    Range,
+    Taken,
+    node_ports,
+    service_addresses,
+)
 
 
 class Holder:
     def __init__(self, numbers: Range, seed: int = 1) -> None:
         self.held: set[int] = set()
-        self.version = 0
         self.now = 0.0
-        self.pool = Pool(numbers, lambda: self.held, lambda: self.version, lambda: self.now, random.Random(seed))
+        self.pool = Pool(numbers, lambda: self.held, lambda: self.now, random.Random(seed))
 
     def keep(self, number: int) -> None:
         self.held.add(number)
-        self.version += 1
 
 
 def test_the_low_numbers_are_kept_for_those_who_ask() -> None:
@@ -88,5 +96,58 @@ def test_no_number_is_ever_given_twice(steps: list[str], seed: int) -> None:
             holder.pool.give_back([pending.pop()])
         elif step == "free" and holder.held:
             number = holder.held.pop()
-            holder.version += 1
             holder.pool.give_back([number])
+
+
+class Kept:
+    """Of request.Reader what Holdings asks, over sets of numbers; what has changed is known for the last `known`."""
+
+    def __init__(self, known: int) -> None:
+        self.objects: dict[str, frozenset[int]] = {}
+        self.listed = 0
+        self._known = known
+        self._changes: list[tuple[frozenset[int] | None, frozenset[int] | None]] = []
+
+    def put(self, name: str, numbers: frozenset[int] | None) -> None:
+        self._changes.append((self.objects.pop(name, None), numbers))
+        if numbers is not None:
+            self.objects[name] = numbers
+
+    def list(self, resource: str, namespace: str | None = None) -> list[Any]:
+        self.listed += 1
+        return list(self.objects.values())
+
+    def version(self, resource: str) -> int:
+        return len(self._changes)
+
+    def changes(self, resource: str, since: int) -> Sequence[tuple[Any | None, Any | None]] | None:
+        return self._changes[since:] if len(self._changes) - since <= self._known else None
+
+    def get(self, resource: str, namespace: str, name: str) -> Any | None:
+        raise NotImplementedError
+
+    def having(self, resource: str, field: str, value: str, namespace: str | None = None) -> Sequence[Any]:
+        raise NotImplementedError
+
+
+WRITES = st.tuples(st.sampled_from("abcd"), st.none() | st.frozensets(st.integers(1, 6)), st.booleans())
+
+
+@given(st.lists(WRITES, max_size=40), st.integers(0, 5))
+def test_what_is_held_is_what_a_look_at_all_objects_finds(writes: list[tuple[str, Any, bool]], known: int) -> None:
+    reader = Kept(known)
+    holdings = Holdings(reader, "services", lambda numbers: numbers)
+    for name, numbers, is_asked in writes:
+        if name in reader.objects or numbers is not None:
+            reader.put(name, numbers)
+        if is_asked:
+            assert set(holdings.now()) == set().union(*reader.objects.values())
+
+
+def test_all_objects_are_looked_at_only_once() -> None:
+    reader = Kept(known=10)
+    holdings = Holdings(reader, "services", lambda numbers: numbers)
+    for number in range(1000):
+        reader.put(f"s{number}", frozenset({number}))
+        assert number in holdings.now()
+    assert reader.listed == 1
