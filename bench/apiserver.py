@@ -86,7 +86,13 @@ def kybern(folder: Path, *flags: str) -> Iterator[Peer]:
         *("--service-account-signing-key-file", str(folder / "pki/sa.key")),
         *flags,
     ]
-    process = launch(command)
+    with serving(port, launch(command)) as peer:
+        yield peer
+
+
+@contextlib.contextmanager
+def serving(port: int, process: subprocess.Popen[bytes]) -> Iterator[Peer]:
+    """From when it listens; ends it."""
     try:
         wait_for_port(port, process)
         yield Peer(port, process)
@@ -159,6 +165,19 @@ class Client:
 
     def close(self) -> None:
         self._writer.close()
+
+
+async def ready(peer: Peer) -> None:
+    """Until /readyz says so. Raises RuntimeError when the server ends."""
+    while peer.process.poll() is None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            client = await Client(peer.port, "boot").open()
+            code, _ = await client.send("GET", "/readyz")
+            client.close()
+            if code == 200:
+                return
+        await asyncio.sleep(0.01)
+    raise RuntimeError("the server ended")
 
 
 async def prepare(port: int) -> None:

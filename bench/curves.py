@@ -180,7 +180,7 @@ def start(begin: Callable[[], Peer], note: Callable[[str, float], None]) -> Peer
     while True:
         began = time.perf_counter()
         peer = begin()
-        asyncio.run(ready(peer))
+        asyncio.run(base.ready(peer))
         times.append((time.perf_counter() - began, beside.cpu_seconds(peer)))
         if len(times) == 2:
             break
@@ -193,24 +193,12 @@ def start(begin: Callable[[], Peer], note: Callable[[str, float], None]) -> Peer
     return peer
 
 
-async def ready(peer: Peer) -> None:
-    while peer.process.poll() is None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            client = await base.Client(peer.port, "boot").open()
-            code, _ = await client.send("GET", "/readyz")
-            client.close()
-            if code == 200:
-                return
-        await asyncio.sleep(0.01)
-    raise RuntimeError("the server ended")
-
-
 @contextlib.contextmanager
 def ours(size: int, note: Callable[[str, float], None]) -> Iterator[Peer]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with base.kybern(folder) as peer:  # also leaves compiled modules behind, as an installation does
-            asyncio.run(beside.ready(peer.port))
+            asyncio.run(base.ready(peer))
             asyncio.run(base.prepare(peer.port))
             asyncio.run(stock.make_model(peer.port))
             note("memory, empty", peer.rss_mib)
@@ -233,7 +221,7 @@ def ours(size: int, note: Callable[[str, float], None]) -> Iterator[Peer]:
 def theirs(size: int, note: Callable[[str, float], None]) -> Iterator[Peer]:
     binary = os.environ["KYBERN_PEER_APISERVER"]
     with tempfile.TemporaryDirectory() as name, beside.upstream(Path(name), binary) as peer:
-        asyncio.run(beside.ready(peer.port))
+        asyncio.run(base.ready(peer))
         asyncio.run(base.prepare(peer.port))
         asyncio.run(stock.make_model(peer.port))
         note("memory, empty", peer.rss_mib)

@@ -18,7 +18,7 @@ from pathlib import Path
 import orjson
 
 from bench import writes
-from bench.apiserver import PODS, Client, Peer, create_pods, free_port, kybern, prepare, wait_for_port, wrk
+from bench.apiserver import PODS, Client, Peer, create_pods, free_port, kybern, prepare, serving, wrk
 
 
 @contextlib.contextmanager
@@ -40,12 +40,8 @@ http {{ access_log off; keepalive_requests 1000000000; types {{}} default_type a
     ssl_certificate {folder}/pki/apiserver.crt; ssl_certificate_key {folder}/pki/apiserver.key; }} }}
 """)
     process = subprocess.Popen([binary, "-c", str(configuration), "-p", str(folder)], stderr=subprocess.DEVNULL)
-    try:
-        wait_for_port(port, process)
-        yield Peer(port, process)
-    finally:
-        process.terminate()
-        process.wait(20)
+    with serving(port, process) as peer:
+        yield peer
 
 
 async def admission_microseconds(port: int) -> float:

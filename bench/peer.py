@@ -105,19 +105,6 @@ def upstream(folder: Path, binary: str) -> Iterator[Peer]:
                 process.wait(60)
 
 
-async def ready(port: int) -> None:
-    """Until /readyz says so."""
-    for _ in range(600):
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            client = await Client(port, "boot").open()
-            code, _text = await client.send("GET", "/readyz")
-            client.close()
-            if code == 200:
-                return
-        await asyncio.sleep(0.05)
-    raise TimeoutError("not ready")
-
-
 def cpu_seconds(peer: Peer) -> float:
     fields = Path(f"/proc/{peer.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -214,7 +201,7 @@ def run() -> dict[str, float | str]:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             server = base.kybern(folder) if is_ours else upstream(folder, binary)
             peer = stack.enter_context(server)
-            asyncio.run(ready(peer.port))
+            asyncio.run(base.ready(peer))
             asyncio.run(base.prepare(peer.port))
             servers.append((peer, is_ours))
         for turn in range(ROUNDS):

@@ -61,5 +61,6 @@ async def measure(services: int) -> None:
     )
 
 
-for text in sys.argv[1:] or ["1000"]:
-    asyncio.run(measure(int(text)))
+if __name__ == "__main__":
+    for text in sys.argv[1:] or ["1000"]:
+        asyncio.run(measure(int(text)))

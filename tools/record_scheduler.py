@@ -143,4 +143,5 @@ async def main() -> None:
     await recorder.wipe()
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from corpus import forms, seeds, values
 from kybern.machinery import scheme
+from tools.corpus import forms, seeds, values
 
 Path = tuple[str | int, ...]
 

@@ -1,8 +1,8 @@
 """Record what a reference API server says to the corpus, and compare it with what Kybern says.
 
-    PYTHONPATH=tools python -m corpus.record ask  --server https://127.0.0.1:6443 --token t --out all.jsonl.xz
-    PYTHONPATH=tools python -m corpus.record compare all.jsonl.xz [--kind v1/Pod] [--show 5]
-    PYTHONPATH=tools python -m corpus.record sample all.jsonl.xz --out tests/.../corpus.jsonl.xz --count 3000
+    python -m tools.corpus.record ask  --server https://127.0.0.1:6443 --token t --out all.jsonl.xz
+    python -m tools.corpus.record compare all.jsonl.xz [--kind v1/Pod] [--show 5]
+    python -m tools.corpus.record sample all.jsonl.xz --out tests/.../corpus.jsonl.xz --count 3000
 
 The reference server should have its default admission, no controllers beside it, and nothing in it that matters:
 objects to update are created there, in the namespace default. All else is a dry run.
@@ -23,9 +23,9 @@ from typing import Any
 
 import orjson
 
-from corpus import ask, compare, generate, seeds
 from kybern.machinery import scheme
 from kybern.testing import agreement
+from tools.corpus import ask, compare, generate, seeds
 
 # What replies say nothing about rules: a race with the server's own controllers, or its own trouble.
 _NO_ANSWER = (0, 500, 503, 504)

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from corpus import forms
 from kybern.machinery import schema, scheme
+from tools.corpus import forms
 
 HERE = pathlib.Path(__file__).parent / "seeds"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from corpus import seeds
+from tools.corpus import seeds
 
 Labelled = tuple[str, Any]
 
