@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -246,7 +247,7 @@ class Nemesis:
         await asyncio.to_thread(server.kill)
         server.start()
         self._log.append(f"{server.name} killed")
-        await asyncio.to_thread(server.wait, 60)
+        await asyncio.to_thread(partial(server.wait, 60, supervised=True))
 
     async def _member_killed(self) -> None:
         member = self._dice.choice(self._cluster.members)

@@ -62,12 +62,17 @@ class ApiServerProcess:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self._command, stdout=log, stderr=log)
 
-    def wait(self, seconds: float = 30.0) -> None:
-        """Until it is ready. Raises AssertionError with the end of its log."""
+    def wait(self, seconds: float = 30.0, *, supervised: bool = False) -> None:
+        """Until it is ready. Raises AssertionError with the end of its log.
+
+        `supervised`: where it ends, as it does when no member of etcd answers, it is started again.
+        """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             assert self.process is not None
-            assert self.process.poll() is None, self.log.read_text()[-3000:]
+            if self.process.poll() is not None:
+                assert supervised, self.log.read_text()[-3000:]
+                self.start()
             with contextlib.suppress(requests.RequestException):
                 if self.call("GET", "/readyz").status_code == 200:
                     return
