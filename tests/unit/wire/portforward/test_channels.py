@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -32,25 +34,32 @@ async def runtime(connection: SpdyConnection) -> None:
         await stream.close()
 
 
+@contextlib.asynccontextmanager
+async def forwarding_to(runtime: Callable[[SpdyConnection], Coroutine[Any, Any, None]]) -> AsyncIterator[WebSocket]:
+    """The client of a bridge of two ports before a `runtime`; the bridge has ended when this is left."""
+    near, client_end = connect()
+    ours, theirs = connect()
+    client = WebSocket(client_end, is_server=False)
+    far, fake = SpdyConnection(ours, is_server=False), SpdyConnection(theirs, is_server=True)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(c.run()) for c in (far, fake)]
+        running.append(tasks.create_task(runtime(fake)))
+        forwarding = ChannelForward(WebSocket(near, is_server=True), [80, 81], is_base64=False)
+        done = tasks.create_task(forwarding.run(far))
+        yield client
+        await done
+        for task in running:
+            task.cancel()
+
+
 def test_each_port_has_two_channels_that_start_with_its_number() -> None:
     async def main() -> None:
-        near, client_end = connect()
-        ours, theirs = connect()
-        client = WebSocket(client_end, is_server=False)
-        far, fake = SpdyConnection(ours, is_server=False), SpdyConnection(theirs, is_server=True)
-        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(c.run()) for c in (far, fake)]
-            running.append(tasks.create_task(runtime(fake)))
-            forwarding = ChannelForward(WebSocket(near, is_server=True), [80, 81], is_base64=False)
-            done = tasks.create_task(forwarding.run(far))
+        async with forwarding_to(runtime) as client:
             started = [await client.receive() for _ in range(4)]
             assert started == [b"\0P\0", b"\1P\0", b"\2Q\0", b"\3Q\0"]
             await client.send(b"\0hello")
             assert sorted([await client.receive(), await client.receive()], key=repr) == [b"\0HELLO", b"\3refused"]
             assert await client.receive() is None
-            await done
-            for task in running:
-                task.cancel()
 
     asyncio.run(main())
 
@@ -64,21 +73,10 @@ def test_a_client_that_goes_ends_every_port_and_leaves_no_fault_behind() -> None
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
-        near, client_end = connect()
-        ours, theirs = connect()
-        client = WebSocket(client_end, is_server=False)
-        far, fake = SpdyConnection(ours, is_server=False), SpdyConnection(theirs, is_server=True)
-        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(c.run()) for c in (far, fake)]
-            running.append(tasks.create_task(silent(fake)))
-            forwarding = ChannelForward(WebSocket(near, is_server=True), [80, 81], is_base64=False)
-            done = tasks.create_task(forwarding.run(far))
+        async with forwarding_to(silent) as client:
             for _ in range(4):
                 await client.receive()
             await client.close()
-            await done
-            for task in running:
-                task.cancel()
         gc.collect()  # a task whose end nobody looked at says so when it is collected
 
     asyncio.run(main())
